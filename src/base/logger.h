@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BASE_LOGGER_H
+#define BASE_LOGGER_H
+/*
+ * The logger process: the only one that opens, reopens and writes log files, and the only one that may block on a
+ * receiver. It is a child of the master's, keeps the privileges of the start, and leaves when it is told to, or when
+ * nobody holds the writing end any more.
+ *
+ * Ownership: the master holds both ends of the socket, so that lines queued at the death of one logger reach the next.
+ * SIGUSR1 to the logger reopens files; SIGTERM makes it write what is queued and leave. It ignores the other signals a
+ * terminal or a process group may send.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+
+#include "base/attrs.h"
+
+enum log_target {
+	LOG_TARGET_AUTO, /* the journal under systemd, stderr at a terminal or pipe, syslog when detached */
+	LOG_TARGET_STDERR,
+	LOG_TARGET_SYSLOG,
+	LOG_TARGET_JOURNAL,
+	LOG_TARGET_FILE,
+};
+
+enum log_format {
+	LOG_FORMAT_TEXT,
+	LOG_FORMAT_JSON, /* one object a line: time, level, pid, event, and the fields */
+};
+
+struct logger_config {
+	enum log_target target;
+	const char *file; /* with LOG_TARGET_FILE; absolute */
+	enum log_format format;
+	const char *const *access_files; /* stream 1 is the first; absolute paths */
+	size_t access_count;
+	bool detached; /* what "auto" chooses by */
+};
+
+/* The two ends and the shared count of dropped lines. */
+struct logger_channel {
+	int read_fd;
+	int write_fd;
+	uint64_t *dropped; /* in shared memory; only ever incremented */
+};
+
+/* Makes the channel. Returns 0 or a negative errno. */
+ATTR_NODISCARD int logger_channel_init(struct logger_channel *channel);
+void logger_channel_done(struct logger_channel *channel);
+
+/* "auto", "stderr", "syslog", "journal", or an absolute path. Returns 0 or -EINVAL. */
+int log_target_parse(const char *name, enum log_target *ret_target);
+
+/* What "auto" means in this process now: looks at $JOURNAL_STREAM (sd-journal's convention: device:inode of standard
+ * error) and DETACHED. */
+enum log_target log_target_resolve(enum log_target target, bool detached);
+
+/*
+ * Opens and closes every file of CONFIG for appending (creating it, mode 0640), so that a mistake is found at the
+ * start. On failure returns a negative errno and the path in *ret_path.
+ */
+ATTR_NODISCARD int logger_check(const struct logger_config *config, const char **ret_path);
+
+/* The life of the logger process, after fork(). Closes every descriptor but 0, 1, 2 and the channel's reading end. */
+ATTR_NORETURN void logger_main(const struct logger_config *config, struct logger_channel *channel);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BOARD_LAYOUT_H
+#define BOARD_LAYOUT_H
+/*
+ * The scoreboard's memory: a header, then slots of one fixed size. It lives in a memfd, is mapped by the master and all
+ * workers, and is read by anyone who is given the descriptor.
+ *
+ * Rules: no pointers, no locks. Each 64-byte line has one writer: the master (lines named "master") or the one worker
+ * that lives in the slot. All words are read and written with relaxed C11 atomics; a reader may see a state that is some
+ * nanoseconds old, and two words that do not belong together. What a worker writes is hearsay: the master decides by its
+ * own table.
+ *
+ * Times are CLOCK_MONOTONIC microseconds; 0 is "never".
+ *
+ * A change of this layout raises BOARD_LAYOUT_VERSION; a reader refuses a version or a size it does not know.
+ */
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "board/histogram.h"
+
+#define BOARD_MAGIC          UINT64_C(0x6472616f62646f62) /* "bodboard" */
+#define BOARD_LAYOUT_VERSION 1
+#define BOARD_LINE           64
+#define BOARD_POOL_NAME_MAX  40
+#define BOARD_PEER_MAX       48
+
+/* Written by the master. */
+struct board_header {
+	_Alignas(BOARD_LINE) uint64_t magic;
+	uint32_t layout_version;
+	uint32_t header_size;
+	uint32_t slot_size;
+	uint32_t slot_count;
+	uint64_t size; /* of the whole board, in bytes */
+	_Atomic uint64_t started_us;
+	_Atomic uint32_t master_pid;
+	_Atomic uint32_t generation;
+	uint64_t reserved[2];
+
+	/* Lines that senders had to drop because the log's receiver was busy. Written by any process, by atomic
+	 * addition, and only in that case. */
+	_Alignas(BOARD_LINE) _Atomic uint64_t log_dropped;
+};
+static_assert(sizeof(struct board_header) == 2 * BOARD_LINE, "the header is two lines");
+
+/* What a worker says it is doing. */
+enum board_state {
+	BOARD_EMPTY,    /* no worker */
+	BOARD_STARTING, /* the process exists, the handler's start() has not returned */
+	BOARD_IDLE,     /* waits in accept() */
+	BOARD_BUSY,     /* has a connection, and is inside a request */
+	BOARD_WAITING,  /* has a connection, and waits for the next request on it */
+	BOARD_LEAVING,  /* has been asked to retire, and closes down */
+	BOARD_STATES,
+};
+
+struct board_slot {
+	/* Line 0, the master's: who lives here. */
+	_Alignas(BOARD_LINE) _Atomic uint32_t pid; /* 0: free */
+	_Atomic uint32_t generation;
+	_Atomic uint64_t born_us;
+	_Atomic uint32_t pool_slot; /* the worker's number in its pool */
+	uint32_t reserved_master;
+	char pool[BOARD_POOL_NAME_MAX]; /* terminated */
+
+	/* Line 1, the worker's: what it is doing. */
+	_Alignas(BOARD_LINE) _Atomic uint32_t state; /* enum board_state */
+	_Atomic uint32_t listener;                   /* index in the pool's list of the connection's listener */
+	_Atomic uint64_t changed_us;                 /* last change of `state` */
+	_Atomic uint64_t deadline_us;                /* when the request under way must have ended; 0: none */
+	_Atomic uint64_t connections;                /* accepted by this process, the one under way included */
+	_Atomic uint64_t requests;                   /* ended; <= what the clients have sent */
+	_Atomic uint64_t bytes_in;                   /* of ended requests and connections */
+	_Atomic uint64_t bytes_out;
+	_Atomic uint64_t failed;                     /* connections that ended with an error */
+
+	/* Line 2, the worker's: whom it serves, or served last. */
+	_Alignas(BOARD_LINE) _Atomic uint32_t peer_size;
+	uint32_t reserved_peer[3];
+	unsigned char peer[BOARD_PEER_MAX]; /* the beginning of the peer's sockaddr */
+
+	/* The following lines, the worker's: durations of its requests. */
+	_Alignas(BOARD_LINE) struct histogram latency;
+};
+static_assert(offsetof(struct board_slot, state) == BOARD_LINE, "the worker's first line");
+static_assert(offsetof(struct board_slot, peer_size) == 2 * BOARD_LINE, "the peer's line");
+static_assert(offsetof(struct board_slot, latency) == 3 * BOARD_LINE, "the histogram's lines");
+static_assert(sizeof(struct board_slot) % BOARD_LINE == 0, "slots do not share lines");
+
+#endif

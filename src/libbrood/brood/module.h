@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROOD_MODULE_H
+#define BROOD_MODULE_H
+/*
+ * brood/module.h: what a handler is. The built-in handlers are modules too, compiled in.
+ *
+ * A worker process calls start() once, after its privileges are dropped; serve() for each connection, one after the
+ * other; stop() once, when it retires. All three run in one thread, may block, and may keep what they like in the state
+ * that start() returns. A crash or an _exit() in serve() costs the one connection.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <brood/stream.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Raised whenever this header changes in a way that a compiled module would notice. */
+#define BROOD_MODULE_ABI 1
+
+/* How the value of an option is written in the configuration file, and how it arrives. */
+enum brood_option_type {
+	BROOD_OPTION_BOOL,     /* true false on off yes no; .on */
+	BROOD_OPTION_NUMBER,   /* decimal; .number */
+	BROOD_OPTION_SIZE,     /* 64K 16M 1G; .number, in bytes */
+	BROOD_OPTION_DURATION, /* 500ms 30s 5m 2h 1d; .number, in milliseconds */
+	BROOD_OPTION_TEXT,     /* .text, never NULL */
+	BROOD_OPTION_CHOICE,   /* one of `choices`; .number is its index */
+	BROOD_OPTION_LIST,     /* { "a", "b" }; .list, ended by NULL */
+	BROOD_OPTION_LOG,      /* "off" or an absolute path; .number is 0 or the handle for access_log() */
+};
+
+/* One option of a module's section. A table of them ends with a NULL name. */
+struct brood_option {
+	const char *name;
+	enum brood_option_type type;
+	const char *fallback; /* the default, as it would be written in the file; NULL: it must be given */
+	int64_t min;          /* of .number; of the length of .text */
+	int64_t max;
+	const char *const *choices; /* ended by NULL; with BROOD_OPTION_CHOICE */
+	const char *help;           /* one sentence, for the manual and --dump */
+};
+
+union brood_value {
+	bool on;
+	int64_t number;
+	const char *text;
+	const char *const *list;
+};
+
+/* What start() is given. All of it lives as long as the worker. */
+struct brood_start {
+	const char *pool;                /* the pool's name */
+	const union brood_value *values; /* one for each row of `options`, in its order */
+	/* Writes a line to the daemon's log, at syslog(3) priority PRIORITY (3 to 7). */
+	void (*log)(int priority, const char *text);
+	/* Writes a line (no newline) to the access log that an option of type BROOD_OPTION_LOG named; HANDLE is the
+	 * option's .number. Never blocks: a line that finds the logger busy is dropped, and counted. */
+	void (*access_log)(unsigned int handle, const char *line, size_t size);
+};
+
+struct brood_module {
+	uint32_t abi;  /* BROOD_MODULE_ABI */
+	uint32_t size; /* sizeof(struct brood_module) */
+	const char *name;
+	const char *version;
+	const struct brood_option *options; /* NULL: none */
+
+	/*
+	 * Checks what only a worker can check, opens what serving needs. *ret_state is handed to the others.
+	 * Returns 0, or a negative errno after it has logged why: the worker then dies before it is ready.
+	 */
+	int (*start)(const struct brood_start *start, void **ret_state);
+
+	/* Serves one connection. Returns 0 if it came to its end, or the negative errno that ended it. */
+	int (*serve)(void *state, struct brood_stream *stream);
+
+	/* Frees what start() made. May be NULL. */
+	void (*stop)(void *state);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BROOD_STREAM_H
+#define BROOD_STREAM_H
+/*
+ * brood/stream.h: one connected stream socket, read and written with plain blocking calls.
+ *
+ * Inside every call: partial transfers are continued, EINTR is hidden (also the EINTR that a socket with a time-out
+ * returns after SIGSTOP/SIGCONT, signal(7)), end of stream and time-outs are told apart, and no SIGPIPE is raised
+ * (MSG_NOSIGNAL, send(2)).
+ *
+ * Results: 0 or a count, or a negative errno:
+ *	-ETIMEDOUT   a time-out of the stream, or its deadline, has passed
+ *	-ECONNRESET  the peer has reset the connection
+ *	-EPIPE       writing after the peer has gone
+ *	-EBADMSG     the stream ended in the middle of what was asked for
+ *	-EMSGSIZE    what was asked for is longer than the limit given
+ *	and whatever recv(2), send(2) and sendfile(2) return besides.
+ * After a negative result the stream may only be closed, except where a call says otherwise.
+ *
+ * Time-outs are in milliseconds; 0 is "none". A stream has three, and one deadline over all calls:
+ *	idle    the longest wait for the first byte of a request (brood_await, or the first read of an empty stream)
+ *	read    the longest wait for the next bytes inside a request
+ *	write   the longest wait for room to write
+ *
+ * A stream belongs to one process and one thread. Memory that a call returns belongs to the stream and is valid until
+ * the next call that reads.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct brood_stream;
+
+struct brood_timeouts {
+	uint32_t idle_ms;
+	uint32_t read_ms;
+	uint32_t write_ms;
+};
+
+/* ---- reading ---- */
+
+/*
+ * Waits until at least one byte of the next request is there, at most the idle time-out, and has it buffered.
+ * Returns 1; 0 at the end of the stream; or a negative errno. After -ETIMEDOUT the stream may still be written.
+ */
+int brood_await(struct brood_stream *stream);
+
+/*
+ * Reads what is there, at least one byte, at most SIZE. Returns the count, or 0 at the end of the stream.
+ */
+ssize_t brood_read(struct brood_stream *stream, void *buffer, size_t size);
+
+/*
+ * Reads exactly SIZE bytes. Returns SIZE; 0 if the stream ended before the first; -EBADMSG if it ended in between.
+ */
+ssize_t brood_read_full(struct brood_stream *stream, void *buffer, size_t size);
+
+/*
+ * Reads until DELIMITER (1 to 16 bytes), which is included, at most LIMIT bytes in all. *ret_text is the text, in the
+ * stream's own buffer, not terminated. Returns its length; 0 at the end of the stream before the first byte;
+ * -EBADMSG if it ended before the delimiter; -EMSGSIZE if LIMIT bytes have come without it; -ENOMEM.
+ */
+ssize_t brood_read_until(
+	struct brood_stream *stream, const void *delimiter, size_t delimiter_size, size_t limit, const char **ret_text);
+
+/*
+ * Looks at what is buffered without taking it: waits until more than HAVE bytes are there (so 0 waits for the first)
+ * and returns how many, *ret_text pointing at them; 0 at the end of the stream when no more than HAVE will ever come;
+ * -EMSGSIZE if the buffer is at LIMIT bytes already. brood_consume() takes COUNT of them away.
+ */
+ssize_t brood_peek(struct brood_stream *stream, size_t have, size_t limit, const char **ret_text);
+void brood_consume(struct brood_stream *stream, size_t count);
+
+/* ---- writing ---- */
+
+/* Writes all of BUFFER. Returns 0. */
+int brood_write_all(struct brood_stream *stream, const void *buffer, size_t size);
+
+/* As brood_write_all(); tells the kernel that more follows at once, so that it may wait to fill a segment (MSG_MORE). */
+int brood_write_more(struct brood_stream *stream, const void *buffer, size_t size);
+
+/* Writes all COUNT parts (1 to IOV_MAX), which it changes while it goes on. Returns 0. */
+int brood_writev_all(struct brood_stream *stream, struct iovec *parts, int count);
+
+/*
+ * Sends COUNT bytes of the file FILE_FD from OFFSET, by sendfile(2). Returns 0; -ENODATA if the file is shorter.
+ */
+int brood_send_file(struct brood_stream *stream, int file_fd, off_t offset, uint64_t count);
+
+/* ---- the connection ---- */
+
+/* The peer's address as accept(2) gave it; *ret_size may be sizeof(sa_family_t) for an unnamed unix socket. */
+const struct sockaddr *brood_peer(const struct brood_stream *stream, socklen_t *ret_size);
+
+/* The address at our side, by getsockname(2). Returns 0. */
+int brood_local(const struct brood_stream *stream, struct sockaddr_storage *ret_address, socklen_t *ret_size);
+
+/* The peer's address as text, "192.0.2.1", "2001:db8::1" (a v4-mapped address as v4) or "unix", without a port. */
+const char *brood_peer_text(struct brood_stream *stream);
+
+/* The descriptor, for calls this interface lacks. What is buffered is not in it. It stays the stream's. */
+int brood_descriptor(const struct brood_stream *stream);
+
+/* Replaces the time-outs. */
+void brood_set_timeouts(struct brood_stream *stream, const struct brood_timeouts *timeouts);
+struct brood_timeouts brood_get_timeouts(const struct brood_stream *stream);
+
+/* No call ends later than AFTER_MS from now; 0 takes the deadline away. */
+void brood_set_deadline(struct brood_stream *stream, uint32_t after_ms);
+
+/* Half-close: the peer sees the end of the stream; we may go on reading. Returns 0. */
+int brood_shutdown_write(struct brood_stream *stream);
+
+/*
+ * Closes in order: where the peer may still be sending, writing is shut down first and what comes is read away for a
+ * bounded time (at most 2 s and 1 MiB), since closing a socket with unread data resets it and may destroy the answer
+ * on its way (RFC 1122 4.2.2.13). Where everything has been read it is one close(2). The worker calls it after serve();
+ * a handler may call it earlier, once.
+ */
+void brood_close(struct brood_stream *stream);
+
+/* ---- requests, for handlers ---- */
+
+/* A request begins (its first byte is there) and ends (its answer is written). Between the two the worker counts as
+ * serving it: its duration goes to the histogram, and `request_timeout` runs. On a stream without a worker (a
+ * client's) they do nothing. */
+void brood_request_begin(struct brood_stream *stream);
+void brood_request_end(struct brood_stream *stream);
+
+/* True once the worker has been asked to retire: a keep-alive protocol then says so in its next answer, and ends. */
+bool brood_retiring(const struct brood_stream *stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: MIT */
+/* argv in, exit code out. */
+int main(void)
+{
+	return 0;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef NET_LISTENER_H
+#define NET_LISTENER_H
+/*
+ * One listening socket, and the steps of its life, each of which the caller takes by itself:
+ *
+ *	listener_bind()    socket, options, bind: nothing can connect yet, and nothing is lost by listener_close()
+ *	listener_listen()  clients may connect
+ *	listener_prepare_workers()  before a start of workers: what the handler needs of the shared socket
+ *	listener_refuse()  new clients are refused at once; handshakes under way complete, the queue stays
+ *	listener_pending() how much is left in the queue and in handshakes
+ *	listener_close()   and, where this process made it, the unix socket's path is removed
+ *
+ * Only the master calls these. They block on nothing but the file system. Functions return 0 or a negative errno.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/attrs.h"
+#include "net/address.h"
+
+enum listener_origin {
+	LISTENER_OPENED,  /* by this process, or by the one before it in an upgrade */
+	LISTENER_SYSTEMD, /* from a socket unit: never refused, never unlinked; its queue is systemd's */
+	LISTENER_STORE,   /* from the descriptor store: ours */
+	LISTENER_ORIGINS,
+};
+
+const char *listener_origin_name(enum listener_origin origin);
+
+/* The socket options of a pool's listeners. */
+struct listener_options {
+	int backlog;             /* of listen(2) */
+	uint32_t defer_accept_s; /* TCP_DEFER_ACCEPT in seconds; 0: off */
+	int fastopen;            /* TCP_FASTOPEN: length of its queue; 0: off */
+	bool reuse_port;         /* SO_REUSEPORT */
+	bool freebind;           /* IP_FREEBIND: an address the machine does not have (yet) */
+	mode_t socket_mode;      /* of a unix socket's path */
+	uid_t socket_uid;        /* (uid_t)-1: as created */
+	gid_t socket_gid;
+};
+
+/* The time-outs that accepted TCP sockets inherit, in milliseconds; 0 is none. */
+struct listener_timeouts {
+	uint32_t idle_ms;
+	uint32_t write_ms;
+};
+
+struct listener {
+	int fd;                  /* close-on-exec; -1: closed */
+	enum listener_origin origin;
+	char spec[280];          /* as configured, for messages */
+	struct socket_address address; /* bound to, with the port the kernel chose */
+	struct listener_options options;
+	bool refused;
+	/* The path a unix socket was bound to by this process: removed by it, if it is still the same file. */
+	pid_t path_owner;
+	dev_t path_device;
+	ino_t path_inode;
+};
+
+#define LISTENER_NONE ((struct listener){ .fd = -1 })
+
+/*
+ * Makes a socket bound to ADDRESS. A unix path where nobody answers is replaced, one where somebody does is -EADDRINUSE,
+ * something that is no socket is -EEXIST. On failure nothing is left behind and *ret_step names what failed ("socket",
+ * "bind", "chown", ...).
+ */
+ATTR_NODISCARD int listener_bind(struct listener *listener, const char *spec, const struct socket_address *address,
+	const struct listener_options *options, const char **ret_step);
+
+/* Takes over FD, which must be a listening stream socket (-ENOTSOCK, -EPROTOTYPE, -EINVAL otherwise). */
+ATTR_NODISCARD int listener_adopt(struct listener *listener, int fd, enum listener_origin origin, const char *spec,
+	const struct listener_options *options);
+
+/* listen(2), and the options that need it. -EADDRINUSE is possible here too. */
+ATTR_NODISCARD int listener_listen(struct listener *listener);
+
+/* The time-outs and O_NONBLOCK that the handler wants of the shared socket. Called before each start of workers, since
+ * a program that shared the socket may have left others behind. */
+int listener_prepare_workers(struct listener *listener, const struct listener_timeouts *timeouts, bool nonblock);
+
+/* Refuses new clients. Does nothing to sockets of systemd's. */
+int listener_refuse(struct listener *listener);
+
+/* What is still to be served: *ret_queued in the accept queue, *ret_handshakes under way. Read in the order that makes
+ * two zeros final after listener_refuse(): handshakes first, then the queue. */
+int listener_pending(const struct listener *listener, uint32_t *ret_queued, uint32_t *ret_handshakes);
+
+void listener_close(struct listener *listener);
+
+/* "0.0.0.0:8080", "unix:/path", ... */
+char *listener_text(const struct listener *listener, char *buffer, size_t size);
+
+/* net.core.somaxconn, to which the kernel cuts every backlog, or a negative errno. */
+int listener_somaxconn(void);
+
+#endif

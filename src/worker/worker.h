@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+/*
+ * The life of a worker process, from the return of fork() to _exit(): set-up (worker/setup.h), the accept loop, the
+ * life of each connection. It gets everything from the master by `struct worker_start` and knows nothing of it besides.
+ */
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/attrs.h"
+#include "board/board.h"
+#include "config/config.h"
+
+struct worker_start {
+	const struct pool_config *pool;
+	const int *listeners; /* descriptors; non-blocking if there are several */
+	size_t listener_count;
+	struct board_slot *slot;
+	int wake_fd; /* an eventfd: wakes the master once the worker is ready */
+	pid_t master_pid;
+	uint32_t number; /* of the worker in its pool */
+};
+
+/* How a worker ends by itself. Exit statuses of its own choice; the master tells the operator what they mean. */
+enum worker_exit {
+	WORKER_EXIT_RETIRED = 0,      /* asked to, or its master is gone */
+	WORKER_EXIT_START = 70,       /* the handler's start() failed; it has logged why */
+	WORKER_EXIT_SETUP = 71,       /* a system call of the set-up failed; logged */
+	WORKER_EXIT_PRIVILEGES = 77,  /* user or groups could not be changed; logged */
+};
+
+/* "its handler did not start", ..., or NULL for a status that is not in the table. */
+const char *worker_exit_text(int status);
+
+/* Called in the child, with all signals blocked. */
+ATTR_NORETURN void worker_main(const struct worker_start *start);
+
+#endif
