@@ -10,7 +10,8 @@
  *	unix:/path, unix:@name  a path in the file system; the abstract name space
  *	systemd:NAME            sockets of that name from $LISTEN_FDS
  *
- * A port is decimal, 0 to 65535; 0 lets the kernel choose. Nothing here opens a socket. Errors are negative errnos.
+ * A port is decimal, 0 to 65535; 0 lets the kernel choose. address_resolve() may wait
+ * for a name service and is for the start only; nothing here keeps a socket. Errors are negative errnos.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,9 +44,10 @@ struct socket_address {
 ATTR_NODISCARD int address_parse(const char *text, struct address_spec *ret_spec, const char **ret_reason);
 
 /*
- * Turns a spec of kind INET or UNIX into its socket addresses, at most MAX, in *ret_count. A family that the machine
- * does not have is left out where another one is there. On failure returns a negative errno and *ret_reason (static, or
- * from gai_strerror(3)).
+ * Turns a spec of kind INET or UNIX into its socket addresses, at most MAX, in *ret_count; each comes once. A family that
+ * the machine does not have is left out where another one is there. On failure returns a negative errno (-ENOENT: no
+ * such name, -EAGAIN: the name service does not answer, -ENOBUFS: more than MAX) and *ret_reason (static, or from
+ * gai_strerror(3)).
  */
 ATTR_NODISCARD int address_resolve(const struct address_spec *spec, struct socket_address *ret_addresses, size_t max,
 	size_t *ret_count, const char **ret_reason);
