@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy/backoff.h"
+
+#include "policy/deadline.h"
+
+uint64_t backoff_delay(const struct backoff_rules *rules, uint32_t level)
+{
+	uint64_t delay_ms = rules->min_ms;
+
+	for (uint32_t i = 1; i < level && delay_ms < rules->max_ms; i++)
+		delay_ms *= 2;
+	return delay_ms < rules->max_ms ? delay_ms : rules->max_ms;
+}
+
+struct backoff backoff_next(const struct backoff_rules *rules, struct backoff backoff, uint64_t now_ms)
+{
+	if (backoff.level < UINT32_MAX)
+		backoff.level++;
+	backoff.volley++;
+	backoff.until_ms = deadline_after(now_ms, backoff_delay(rules, backoff.level));
+	return backoff;
+}
+
+bool backoff_holds(const struct backoff *backoff, uint64_t now_ms)
+{
+	return backoff->level > 0 && now_ms < backoff->until_ms;
+}

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy/pool.h"
+
+#include <assert.h>
+
+#include "base/attrs.h"
+#include "policy/deadline.h"
+
+static const char *const kind_names[] = {
+	[DEATH_RETIRED] = "retired",
+	[DEATH_RECYCLED] = "recycled",
+	[DEATH_EXITED] = "exited",
+	[DEATH_SIGNALED] = "signaled",
+	[DEATH_KILLED] = "killed",
+};
+static_assert(ARRAY_SIZE(kind_names) == DEATH_KINDS, "a name for each kind of death");
+
+static const char *const sequel_names[] = {
+	[DEATH_NOT_REPLACED] = "not replaced",
+	[DEATH_REPLACED] = "replaced",
+	[DEATH_BACKING_OFF] = "backing off",
+};
+static_assert(ARRAY_SIZE(sequel_names) == DEATH_SEQUELS, "a name for each sequel");
+
+const char *death_kind_name(enum death_kind kind)
+{
+	return kind_names[kind];
+}
+
+const char *death_sequel_name(enum death_sequel sequel)
+{
+	return sequel_names[sequel];
+}
+
+void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, uint32_t target, struct slot *slots)
+{
+	*pool = (struct pool_policy){
+		.rules = *rules,
+		.phase = POOL_SERVING,
+		.target = target < rules->capacity ? target : rules->capacity,
+		.stop_deadline_ms = DEADLINE_NONE,
+		.slots = slots,
+	};
+	for (uint32_t i = 0; i < rules->capacity; i++)
+		slots[i] = (struct slot){ .state = SLOT_FREE, .deadline_ms = DEADLINE_NONE };
+	pool->count[SLOT_FREE] = rules->capacity;
+}
+
+/* ---- counts ---- */
+
+/* Workers that serve or will serve. */
+static uint32_t pool_serving(const struct pool_policy *pool)
+{
+	return pool->count[SLOT_ASKED] + pool->count[SLOT_STARTING] + pool->count[SLOT_READY];
+}
+
+uint32_t pool_policy_living(const struct pool_policy *pool)
+{
+	return pool->rules.capacity - pool->count[SLOT_FREE] - pool->count[SLOT_LOST];
+}
+
+/* ---- backing off ---- */
+
+/* Whether a worker was asked for after the last failure. */
+static bool slot_is_of_volley(const struct pool_policy *pool, const struct slot *slot)
+{
+	return slot->volley == pool->backoff.volley;
+}
+
+/* Whether a worker that was asked for after the last failure serves: then the others may follow. */
+static bool pool_probe_stands(const struct pool_policy *pool)
+{
+	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
+		const struct slot *slot = &pool->slots[i];
+
+		if (slot->state == SLOT_READY && slot_is_of_volley(pool, slot))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a worker that was asked for after the last failure is still on its way. */
+static bool pool_probe_starting(const struct pool_policy *pool)
+{
+	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
+		const struct slot *slot = &pool->slots[i];
+
+		if ((slot->state == SLOT_ASKED || slot->state == SLOT_STARTING) && slot_is_of_volley(pool, slot))
+			return true;
+	}
+	return false;
+}
+
+/* How many starts are allowed now. After a failure one worker goes first; the others follow when it serves. */
+static uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now_ms)
+{
+	if (pool->backoff.level == 0)
+		return UINT32_MAX;
+	if (backoff_holds(&pool->backoff, now_ms))
+		return 0;
+	if (pool_probe_stands(pool))
+		return UINT32_MAX;
+	return pool_probe_starting(pool) ? 0 : 1;
+}
+
+static bool slot_is_healthy(const struct slot *slot, uint64_t now_ms)
+{
+	return slot->was_ready && now_ms - slot->ready_ms >= POOL_HEALTHY_MS;
+}
+
+/* Whether a worker that was asked for after the last failure has proven that the cause is gone. */
+static bool pool_has_recovered(const struct pool_policy *pool, uint64_t now_ms)
+{
+	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
+		const struct slot *slot = &pool->slots[i];
+
+		if (slot->state == SLOT_READY && slot_is_of_volley(pool, slot) && slot_is_healthy(slot, now_ms))
+			return true;
+	}
+	return false;
+}
+
+/* ---- the plan ---- */
+
+static void plan_wake(struct pool_plan *plan, uint64_t at_ms)
+{
+	plan->wake_ms = deadline_earlier(plan->wake_ms, at_ms);
+}
+
+/* Adds an action; where the plan is full, has the master ask again at once. */
+static void plan_add(struct pool_plan *plan, enum slot_event what, uint32_t slot, enum slot_reason reason)
+{
+	if (plan->count == POOL_PLAN_MAX) {
+		plan->wake_ms = 0;
+		return;
+	}
+	plan->actions[plan->count++] = (struct pool_action){ .what = what, .slot = slot, .reason = reason };
+}
+
+static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
+{
+	uint32_t serving = pool_serving(pool);
+	uint32_t wanted = serving < pool->target ? pool->target - serving : 0;
+	uint32_t allowed = wanted > 0 ? pool_allowed_starts(pool, now_ms) : 0;
+
+	if (wanted > 0 && backoff_holds(&pool->backoff, now_ms))
+		plan_wake(plan, pool->backoff.until_ms);
+	if (wanted > allowed)
+		wanted = allowed;
+	for (uint32_t i = 0; i < pool->rules.capacity && wanted > 0; i++) {
+		if (pool->slots[i].state != SLOT_FREE)
+			continue;
+		plan_add(plan, SLOT_ASK, i, SLOT_REASON_NONE);
+		wanted--;
+	}
+}
+
+/* The highest numbers leave first, so that the pool's slots stay dense. */
+static void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
+{
+	uint32_t serving = pool_serving(pool);
+	uint32_t surplus = serving > pool->target ? serving - pool->target : 0;
+
+	for (uint32_t i = pool->rules.capacity; i-- > 0 && surplus > 0;) {
+		enum slot_state state = pool->slots[i].state;
+
+		if (state == SLOT_ASKED)
+			surplus--;
+		if (state != SLOT_STARTING && state != SLOT_READY)
+			continue;
+		plan_add(plan, SLOT_RETIRE, i, SLOT_REASON_SCALE_DOWN);
+		surplus--;
+	}
+}
+
+/* What a state that has lasted too long asks for. */
+static void plan_overdue(const struct slot *slot, uint32_t number, struct pool_plan *plan)
+{
+	switch (slot->state) {
+	case SLOT_STARTING:
+		plan_add(plan, SLOT_KILL, number, SLOT_REASON_START_TIMEOUT);
+		break;
+	case SLOT_RETIRING:
+		plan_add(plan, SLOT_QUIT, number, SLOT_REASON_STOP_TIMEOUT);
+		break;
+	case SLOT_QUITTING:
+		plan_add(plan, SLOT_KILL, number, slot->reason);
+		break;
+	case SLOT_KILLED:
+		plan_add(plan, SLOT_GIVE_UP, number, slot->reason);
+		break;
+	default:
+		break;
+	}
+}
+
+/* When SLOT becomes overdue. A stop bounds retirements that had no bound before it. */
+static uint64_t slot_deadline(const struct pool_policy *pool, const struct slot *slot)
+{
+	if (slot->state == SLOT_RETIRING && pool->phase == POOL_RETIRING)
+		return pool->stop_deadline_ms;
+	return slot->deadline_ms;
+}
+
+/* What the end of the pool asks of a slot that is not overdue. */
+static void plan_ending(const struct pool_policy *pool, uint32_t number, struct pool_plan *plan)
+{
+	enum slot_state state = pool->slots[number].state;
+
+	if (pool->phase == POOL_RETIRING && (state == SLOT_STARTING || state == SLOT_READY))
+		plan_add(plan, SLOT_RETIRE, number, SLOT_REASON_STOP);
+	if (pool->phase == POOL_QUITTING && (state == SLOT_STARTING || state == SLOT_READY || state == SLOT_RETIRING))
+		plan_add(plan, SLOT_QUIT, number, pool->quit_reason);
+}
+
+void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *ret_plan)
+{
+	ret_plan->count = 0;
+	ret_plan->wake_ms = DEADLINE_NONE;
+	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
+		const struct slot *slot = &pool->slots[i];
+		uint64_t deadline_ms = slot_deadline(pool, slot);
+
+		if (slot->state == SLOT_FREE)
+			continue;
+		if (deadline_passed(deadline_ms, now_ms))
+			plan_overdue(slot, i, ret_plan);
+		else {
+			plan_wake(ret_plan, deadline_ms);
+			plan_ending(pool, i, ret_plan);
+		}
+	}
+	if (pool->phase == POOL_SERVING) {
+		plan_surplus(pool, ret_plan);
+		plan_starts(pool, now_ms, ret_plan);
+	}
+}
+
+/* ---- events ---- */
+
+static uint64_t state_deadline(const struct pool_policy *pool, enum slot_state state, uint64_t now_ms)
+{
+	switch (state) {
+	case SLOT_STARTING:
+		return pool->rules.start_timeout_ms == 0 ? DEADLINE_NONE
+							 : deadline_after(now_ms, pool->rules.start_timeout_ms);
+	case SLOT_QUITTING:
+		return deadline_after(now_ms, POOL_QUIT_GRACE_MS);
+	case SLOT_KILLED:
+		return deadline_after(now_ms, POOL_KILL_GRACE_MS);
+	default:
+		return DEADLINE_NONE;
+	}
+}
+
+/* The one place that writes a slot's state. */
+static void slot_enter(struct pool_policy *pool, uint32_t number, enum slot_state state, uint64_t now_ms)
+{
+	struct slot *slot = &pool->slots[number];
+
+	if (slot->state == state)
+		return;
+	pool->count[slot->state]--;
+	pool->count[state]++;
+	slot->state = state;
+	slot->deadline_ms = state_deadline(pool, state, now_ms);
+}
+
+/* Workers of one volley that fail together are one failure. */
+static void pool_failed_once(struct pool_policy *pool, const struct slot *slot, uint64_t now_ms)
+{
+	if (!slot_is_of_volley(pool, slot))
+		return;
+	pool->backoff = backoff_next(&pool->rules.backoff, pool->backoff, now_ms);
+}
+
+static void pool_note_ready(struct pool_policy *pool)
+{
+	bool full = pool->count[SLOT_READY] >= pool->target;
+	bool some = pool->count[SLOT_READY] > 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
+
+	if (full || some)
+		pool->was_ready = true;
+}
+
+bool pool_policy_event(
+	struct pool_policy *pool, uint32_t number, enum slot_event event, enum slot_reason reason, uint64_t now_ms)
+{
+	struct slot *slot = &pool->slots[number];
+	enum slot_state state = slot_next(slot->state, event);
+
+	if (state == SLOT_STATES || event == SLOT_EXITED)
+		return false;
+	switch (event) {
+	case SLOT_ASK:
+		slot->reason = SLOT_REASON_NONE;
+		slot->was_ready = false;
+		slot->volley = pool->backoff.volley;
+		slot->asked_ms = now_ms;
+		break;
+	case SLOT_FAILED:
+		pool_failed_once(pool, slot, now_ms);
+		break;
+	case SLOT_BECAME_READY:
+		if (!slot->was_ready)
+			slot->ready_ms = now_ms;
+		slot->was_ready = true;
+		break;
+	case SLOT_RETIRE:
+	case SLOT_QUIT:
+	case SLOT_KILL:
+		slot->reason = reason;
+		break;
+	default:
+		break;
+	}
+	slot_enter(pool, number, state, now_ms);
+	pool_note_ready(pool);
+	return true;
+}
+
+uint32_t pool_policy_resize(struct pool_policy *pool, int delta)
+{
+	if (delta > 0 && pool->target < pool->rules.capacity)
+		pool->target++;
+	if (delta < 0 && pool->target > 1)
+		pool->target--;
+	return pool->target;
+}
+
+void pool_policy_retire(struct pool_policy *pool, uint64_t deadline_ms)
+{
+	if (pool->phase != POOL_SERVING)
+		return;
+	pool->phase = POOL_RETIRING;
+	pool->stop_deadline_ms = deadline_ms;
+}
+
+void pool_policy_quit(struct pool_policy *pool, enum slot_reason reason)
+{
+	pool->phase = POOL_QUITTING;
+	pool->quit_reason = reason;
+}
+
+bool pool_policy_is_ready(const struct pool_policy *pool)
+{
+	return pool->was_ready;
+}
+
+bool pool_policy_start_failed(const struct pool_policy *pool)
+{
+	return !pool->was_ready && pool->count[SLOT_READY] == 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
+}
+
+/* ---- deaths ---- */
+
+static enum death_kind death_classify(const struct slot *slot, const struct death *death)
+{
+	bool asked = slot->state == SLOT_RETIRING || slot->state == SLOT_QUITTING;
+
+	if (slot->state == SLOT_KILLED || slot->state == SLOT_LOST)
+		return DEATH_KILLED;
+	if (slot->state == SLOT_QUITTING && slot->reason == SLOT_REASON_STOP_TIMEOUT)
+		return DEATH_KILLED;
+	if (death->by_signal)
+		return DEATH_SIGNALED;
+	if (death->code != 0)
+		return DEATH_EXITED;
+	if (asked)
+		return DEATH_RETIRED;
+	return slot->was_ready ? DEATH_RECYCLED : DEATH_EXITED;
+}
+
+/*
+ * Whether a death counts against the pool. A worker that has served, or was serving, died of a connection: once the
+ * pool has proven healthy that is one client's doing, and no reason to keep the others waiting.
+ */
+static bool death_is_failure(const struct pool_policy *pool, const struct slot *slot, const struct death *death,
+	const struct death_verdict *verdict, uint64_t now_ms)
+{
+	if (verdict->kind == DEATH_RETIRED || verdict->kind == DEATH_RECYCLED)
+		return verdict->kind == DEATH_RECYCLED && death->served == 0 && !slot_is_healthy(slot, now_ms);
+	if (slot->reason == SLOT_REASON_STOP || slot->reason == SLOT_REASON_STOP_TIMEOUT ||
+		slot->reason == SLOT_REASON_SCALE_DOWN)
+		return false;
+	if (!slot->was_ready)
+		return true;
+	if (death->served > 0 || death->serving)
+		return !pool->proven;
+	return !slot_is_healthy(slot, now_ms);
+}
+
+static void death_weigh(
+	struct pool_policy *pool, const struct slot *slot, const struct death *death, bool failure, uint64_t now_ms)
+{
+	bool stood = slot_is_healthy(slot, now_ms) || death->served > 0;
+
+	if (pool->backoff.level > 0 && ((stood && slot_is_of_volley(pool, slot)) || pool_has_recovered(pool, now_ms)))
+		pool->backoff.level = 0;
+	if (failure)
+		pool_failed_once(pool, slot, now_ms);
+}
+
+static void death_sequel(const struct pool_policy *pool, uint64_t now_ms, struct death_verdict *verdict)
+{
+	verdict->retry_ms = 0;
+	if (pool->phase != POOL_SERVING || pool_serving(pool) >= pool->target)
+		verdict->sequel = DEATH_NOT_REPLACED;
+	else if (pool_allowed_starts(pool, now_ms) == 0) {
+		verdict->sequel = DEATH_BACKING_OFF;
+		verdict->retry_ms = backoff_holds(&pool->backoff, now_ms) ? pool->backoff.until_ms - now_ms : 0;
+	} else
+		verdict->sequel = DEATH_REPLACED;
+}
+
+bool pool_policy_died(struct pool_policy *pool, uint32_t number, const struct death *death, uint64_t now_ms,
+	struct death_verdict *ret_verdict)
+{
+	struct slot *slot = &pool->slots[number];
+	struct death_verdict verdict = { 0 };
+
+	if (slot_next(slot->state, SLOT_EXITED) == SLOT_STATES)
+		return false;
+	if (death->pool_has_served || slot_is_healthy(slot, now_ms))
+		pool->proven = true;
+	verdict.kind = death_classify(slot, death);
+	verdict.reason = slot->reason;
+	verdict.before_ready = !slot->was_ready;
+	verdict.age_ms = now_ms - slot->asked_ms;
+	verdict.failure = death_is_failure(pool, slot, death, &verdict, now_ms);
+	death_weigh(pool, slot, death, verdict.failure, now_ms);
+	slot_enter(pool, number, SLOT_FREE, now_ms);
+	death_sequel(pool, now_ms, &verdict);
+	*ret_verdict = verdict;
+	return true;
+}

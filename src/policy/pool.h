@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef POLICY_POOL_H
+#define POLICY_POOL_H
+/*
+ * The decisions about one pool: how many workers, when to start, retire and kill them. Pure: no system call, no
+ * allocation, no clock. The master keeps one `struct pool_policy` a pool, tells it what happened, asks for a plan,
+ * carries the plan out, and tells it so.
+ *
+ *	pool_policy_plan()   what to do now, and when to ask again; changes nothing
+ *	pool_policy_event()  this was done, or has happened, to slot k
+ *	pool_policy_died()   the process in slot k is gone: what kind of death, and what follows
+ *
+ * Invariants, after every call: the sum of count[] is the capacity; count[s] is the number of slots in state s; no plan
+ * takes the used slots (all but SLOT_FREE) above the capacity, or the workers meant to serve above the target.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/backoff.h"
+#include "policy/slot.h"
+
+/* A worker that has been ready for this long has proven that its program works. */
+#define POOL_HEALTHY_MS 10000
+/* So many failures in a row, with no worker ready before, and the pool cannot be started. */
+#define POOL_START_ATTEMPTS 5
+/* From "leave at once" to SIGKILL, and from SIGKILL until nobody waits any more. */
+#define POOL_QUIT_GRACE_MS 1000
+#define POOL_KILL_GRACE_MS 5000
+
+struct pool_rules {
+	uint32_t capacity;         /* slots; the target never exceeds it */
+	uint64_t start_timeout_ms; /* from born to ready; 0: none */
+	struct backoff_rules backoff;
+};
+
+enum pool_phase {
+	POOL_SERVING,  /* workers are kept at the target */
+	POOL_RETIRING, /* all leave as they finish, until the stop's deadline; none is started */
+	POOL_QUITTING, /* all leave at once */
+};
+
+struct pool_policy {
+	struct pool_rules rules;
+	enum pool_phase phase;
+	uint32_t target; /* workers meant to serve, 0 to capacity */
+	struct backoff backoff;
+	bool proven;    /* some worker has served a connection to its end, or been ready for POOL_HEALTHY_MS */
+	bool was_ready; /* as many workers as wanted have been ready at one time, or as many as would start */
+	uint64_t stop_deadline_ms;    /* of phase RETIRING */
+	enum slot_reason quit_reason; /* of phase QUITTING */
+	uint32_t count[SLOT_STATES];
+	struct slot *slots; /* the caller's; `capacity` of them */
+};
+
+struct pool_action {
+	enum slot_event what; /* SLOT_ASK, SLOT_RETIRE, SLOT_QUIT, SLOT_KILL or SLOT_GIVE_UP */
+	uint32_t slot;
+	enum slot_reason reason;
+};
+
+/* A plan is carried out before the master looks at its signals again, so it is kept short. */
+#define POOL_PLAN_MAX 64
+
+struct pool_plan {
+	size_t count;
+	struct pool_action actions[POOL_PLAN_MAX];
+	uint64_t wake_ms; /* when to ask again at the latest; now, if the plan was cut */
+};
+
+/* SLOTS: memory for rules->capacity slots, which stays the caller's. */
+void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, uint32_t target, struct slot *slots);
+
+void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *ret_plan);
+
+/*
+ * EVENT has happened to SLOT: any but SLOT_EXITED, which is pool_policy_died()'s. REASON counts for RETIRE, QUIT, KILL.
+ * Returns false, and changes nothing, where the slot's state does not know the event. After SLOT_FAILED the rest of the
+ * plan is stale: ask for a new one.
+ */
+bool pool_policy_event(
+	struct pool_policy *pool, uint32_t slot, enum slot_event event, enum slot_reason reason, uint64_t now_ms);
+
+/* Changes the target by DELTA within 1 and the capacity. Returns the new one. */
+uint32_t pool_policy_resize(struct pool_policy *pool, int delta);
+
+/* Ends the pool: gracefully until DEADLINE, or at once (for SLOT_REASON_STOP or _STOP_TIMEOUT). The second may follow
+ * the first. */
+void pool_policy_retire(struct pool_policy *pool, uint64_t deadline_ms);
+void pool_policy_quit(struct pool_policy *pool, enum slot_reason reason);
+
+/* Workers that still have, or will have, a process to wait for. */
+uint32_t pool_policy_living(const struct pool_policy *pool);
+
+/* Every worker that is wanted is ready (or has been, once), or all that will start are. */
+bool pool_policy_is_ready(const struct pool_policy *pool);
+
+/* No worker was ever ready, and POOL_START_ATTEMPTS starts in a row have failed. */
+bool pool_policy_start_failed(const struct pool_policy *pool);
+
+/* ---- deaths ---- */
+
+/* What the master knows of a death; the last three by the scoreboard, which is hearsay but good enough. */
+struct death {
+	bool by_signal;
+	int code;             /* the signal, or the exit status */
+	uint64_t served;      /* connections served to their end by this worker */
+	bool serving;         /* it had a connection */
+	bool pool_has_served; /* any worker of the pool has served one */
+};
+
+enum death_kind {
+	DEATH_RETIRED,  /* was asked to leave, and left with status 0 */
+	DEATH_RECYCLED, /* left with status 0 by itself, after it was ready */
+	DEATH_EXITED,   /* any other exit */
+	DEATH_SIGNALED, /* by a signal that was not ours */
+	DEATH_KILLED,   /* by the master: see the reason */
+	DEATH_KINDS,
+};
+
+const char *death_kind_name(enum death_kind kind);
+
+enum death_sequel {
+	DEATH_NOT_REPLACED, /* the pool shrinks or stops */
+	DEATH_REPLACED,     /* at once */
+	DEATH_BACKING_OFF,  /* after retry_ms */
+	DEATH_SEQUELS,
+};
+
+const char *death_sequel_name(enum death_sequel sequel);
+
+struct death_verdict {
+	enum death_kind kind;
+	enum slot_reason reason; /* with DEATH_RETIRED and DEATH_KILLED */
+	bool before_ready;
+	bool failure; /* counts against the pool */
+	uint64_t age_ms;
+	enum death_sequel sequel;
+	uint64_t retry_ms; /* with DEATH_BACKING_OFF */
+};
+
+/* The process in SLOT is gone. Returns false where it had none. */
+bool pool_policy_died(struct pool_policy *pool, uint32_t slot, const struct death *death, uint64_t now_ms,
+	struct death_verdict *ret_verdict);
+
+#endif

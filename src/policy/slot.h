@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef POLICY_SLOT_H
+#define POLICY_SLOT_H
+/*
+ * The life of one slot of a pool: which state follows which event. Pure; the pool (policy/pool.h) keeps the slots.
+ *
+ * Asking for a worker is apart from its birth: the plan says "start in slot k" (ASK), and later comes BORN with a pid,
+ * or FAILED. So a slow or failing way of making processes changes nothing here.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+enum slot_state {
+	SLOT_FREE,     /* no process, and none asked for */
+	SLOT_ASKED,    /* a process has been asked for, and has no pid yet */
+	SLOT_STARTING, /* a process that is not ready */
+	SLOT_READY,    /* serves */
+	SLOT_RETIRING, /* asked to finish its connection and leave */
+	SLOT_QUITTING, /* asked to leave at once */
+	SLOT_KILLED,   /* SIGKILL was sent */
+	SLOT_LOST,     /* SIGKILL did not end it in time (it hangs in the kernel): nobody waits for it any more */
+	SLOT_STATES,   /* how many there are; also "no such transition" */
+};
+
+enum slot_event {
+	SLOT_ASK,
+	SLOT_BORN,
+	SLOT_FAILED,
+	SLOT_BECAME_READY,
+	SLOT_RETIRE,
+	SLOT_QUIT,
+	SLOT_KILL,
+	SLOT_GIVE_UP,
+	SLOT_EXITED,
+	SLOT_EVENTS,
+};
+
+/* Why the master ended a worker, or asked it to leave. */
+enum slot_reason {
+	SLOT_REASON_NONE,
+	SLOT_REASON_SCALE_DOWN,
+	SLOT_REASON_STOP,
+	SLOT_REASON_STOP_TIMEOUT,
+	SLOT_REASON_START_TIMEOUT,
+	SLOT_REASON_REQUEST_TIMEOUT,
+	SLOT_REASONS,
+};
+
+struct slot {
+	enum slot_state state;
+	enum slot_reason reason;
+	bool was_ready;
+	uint32_t volley;      /* the pool's, when this worker was asked for (policy/backoff.h) */
+	uint64_t asked_ms;    /* of this life */
+	uint64_t ready_ms;    /* meaningful if was_ready */
+	uint64_t deadline_ms; /* when this state has lasted too long; DEADLINE_NONE: it may last */
+};
+
+/* The state after EVENT, or SLOT_STATES where the event cannot happen in STATE. */
+enum slot_state slot_next(enum slot_state state, enum slot_event event);
+
+const char *slot_state_name(enum slot_state state);
+const char *slot_event_name(enum slot_event event);
+const char *slot_reason_name(enum slot_reason reason);
+
+#endif
