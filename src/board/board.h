@@ -6,6 +6,7 @@
  * layout.h says what the words mean and who writes them.
  */
 #include <stdbool.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/attrs.h"
@@ -14,7 +15,7 @@
 struct board {
 	struct board_header *header;
 	struct board_slot *slots;
-	int fd;     /* the memfd; -1 in a worker, which keeps the mapping only */
+	int fd;      /* the memfd, owned; -1 in a worker, which keeps the mapping only, and in a reader */
 	size_t size; /* of the mapping */
 };
 
@@ -25,31 +26,99 @@ struct board {
  * allocated as slots come into use. Returns 0 or a negative errno. */
 ATTR_NODISCARD int board_create(struct board *board, uint32_t slot_count);
 
-/* Maps the board in FD read-only (FD stays the caller's). -EPROTO: not a board, or not of this layout. */
+/* Maps the board in FD read-only (FD stays the caller's). -EPROTO: not a board, not of this layout, or not sealed
+ * against shrinking, which would cost a reader its life (SIGBUS). */
 ATTR_NODISCARD int board_open(struct board *board, int fd);
 
 void board_done(struct board *board);
 
 /* ---- the master ---- */
 
+/* A worker is about to be started in SLOT: clears what the last one left and says BOARD_STARTING. */
 void board_slot_claim(struct board *board, uint32_t slot, const char *pool, uint32_t pool_slot, uint32_t generation);
+
+/* The worker is there. It may have written to its lines already: only the master's line is touched. */
 void board_slot_born(struct board *board, uint32_t slot, uint32_t pid, uint64_t now_us);
-/* Frees the slot. Counters stay until it is claimed again. */
+
+/* Frees the slot, once its worker has been reaped or could not be made. Counters, times and peer stay until the slot is
+ * claimed again. */
 void board_slot_release(struct board *board, uint32_t slot);
 
-/* ---- the worker, on its own slot; all are plain stores ---- */
+/*
+ * ---- the worker, on its own slot ----
+ *
+ * All are plain stores, inline since they lie on the way of every connection. The order of a connection's life:
+ *
+ *	accepted()	BOARD_WAITING	for the first request
+ *	request_begin()	BOARD_BUSY
+ *	request_end()	BOARD_WAITING	for the next one; the duration goes to the histogram
+ *	closed()	BOARD_IDLE
+ *
+ * Bytes are what was moved since the last call that took bytes.
+ */
 
-void board_worker_state(struct board_slot *slot, enum board_state state, uint64_t now_us);
-void board_worker_accepted(struct board_slot *slot, uint32_t listener, const struct sockaddr *peer, socklen_t peer_size,
-	uint64_t now_us);
-void board_worker_request_begin(struct board_slot *slot, uint64_t now_us, uint64_t deadline_us);
-void board_worker_request_end(struct board_slot *slot, uint64_t now_us, uint64_t bytes_in, uint64_t bytes_out);
-void board_worker_closed(struct board_slot *slot, uint64_t now_us, uint64_t bytes_in, uint64_t bytes_out, bool failed);
+static inline void board_worker_add(_Atomic uint64_t *word, uint64_t amount)
+{
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + amount, memory_order_relaxed);
+}
+
+static inline void board_worker_state(struct board_slot *slot, enum board_state state, uint64_t now_us)
+{
+	atomic_store_explicit(&slot->state, (uint32_t)state, memory_order_relaxed);
+	atomic_store_explicit(&slot->changed_us, now_us, memory_order_relaxed);
+}
+
+/* PEER is what accept4(2) gave; what is beyond BOARD_PEER_MAX is cut. */
+static inline void board_worker_accepted(
+	struct board_slot *slot, uint32_t listener, const struct sockaddr *peer, socklen_t peer_size, uint64_t now_us)
+{
+	uint32_t size = peer_size < BOARD_PEER_MAX ? peer_size : BOARD_PEER_MAX;
+
+	memcpy(slot->peer, peer, size);
+	atomic_store_explicit(&slot->peer_size, size, memory_order_relaxed);
+	atomic_store_explicit(&slot->listener, listener, memory_order_relaxed);
+	board_worker_add(&slot->connections, 1);
+	board_worker_state(slot, BOARD_WAITING, now_us);
+}
+
+static inline void board_worker_request_begin(struct board_slot *slot, uint64_t now_us, uint64_t deadline_us)
+{
+	atomic_store_explicit(&slot->deadline_us, deadline_us, memory_order_relaxed);
+	board_worker_state(slot, BOARD_BUSY, now_us);
+}
+
+/* The request's duration counts from the last change of state, which was its begin. */
+static inline void board_worker_request_end(
+	struct board_slot *slot, uint64_t now_us, uint64_t bytes_in, uint64_t bytes_out)
+{
+	histogram_add(&slot->latency, now_us - atomic_load_explicit(&slot->changed_us, memory_order_relaxed));
+	board_worker_add(&slot->requests, 1);
+	board_worker_add(&slot->bytes_in, bytes_in);
+	board_worker_add(&slot->bytes_out, bytes_out);
+	atomic_store_explicit(&slot->deadline_us, 0, memory_order_relaxed);
+	board_worker_state(slot, BOARD_WAITING, now_us);
+}
+
+static inline void board_worker_closed(
+	struct board_slot *slot, uint64_t now_us, uint64_t bytes_in, uint64_t bytes_out, bool failed)
+{
+	board_worker_add(&slot->bytes_in, bytes_in);
+	board_worker_add(&slot->bytes_out, bytes_out);
+	if (UNLIKELY(failed))
+		board_worker_add(&slot->failed, 1);
+	/* A request that the connection's end has cut off leaves its deadline behind. */
+	atomic_store_explicit(&slot->deadline_us, 0, memory_order_relaxed);
+	board_worker_state(slot, BOARD_IDLE, now_us);
+}
 
 /* ---- readers ---- */
 
+/* "idle", ...; "unknown" for what is no state. */
 const char *board_state_name(enum board_state state);
+/* BOARD_STATES where the slot holds no known state. */
 enum board_state board_slot_state(const struct board_slot *slot);
+/* The pool's name, terminated whatever the slot holds. Returns BUFFER. */
+char *board_slot_pool(const struct board_slot *slot, char buffer[BOARD_POOL_NAME_MAX]);
 /* The peer of the connection under way or the last one; its size, 0 if there was none. */
 socklen_t board_slot_peer(const struct board_slot *slot, struct sockaddr_storage *ret_peer);
 

@@ -6,9 +6,9 @@
  * workers, and is read by anyone who is given the descriptor.
  *
  * Rules: no pointers, no locks. Each 64-byte line has one writer: the master (lines named "master") or the one worker
- * that lives in the slot. All words are read and written with relaxed C11 atomics; a reader may see a state that is some
- * nanoseconds old, and two words that do not belong together. What a worker writes is hearsay: the master decides by its
- * own table.
+ * that lives in the slot; while none does, the master may clear them. All words are read and written with relaxed C11
+ * atomics; a reader may see a state that is some nanoseconds old, and two words that do not belong together. What a
+ * worker writes is hearsay: the master decides by its own table.
  *
  * Times are CLOCK_MONOTONIC microseconds; 0 is "never".
  *
@@ -75,7 +75,7 @@ struct board_slot {
 	_Atomic uint64_t requests;                   /* ended; <= what the clients have sent */
 	_Atomic uint64_t bytes_in;                   /* of ended requests and connections */
 	_Atomic uint64_t bytes_out;
-	_Atomic uint64_t failed;                     /* connections that ended with an error */
+	_Atomic uint64_t failed; /* connections that ended with an error */
 
 	/* Line 2, the worker's: whom it serves, or served last. */
 	_Alignas(BOARD_LINE) _Atomic uint32_t peer_size;

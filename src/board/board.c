@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "board/board.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+static const char *const state_names[] = {
+	[BOARD_EMPTY] = "empty",
+	[BOARD_STARTING] = "starting",
+	[BOARD_IDLE] = "idle",
+	[BOARD_BUSY] = "busy",
+	[BOARD_WAITING] = "waiting",
+	[BOARD_LEAVING] = "leaving",
+};
+static_assert(ARRAY_SIZE(state_names) == BOARD_STATES, "each state has a name");
+
+static uint64_t board_size(uint32_t slot_count)
+{
+	return sizeof(struct board_header) + (uint64_t)slot_count * sizeof(struct board_slot);
+}
+
+static int map(struct board *board, int fd, uint64_t size, int protection)
+{
+	void *memory = mmap(NULL, size, protection, MAP_SHARED, fd, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	board->header = memory;
+	board->slots = (struct board_slot *)((char *)memory + sizeof(struct board_header));
+	board->size = size;
+	return 0;
+}
+
+/* ---- making and finding one ---- */
+
+static void write_header(struct board_header *header, uint32_t slot_count)
+{
+	header->magic = BOARD_MAGIC;
+	header->layout_version = BOARD_LAYOUT_VERSION;
+	header->header_size = sizeof(struct board_header);
+	header->slot_size = sizeof(struct board_slot);
+	header->slot_count = slot_count;
+	header->size = board_size(slot_count);
+	atomic_store_explicit(&header->started_us, clock_monotonic_us(), memory_order_relaxed);
+	atomic_store_explicit(&header->master_pid, (uint32_t)getpid(), memory_order_relaxed);
+}
+
+int board_create(struct board *board, uint32_t slot_count)
+{
+	FD_AUTO int fd = -1;
+	struct board made;
+	int result;
+
+	if (slot_count == 0)
+		return -EINVAL;
+	fd = memfd_create(BOARD_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0 || ftruncate(fd, (off_t)board_size(slot_count)) < 0 ||
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	result = map(&made, fd, board_size(slot_count), PROT_READ | PROT_WRITE);
+	if (result < 0)
+		return result;
+	write_header(made.header, slot_count);
+	made.fd = fd_steal(&fd);
+	*board = made;
+	return 0;
+}
+
+static bool header_holds(const struct board_header *header, uint64_t size)
+{
+	return header->magic == BOARD_MAGIC && header->layout_version == BOARD_LAYOUT_VERSION &&
+	       header->header_size == sizeof(struct board_header) && header->slot_size == sizeof(struct board_slot) &&
+	       header->size == size && board_size(header->slot_count) == size;
+}
+
+int board_open(struct board *board, int fd)
+{
+	struct board found = { .fd = -1 };
+	struct stat status;
+	int seals = fcntl(fd, F_GET_SEALS);
+	int result;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || (uint64_t)status.st_size < sizeof(struct board_header))
+		return -EPROTO;
+	result = map(&found, fd, (uint64_t)status.st_size, PROT_READ);
+	if (result < 0)
+		return result;
+	if (!header_holds(found.header, found.size)) {
+		board_done(&found);
+		return -EPROTO;
+	}
+	*board = found;
+	return 0;
+}
+
+void board_done(struct board *board)
+{
+	if (board->header != NULL)
+		munmap(board->header, board->size);
+	board->header = NULL;
+	board->slots = NULL;
+	board->size = 0;
+	fd_close(&board->fd);
+}
+
+/* ---- the master ---- */
+
+/* Only pages that hold something are written to: a page of zeros that nobody has touched stays unallocated. */
+static void clear_histogram(struct histogram *histogram)
+{
+	for (unsigned int bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+		if (atomic_load_explicit(&histogram->count[bucket], memory_order_relaxed) != 0)
+			atomic_store_explicit(&histogram->count[bucket], 0, memory_order_relaxed);
+	}
+}
+
+static void clear_worker_lines(struct board_slot *slot)
+{
+	_Atomic uint64_t *const words[] = { &slot->changed_us, &slot->deadline_us, &slot->connections, &slot->requests,
+		&slot->bytes_in, &slot->bytes_out, &slot->failed };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		atomic_store_explicit(words[i], 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->listener, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->peer_size, 0, memory_order_relaxed);
+	clear_histogram(&slot->latency);
+}
+
+void board_slot_claim(struct board *board, uint32_t slot, const char *pool, uint32_t pool_slot, uint32_t generation)
+{
+	struct board_slot *claimed = &board->slots[slot];
+
+	clear_worker_lines(claimed);
+	snprintf(claimed->pool, sizeof(claimed->pool), "%s", pool);
+	atomic_store_explicit(&claimed->pool_slot, pool_slot, memory_order_relaxed);
+	atomic_store_explicit(&claimed->generation, generation, memory_order_relaxed);
+	atomic_store_explicit(&claimed->born_us, 0, memory_order_relaxed);
+	atomic_store_explicit(&claimed->state, BOARD_STARTING, memory_order_relaxed);
+}
+
+void board_slot_born(struct board *board, uint32_t slot, uint32_t pid, uint64_t now_us)
+{
+	struct board_slot *born = &board->slots[slot];
+
+	atomic_store_explicit(&born->born_us, now_us, memory_order_relaxed);
+	atomic_store_explicit(&born->pid, pid, memory_order_relaxed);
+}
+
+void board_slot_release(struct board *board, uint32_t slot)
+{
+	struct board_slot *released = &board->slots[slot];
+
+	atomic_store_explicit(&released->pid, 0, memory_order_relaxed);
+	atomic_store_explicit(&released->state, BOARD_EMPTY, memory_order_relaxed);
+}
+
+/* ---- readers ---- */
+
+const char *board_state_name(enum board_state state)
+{
+	return (unsigned int)state < BOARD_STATES ? state_names[state] : "unknown";
+}
+
+enum board_state board_slot_state(const struct board_slot *slot)
+{
+	uint32_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
+
+	return state < BOARD_STATES ? (enum board_state)state : BOARD_STATES;
+}
+
+char *board_slot_pool(const struct board_slot *slot, char buffer[BOARD_POOL_NAME_MAX])
+{
+	memcpy(buffer, slot->pool, BOARD_POOL_NAME_MAX);
+	buffer[BOARD_POOL_NAME_MAX - 1] = '\0';
+	return buffer;
+}
+
+socklen_t board_slot_peer(const struct board_slot *slot, struct sockaddr_storage *ret_peer)
+{
+	uint32_t size = atomic_load_explicit(&slot->peer_size, memory_order_relaxed);
+
+	if (size > BOARD_PEER_MAX)
+		size = BOARD_PEER_MAX;
+	if (size > 0)
+		memcpy(ret_peer, slot->peer, size);
+	return size;
+}
