@@ -10,8 +10,13 @@
  * System calls on the way of one short request: one recv(2) and one send(2), no others. To that end the socket's own
  * time-outs (SO_RCVTIMEO = idle, SO_SNDTIMEO = write; inherited from a TCP listener, set by the caller of attach on a
  * unix socket) bound the first wait, and only waits of another length use poll(2), after a try with MSG_DONTWAIT.
+ * Writes never block in send(2): SO_SNDTIMEO serves sendfile(2) alone, which has no MSG_DONTWAIT.
  */
 #include <brood/stream.h>
+
+/* The size of a buffer; a longer message makes it grow, up to the limit given, and the end of the connection frees it.
+ */
+#define STREAM_BUFFER_SIZE ((size_t)16384)
 
 /* What the worker adds to a stream. All may be NULL. */
 struct brood_stream_host {
@@ -25,13 +30,16 @@ struct brood_stream {
 
 	/* Buffered bytes: buffer[start .. end) of `capacity`. */
 	char *buffer;
-	uint32_t start;
-	uint32_t end;
-	uint32_t capacity;
+	size_t start;
+	size_t end;
+	size_t capacity;
 
-	bool at_end;       /* recv() has returned 0 */
-	bool may_have_more; /* the last recv() filled all it was given, so unread data may be left in the socket */
+	bool at_end;        /* recv() has returned 0 */
+	bool may_have_more; /* nothing was read yet, or the last recv() filled all it was given: unread data may be left
+			     */
 	bool write_shut;
+	bool given_up;   /* a transfer failed or timed out: at the close, the peer is not waited for */
+	bool in_request; /* between brood_request_begin() and brood_request_end() */
 
 	struct brood_timeouts timeouts;
 	uint32_t socket_idle_ms;  /* the SO_RCVTIMEO the socket has; 0 is none */
@@ -41,7 +49,7 @@ struct brood_stream {
 	/* Counters of this connection, read by the worker. */
 	uint64_t bytes_in;
 	uint64_t bytes_out;
-	uint32_t requests;
+	uint32_t requests; /* those that have ended; counted before the host's request_end() is called */
 
 	socklen_t peer_size;
 	struct sockaddr_storage peer;
@@ -54,7 +62,8 @@ void brood_stream_init(struct brood_stream *stream, const struct brood_stream_ho
 
 /*
  * Starts a new connection on FD, which the stream owns from here on, with `peer` and `peer_size` filled in by the
- * caller before. SOCKET are the time-outs the socket already has (read_ms is ignored), which are the stream's too.
+ * caller before. SOCKET are the stream's time-outs; its idle_ms and write_ms are also the SO_RCVTIMEO and SO_SNDTIMEO
+ * that the (blocking) socket already has. Costs no system call and touches neither the buffer nor `peer`.
  */
 void brood_stream_attach(struct brood_stream *stream, int fd, const struct brood_timeouts *socket);
 

@@ -83,7 +83,8 @@ void brood_consume(struct brood_stream *stream, size_t count);
 /* Writes all of BUFFER. Returns 0. */
 int brood_write_all(struct brood_stream *stream, const void *buffer, size_t size);
 
-/* As brood_write_all(); tells the kernel that more follows at once, so that it may wait to fill a segment (MSG_MORE). */
+/* As brood_write_all(); tells the kernel that more follows at once, so that it may wait to fill a segment (MSG_MORE).
+ */
 int brood_write_more(struct brood_stream *stream, const void *buffer, size_t size);
 
 /* Writes all COUNT parts (1 to IOV_MAX), which it changes while it goes on. Returns 0. */
