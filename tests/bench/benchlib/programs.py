@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: MIT
+"""The servers that are measured: for each a configuration, a command, and how to know its workers.
+
+All answer with the same 128 bytes, write no access log and listen on one address with the same backlog where they
+let it be set. Where a server has one way of working that suits this machine better than the number of workers all
+others have, it is measured in both."""
+
+import grp
+import os
+import pwd
+import shutil
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Callable, Optional
+
+from . import machine
+from .load import BODY
+
+BACKLOG = 511
+TIMEOUT_S = 60  # what brood's listener gets as idle and write time-out, and so the floor with the same options
+DEFER_S = 5
+PEER_SETTINGS = {"LC_ALL": "C", "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """One server in one configuration. `prepare(directory, port)` writes what it needs and returns its command."""
+    name: str
+    prepare: Callable
+    needs: str  # the executable without which it is skipped
+    http: Optional[str] = None  # None: echo; "close", or "keep" where only keep-alive is served
+    notifies: bool = False  # sends READY=1 to $NOTIFY_SOCKET
+    workers: int = 8
+    has_master: bool = True  # its workers are the children of the process that is started
+    is_worker: Callable = field(default=lambda title: True)
+    note: str = ""
+
+    def missing(self):
+        """Why it cannot be measured here, or None."""
+        return None if shutil.which(self.needs, path=PEER_SETTINGS["PATH"]) else f"{self.needs} is not installed"
+
+    def worker_pids(self, main):
+        if not self.has_master:
+            return [main]
+        return [pid for pid in machine.children_of(main) if self.is_worker(machine.title_of(pid))]
+
+    def called(self, name):
+        """The same program under another name: the same thing measured a second time."""
+        return replace(self, name=name)
+
+
+def write(path, text):
+    Path(path).write_text(text)
+    return str(path)
+
+
+def web_root(directory):
+    """The file is an hour old: for one that has just been written Apache makes another, longer ETag."""
+    root = Path(directory) / "www"
+    root.mkdir(exist_ok=True)
+    (root / "file.txt").write_bytes(BODY)
+    hour_ago = time.time() - 3600
+    os.utime(root / "file.txt", (hour_ago, hour_ago))
+    return root
+
+
+def unprivileged_user():
+    for name in ("www-data", "nobody"):
+        try:
+            return name, grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_name
+        except KeyError:
+            continue
+    return "root", "root"
+
+
+def floor(build, name="floor", workers=8, *, options=True, defer=False, http=None):
+    """The bare loop; with OPTIONS the socket options of brood's listeners."""
+    binary = str(Path(build) / "tests/bench/bench-floor")
+
+    def prepare(_directory, port):
+        command = [binary, "-p", str(port), "-n", str(workers), "-b", str(BACKLOG)]
+        if options:
+            command += ["-o", "-r", str(TIMEOUT_S * 1000), "-s", str(TIMEOUT_S * 1000)]
+        if defer:
+            command += ["-d", str(DEFER_S)]
+        return command + {None: [], "close": ["-1"], "keep": ["-k"]}[http]
+
+    return Program(name, prepare, binary, http=http, notifies=True, workers=workers)
+
+
+BROOD_CONF = """\
+# SPDX-License-Identifier: MIT
+log_level = "error"
+max_workers = {workers}
+pool "bench" {{
+    listen = {{"127.0.0.1:{port}"}}
+    backlog = {backlog}
+    handler = "{handler}"
+    workers = {workers}
+    idle_timeout = "{timeout}s"
+    read_timeout = "{timeout}s"
+    write_timeout = "{timeout}s"
+{more}
+}}
+"""
+
+
+def brood(binary, name="brood", workers=8, *, defer=False, http=None):
+    def prepare(directory, port):
+        more = ["    echo { framing = raw messages = 1 }"]
+        if http:
+            more = [f'    http {{ root = "{web_root(directory)}" }}']
+        if defer:
+            more.append(f'    defer_accept = "{DEFER_S}s"')
+        conf = BROOD_CONF.format(workers=workers, port=port, backlog=BACKLOG, timeout=TIMEOUT_S,
+                                 handler="http" if http else "echo", more="\n".join(more))
+        return [binary, "-c", write(Path(directory) / "brood.conf", conf), "-L", "stderr"]
+
+    return Program(name, prepare, binary, http=http, notifies=True, workers=workers,
+                   is_worker=lambda title: title.startswith("brood: bench"))
+
+
+NGINX_CONF = """\
+daemon off;
+user {user} {group};
+worker_processes {workers};
+worker_rlimit_nofile 4096;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log error;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    sendfile {sendfile};
+    tcp_nopush on;
+    keepalive_requests 1000000000;
+    types {{ text/plain txt; }}
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{port} backlog={backlog};
+        location / {{ {answer} }}
+    }}
+}}
+"""
+
+
+def nginx(name="nginx", workers=8, *, file=False, sendfile=True, http="close"):
+    """A fixed answer, or the file."""
+    def prepare(directory, port):
+        user, group = unprivileged_user()
+        text = BODY.decode().replace("\n", "\\n")
+        answer = f"root {web_root(directory)};" if file else f'return 200 "{text}";'
+        conf = NGINX_CONF.format(user=user, group=group, workers=workers, directory=directory, port=port,
+                                 backlog=BACKLOG, answer=answer, sendfile="on" if sendfile else "off")
+        return ["nginx", "-c", write(Path(directory) / "nginx.conf", conf), "-p", str(directory),
+                "-e", f"{directory}/error.log"]
+
+    return Program(name, prepare, "nginx", http=http, workers=workers)
+
+
+HAPROXY_CONF = """\
+global
+    nbthread {threads}
+    maxconn 2000
+defaults
+    mode http
+    timeout client {timeout}s
+    timeout server {timeout}s
+    timeout connect 5s
+frontend bench
+    bind 127.0.0.1:{port} backlog {backlog}{defer}
+    http-request return status 200 content-type text/plain file {directory}/www/file.txt
+"""
+
+
+def haproxy(name="haproxy", threads=8, *, defer=False, http="close"):
+    """haproxy keeps the file's bytes in memory: a fixed answer."""
+    def prepare(directory, port):
+        web_root(directory)
+        conf = HAPROXY_CONF.format(threads=threads, timeout=TIMEOUT_S, port=port, backlog=BACKLOG, directory=directory,
+                                   defer=" defer-accept" if defer else "")
+        return ["haproxy", "-f", write(Path(directory) / "haproxy.cfg", conf), "-db"]
+
+    return Program(name, prepare, "haproxy", http=http, workers=threads, has_master=False)
+
+
+LIGHTTPD_CONF = """\
+server.document-root = "{root}"
+server.bind = "127.0.0.1"
+server.port = {port}
+server.username = "{user}"
+server.groupname = "{group}"
+server.max-worker = {workers}
+server.max-keep-alive-requests = 1000000000
+server.listen-backlog = {backlog}
+server.max-fds = 4096
+mimetype.assign = ( ".txt" => "text/plain" )
+"""
+
+
+def lighttpd(name="lighttpd", workers=8, *, http="close"):
+    """With one worker there is no master besides it."""
+    def prepare(directory, port):
+        user, group = unprivileged_user()
+        conf = LIGHTTPD_CONF.format(root=web_root(directory), port=port, user=user, group=group, backlog=BACKLOG,
+                                    workers=workers if workers > 1 else 0)
+        return ["lighttpd", "-D", "-f", write(Path(directory) / "lighttpd.conf", conf)]
+
+    return Program(name, prepare, "lighttpd", http=http, workers=workers, has_master=workers > 1)
+
+
+APACHE_CONF = """\
+ServerName localhost
+ServerRoot {directory}
+DefaultRuntimeDir {directory}
+PidFile {directory}/apache.pid
+ErrorLog {directory}/error.log
+LogLevel error
+User {user}
+Group {group}
+Listen 127.0.0.1:{port}
+ListenBacklog {backlog}
+LoadModule mpm_prefork_module /usr/lib/apache2/modules/mod_mpm_prefork.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+ServerLimit {workers}
+MaxRequestWorkers {workers}
+StartServers {workers}
+MinSpareServers {workers}
+MaxSpareServers {spare}
+MaxConnectionsPerChild 0
+KeepAlive On
+MaxKeepAliveRequests 0
+KeepAliveTimeout {timeout}
+DocumentRoot {root}
+<Directory />
+    AllowOverride None
+    Options FollowSymLinks
+</Directory>
+"""
+
+
+def apache(name="apache", workers=8, *, http="close"):
+    def prepare(directory, port):
+        user, group = unprivileged_user()
+        conf = APACHE_CONF.format(directory=directory, user=user, group=group, port=port, backlog=BACKLOG,
+                                  workers=workers, spare=workers + 1, timeout=TIMEOUT_S, root=web_root(directory))
+        return ["apache2", "-f", write(Path(directory) / "apache.conf", conf), "-D", "FOREGROUND"]
+
+    return Program(name, prepare, "apache2", http=http, workers=workers)

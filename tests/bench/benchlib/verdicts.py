@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""What was to be reached, and whether it was.
+
+A verdict is "met", "not met", or "void": void where the floor against itself does not hold 1 in the same measure, or
+where a measurement is missing. A ratio is of brood to the other; for CPU it is the other's to brood's, so that more is
+better throughout."""
+
+from dataclasses import asdict, dataclass
+from typing import Optional
+
+from .stats import ratios, summary
+
+FLOOR_CALLS = {"accept4", "close"}
+READS = {"read", "recvfrom", "recvmsg"}
+WRITES = {"write", "sendto", "sendmsg"}
+
+
+@dataclass
+class Verdict:
+    name: str
+    target: str
+    outcome: str  # "met", "not met", "void"
+    value: Optional[float] = None
+    low: Optional[float] = None
+    high: Optional[float] = None
+    why: str = ""
+
+
+def column(samples, name, key):
+    return [entry and entry[key] for entry in samples.get(name, [])]
+
+
+def ratio_of(samples, above, below, key):
+    return summary(ratios(column(samples, above, key), column(samples, below, key)))
+
+
+def control(samples, key):
+    """The floor against itself, as a reason to void, or None."""
+    noise = ratio_of(samples, "floor again", "floor", key)
+    if not noise:
+        return "the floor was not measured twice"
+    if not noise["low"] <= 1 <= noise["high"]:
+        return f"the floor against itself gave {noise['median']:.3f} ({noise['low']:.3f} to {noise['high']:.3f})"
+    return None
+
+
+def judge(name, target, ratio, holds, void=None):
+    """HOLDS says of the summary whether the target is reached."""
+    if not ratio:
+        return Verdict(name, target, "void", why="not measured")
+    outcome = "void" if void else "met" if holds(ratio) else "not met"
+    return Verdict(name, target, outcome, ratio["median"], ratio["low"], ratio["high"], void or "")
+
+
+def judge_syscalls(results):
+    name, target = "system calls of a connection", "accept4, one read, one write, close, and no other"
+    calls = (results.get("syscalls") or {}).get("brood")
+    if not calls:
+        return Verdict(name, target, "void", why="not measured")
+    # A call now and then (fewer than one in a hundred connections) is the idle time-out's or strace's, not a connection's.
+    each = {call: count for call, count in calls["each"].items() if count >= 0.01}
+    reads = [call for call in each if call in READS]
+    writes = [call for call in each if call in WRITES]
+    right = (set(each) == FLOOR_CALLS | set(reads) | set(writes) and len(reads) == len(writes) == 1 and
+             all(abs(count - 1) <= 0.02 for count in each.values()))
+    return Verdict(name, target, "met" if right else "not met", calls["total"],
+                   why=", ".join(f"{call} {count:g}" for call, count in each.items()))
+
+
+def judge_echo(results):
+    samples = results.get("echo") or {}
+    reaches = lambda ratio: ratio["high"] >= 0.97
+    yield judge("rate, to the floor with the same options", "95 % interval reaches 0.97",
+                ratio_of(samples, "brood", "floor", "rate"), reaches, control(samples, "rate"))
+    yield judge("CPU, of the floor with the same options to brood", "95 % interval reaches 0.97",
+                ratio_of(samples, "floor", "brood", "cpu_us"), reaches, control(samples, "cpu_us"))
+    # The faster of haproxy's two set-ups with the same option; its rate without it is in the table.
+    yield judge("rate with defer_accept, to haproxy with defer-accept", "at least 0.95",
+                ratio_of(samples, "brood defer", "haproxy defer", "rate"), lambda ratio: ratio["median"] >= 0.95)
+    yield judge("rate with defer_accept, to haproxy as it comes", "at least 0.95",
+                ratio_of(samples, "brood defer", "haproxy", "rate"), lambda ratio: ratio["median"] >= 0.95)
+    yield judge("p99 with defer_accept, to haproxy with defer-accept", "less than 0.5",
+                ratio_of(samples, "brood defer", "haproxy defer", "p99_us"), lambda ratio: ratio["median"] < 0.5)
+    yield judge("p99 with defer_accept, to haproxy as it comes", "less than 0.5",
+                ratio_of(samples, "brood defer", "haproxy", "p99_us"), lambda ratio: ratio["median"] < 0.5)
+
+
+def judge_many(results, many):
+    samples = results.get("many") or {}
+    yield judge(f"CPU with {many} workers, brood's to the floor's", "at most 1.05",
+                ratio_of(samples, "brood", "floor", "cpu_us"), lambda ratio: ratio["median"] <= 1.05,
+                control(samples, "cpu_us"))
+
+
+def faster(samples, *names):
+    """The one of NAMES with the highest median rate."""
+    rated = [(found["median"], name) for name in names if (found := summary(column(samples, name, "rate")))]
+    return max(rated)[1] if rated else names[0]
+
+
+def judge_http(results, keep_alive):
+    samples = results.get("http") or {}
+    nginx = faster(samples, "nginx", "nginx no sendfile")
+    yield judge(f"http, a connection per request, to {nginx}", "at least 1.2",
+                ratio_of(samples, "brood", nginx, "rate"), lambda ratio: ratio["median"] >= 1.2)
+    samples = results.get("keep_alive") or {}
+    for name, workers in (("nginx", keep_alive), ("nginx x8", 8)):
+        yield judge(f"http with keep-alive, to nginx with {workers} workers", "at least 1.1",
+                    ratio_of(samples, "brood", name, "rate"), lambda ratio: ratio["median"] >= 1.1)
+
+
+def judge_memory(results, many):
+    found = results.get("memory") or {}
+    ratio = None
+    if "brood" in found and "floor" in found:
+        ratio = summary([found["brood"]["pss_kb"] / found["floor"]["pss_kb"]])
+    yield judge(f"PSS of {many} workers, brood's to the floor's", "at most 2", ratio,
+                lambda ratio: ratio["median"] <= 2)
+
+
+def judge_start(results, workers):
+    found = results.get("start") or {}
+    yield judge(f"{workers} workers ready, brood's time to the floor's", "at most 1.3",
+                summary(ratios(found.get("brood", []), found.get("floor", []))), lambda ratio: ratio["median"] <= 1.3)
+
+
+def judge_kills(results):
+    found = results.get("kills") or {}
+    column_of = lambda name, kind, key: [run and run[key] for run in found.get(name, {}).get(kind, [])]
+    yield judge("served with a kill every 50 ms, to without", "at least 0.95",
+                summary(ratios(column_of("brood", "killed", "served"), column_of("brood", "quiet", "served"))),
+                lambda ratio: ratio["median"] >= 0.95)
+    yield judge("longest silence under kills, brood's to the floor's", "at most 2",
+                summary(ratios(column_of("brood", "killed", "gap_us"), column_of("floor", "killed", "gap_us"))),
+                lambda ratio: ratio["median"] <= 2)
+
+
+def all_verdicts(results, settings):
+    """The verdicts as plain data. In a quick run nothing is judged: its samples are far too short."""
+    verdicts = [judge_syscalls(results), *judge_echo(results), *judge_many(results, settings.many),
+                *judge_http(results, settings.keep_alive), *judge_memory(results, settings.many),
+                *judge_start(results, settings.start_workers), *judge_kills(results)]
+    if settings.quick:
+        for verdict in verdicts:
+            verdict.outcome, verdict.why = "void", "a quick run judges nothing"
+    return [asdict(verdict) for verdict in verdicts]

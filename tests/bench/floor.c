@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * floor: the least a pre-forking server can do, as the measure for brood. N children block in accept() on one socket; a
+ * child reads once, writes 128 bytes and closes. There is no configuration, no log, no supervision but a parent that
+ * forks again whoever has died. The kernel does nearly all of the work, which is the point.
+ *
+ * With -1 it answers an HTTP request with a fixed answer and closes; with -k it goes on to the next request on the
+ * connection. With -o it gives its socket the options that brood gives its listeners, which accepted sockets inherit.
+ *
+ * Readiness: the child that comes up last sends READY=1 to $NOTIFY_SOCKET, or prints "ready" where there is none.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MESSAGE_SIZE 128
+#define HEAD_MAX     4096
+
+enum work {
+	WORK_MESSAGE, /* read, write, close */
+	WORK_HTTP_CLOSE,
+	WORK_HTTP_KEEP,
+};
+
+struct settings {
+	int port;
+	int children;
+	int backlog;
+	int defer_s;    /* TCP_DEFER_ACCEPT; 0: off */
+	bool nodelay;   /* TCP_NODELAY */
+	int receive_ms; /* SO_RCVTIMEO; 0: none */
+	int send_ms;    /* SO_SNDTIMEO; 0: none */
+	enum work work;
+};
+
+static char http_answer[512];
+static size_t http_answer_size;
+static atomic_int *children_up; /* shared by all children */
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(71);
+}
+
+static void report_ready(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t length = path ? strlen(path) : 0;
+	int fd;
+
+	if (!length || length >= sizeof(address.sun_path)) {
+		printf("ready\n");
+		fflush(stdout);
+		return;
+	}
+	memcpy(address.sun_path, path, length);
+	if (address.sun_path[0] == '@')
+		address.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&address,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0)
+		die("NOTIFY_SOCKET");
+	close(fd);
+}
+
+static void set_option(int fd, int level, int option, int value, const char *name)
+{
+	if (setsockopt(fd, level, option, &value, sizeof(value)))
+		die(name);
+}
+
+static void set_timeout(int fd, int option, int timeout_ms, const char *name)
+{
+	struct timeval time = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
+
+	if (timeout_ms && setsockopt(fd, SOL_SOCKET, option, &time, sizeof(time)))
+		die(name);
+}
+
+static int open_listener(const struct settings *settings)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)settings->port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		die("socket");
+	set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR");
+	if (settings->nodelay)
+		set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
+	if (settings->defer_s)
+		set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, settings->defer_s, "TCP_DEFER_ACCEPT");
+	set_timeout(fd, SO_RCVTIMEO, settings->receive_ms, "SO_RCVTIMEO");
+	set_timeout(fd, SO_SNDTIMEO, settings->send_ms, "SO_SNDTIMEO");
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, settings->backlog))
+		die("bind");
+	return fd;
+}
+
+static void print_port(int listener)
+{
+	struct sockaddr_in address;
+	socklen_t size = sizeof(address);
+
+	if (getsockname(listener, (struct sockaddr *)&address, &size))
+		die("getsockname");
+	printf("port %u\n", ntohs(address.sin_port));
+	fflush(stdout);
+}
+
+static void serve_message(int fd)
+{
+	char buffer[512];
+
+	if (read(fd, buffer, sizeof(buffer)) > 0 && write(fd, buffer, MESSAGE_SIZE) < 0)
+		return;
+}
+
+/* Reads until a head ends (the clients of the benchmark do not pipeline). Returns false at the end of the stream. */
+static bool read_head(int fd)
+{
+	char head[HEAD_MAX];
+	size_t size = 0;
+
+	for (;;) {
+		ssize_t count = read(fd, head + size, sizeof(head) - size);
+
+		if (count <= 0)
+			return false;
+		size += (size_t)count;
+		if (size >= 4 && !memcmp(head + size - 4, "\r\n\r\n", 4))
+			return true;
+		if (size == sizeof(head))
+			return false;
+	}
+}
+
+static void serve_http(int fd, bool keep)
+{
+	do {
+		if (!read_head(fd) || write(fd, http_answer, http_answer_size) < 0)
+			return;
+	} while (keep);
+}
+
+static _Noreturn void live(int listener, const struct settings *settings)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (atomic_fetch_add(children_up, 1) + 1 == settings->children)
+		report_ready();
+	for (;;) {
+		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd < 0)
+			continue; /* EAGAIN after SO_RCVTIMEO */
+		if (settings->work == WORK_MESSAGE)
+			serve_message(fd);
+		else
+			serve_http(fd, settings->work == WORK_HTTP_KEEP);
+		close(fd);
+	}
+}
+
+static void start_child(int listener, const struct settings *settings)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (pid == 0)
+		live(listener, settings);
+}
+
+static void make_http_answer(bool keep)
+{
+	char body[MESSAGE_SIZE + 1];
+	int size;
+
+	memset(body, 'x', MESSAGE_SIZE);
+	body[MESSAGE_SIZE - 1] = '\n';
+	body[MESSAGE_SIZE] = '\0';
+	size = snprintf(http_answer, sizeof(http_answer),
+		"HTTP/1.1 200 OK\r\nServer: floor\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n%s\r\n%s",
+		MESSAGE_SIZE, keep ? "" : "Connection: close\r\n", body);
+	http_answer_size = (size_t)size;
+}
+
+static int number(const char *text)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	if (*text == '\0' || *end != '\0' || value < 0 || value > 100000000) {
+		fprintf(stderr, "floor: \"%s\" is not a number that makes sense\n", text);
+		exit(64);
+	}
+	return (int)value;
+}
+
+static _Noreturn void usage(void)
+{
+	fprintf(stderr, "usage: floor [-p PORT] [-n CHILDREN] [-b BACKLOG] [-d DEFER_ACCEPT_SECONDS]\n"
+			"             [-o] [-r RECEIVE_TIMEOUT_MS] [-s SEND_TIMEOUT_MS] [-1 | -k]\n"
+			"  -o  TCP_NODELAY   -1  one HTTP answer, then close   -k  HTTP keep-alive\n");
+	exit(64);
+}
+
+static struct settings parse(int argc, char **argv)
+{
+	struct settings settings = { .children = 8, .backlog = 511 };
+	int option;
+
+	while ((option = getopt(argc, argv, "p:n:b:d:or:s:1k")) != -1) {
+		switch (option) {
+		case 'p':
+			settings.port = number(optarg);
+			break;
+		case 'n':
+			settings.children = number(optarg);
+			break;
+		case 'b':
+			settings.backlog = number(optarg);
+			break;
+		case 'd':
+			settings.defer_s = number(optarg);
+			break;
+		case 'o':
+			settings.nodelay = true;
+			break;
+		case 'r':
+			settings.receive_ms = number(optarg);
+			break;
+		case 's':
+			settings.send_ms = number(optarg);
+			break;
+		case '1':
+			settings.work = WORK_HTTP_CLOSE;
+			break;
+		case 'k':
+			settings.work = WORK_HTTP_KEEP;
+			break;
+		default:
+			usage();
+		}
+	}
+	if (optind != argc)
+		usage();
+	return settings;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings settings = parse(argc, argv);
+	int listener = open_listener(&settings);
+
+	signal(SIGPIPE, SIG_IGN);
+	make_http_answer(settings.work == WORK_HTTP_KEEP);
+	children_up = mmap(NULL, sizeof(*children_up), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (children_up == MAP_FAILED)
+		die("mmap");
+	print_port(listener);
+	for (int i = 0; i < settings.children; i++)
+		start_child(listener, &settings);
+	for (;;) {
+		if (wait(NULL) > 0)
+			start_child(listener, &settings);
+		else if (errno != EINTR)
+			return 0;
+	}
+}
