@@ -5,11 +5,13 @@
 
 uint64_t backoff_delay(const struct backoff_rules *rules, uint32_t level)
 {
-	uint64_t delay_ms = rules->min_ms;
+	uint64_t delay_ms = rules->min_ms > 0 ? rules->min_ms : 1;
+	uint32_t doublings = level - 1;
 
-	for (uint32_t i = 1; i < level && delay_ms < rules->max_ms; i++)
-		delay_ms *= 2;
-	return delay_ms < rules->max_ms ? delay_ms : rules->max_ms;
+	/* Compared before it is doubled, for the product may not fit. A shift by 64 and more is undefined. */
+	if (doublings >= 64 || delay_ms > rules->max_ms >> doublings)
+		return rules->max_ms > 0 ? rules->max_ms : 1;
+	return delay_ms << doublings;
 }
 
 struct backoff backoff_next(const struct backoff_rules *rules, struct backoff backoff, uint64_t now_ms)

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 struct backoff_rules {
-	uint64_t min_ms;
+	uint64_t min_ms; /* 0 counts as 1, and max_ms too: a pool that fails does not spin */
 	uint64_t max_ms; /* >= min_ms */
 };
 

@@ -24,7 +24,7 @@ enum life_event {
 	LIFE_READY,        /* every pool is ready */
 	LIFE_START_FAILED, /* a pool cannot be started */
 	LIFE_STOP,         /* asked to stop (TERM) */
-	LIFE_INTERRUPT,    /* INT: a stop, and a second one is a quit */
+	LIFE_INTERRUPT,    /* INT: a stop; while one is under way, a quit */
 	LIFE_QUIT,         /* QUIT */
 	LIFE_DRAINED,      /* the listeners are empty */
 	LIFE_TIMEOUT,      /* the stop's deadline has passed */
