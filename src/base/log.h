@@ -39,7 +39,7 @@ struct log_field {
 #define LOG_ERRNO(field_name, error) LOG_TEXT(field_name, log_strerror(error))
 
 #define log_event(level, event, ...)                                                                                   \
-	log_write((level), (event), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(,) { .name = NULL } })
+	log_write((level), (event), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ .name = NULL } })
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 

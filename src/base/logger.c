@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/logger.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/logger_counters.h"
+#include "base/logger_output.h"
+
+/* Lines that wait for the logger. The bound is the memory of the sending side (socket(7), SO_SNDBUF), where a short
+ * line counts for about 1 KiB. Without CAP_NET_ADMIN net.core.wmem_max bounds the bound. */
+#define CHANNEL_BYTES (4 * 1024 * 1024)
+
+int logger_channel_init(struct logger_channel *channel)
+{
+	int bytes = CHANNEL_BYTES;
+	int fds[2];
+	void *page;
+
+	page = mmap(NULL, sizeof(struct logger_counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return -errno;
+	/* Messages with borders, an end when all writers are gone, and no limit on their number (a datagram socket has
+	 * net.unix.max_dgram_qlen, often 10). */
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
+		int error = -errno;
+
+		munmap(page, sizeof(struct logger_counters));
+		return error;
+	}
+	if (setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
+		setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	channel->read_fd = fds[0];
+	channel->write_fd = fds[1];
+	channel->dropped = page;
+	return 0;
+}
+
+void logger_channel_done(struct logger_channel *channel)
+{
+	fd_close(&channel->read_fd);
+	fd_close(&channel->write_fd);
+	if (channel->dropped != NULL)
+		munmap(channel->dropped, sizeof(struct logger_counters));
+	channel->dropped = NULL;
+}
+
+int log_target_parse(const char *name, enum log_target *ret_target)
+{
+	static const struct {
+		const char *name;
+		enum log_target target;
+	} targets[] = {
+		{"auto",     LOG_TARGET_AUTO   },
+		{ "stderr",  LOG_TARGET_STDERR },
+		{ "syslog",  LOG_TARGET_SYSLOG },
+		{ "journal", LOG_TARGET_JOURNAL},
+	};
+
+	if (name[0] == '/') {
+		*ret_target = LOG_TARGET_FILE;
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+		if (strcmp(name, targets[i].name) != 0)
+			continue;
+		*ret_target = targets[i].target;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* systemd.exec(5): $JOURNAL_STREAM is device and inode of the stream that the journal reads. */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat status;
+	char rest;
+
+	if (stream == NULL || sscanf(stream, "%llu:%llu%c", &device, &inode, &rest) != 2)
+		return false;
+	return fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device && status.st_ino == inode;
+}
+
+enum log_target log_target_resolve(enum log_target target, bool detached)
+{
+	if (target != LOG_TARGET_AUTO)
+		return target;
+	if (stderr_is_journal())
+		return LOG_TARGET_JOURNAL;
+	return detached ? LOG_TARGET_SYSLOG : LOG_TARGET_STDERR;
+}
+
+/* A FIFO that nobody reads yet is fine. */
+static int check_file(const char *path)
+{
+	struct stat status;
+	int fd;
+
+	if (path == NULL || path[0] != '/')
+		return -EINVAL;
+	fd = logger_output_open_file(path);
+	if (fd == -ENXIO && stat(path, &status) == 0 && S_ISFIFO(status.st_mode))
+		return 0;
+	if (fd < 0)
+		return fd;
+	fd_close(&fd);
+	return 0;
+}
+
+int logger_check(const struct logger_config *config, const char **ret_path)
+{
+	int error = config->target == LOG_TARGET_FILE ? check_file(config->file) : 0;
+
+	if (error < 0) {
+		*ret_path = config->file;
+		return error;
+	}
+	for (size_t i = 0; i < config->access_count; i++) {
+		error = check_file(config->access_files[i]);
+		if (error < 0) {
+			*ret_path = config->access_files[i];
+			return error;
+		}
+	}
+	return 0;
+}
