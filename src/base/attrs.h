@@ -5,8 +5,8 @@
  * The compiler's attributes, wrapped once. gcc 12 and clang 14 know all of them.
  */
 
-/* The argument FORMAT is checked like printf's; FIRST is the first variable argument's number. */
-#define ATTR_PRINTF(format, first) __attribute__((format(printf, format, first)))
+/* The argument FORMAT_NUMBER is checked like printf's; FIRST is the first variable argument's number. */
+#define ATTR_PRINTF(format_number, first) __attribute__((format(printf, format_number, first)))
 
 /* The result must be looked at. */
 #define ATTR_NODISCARD __attribute__((warn_unused_result))

@@ -22,12 +22,12 @@
 
 /* Whom a worker becomes. Resolved in the master, so that a worker asks no name service. */
 struct identity {
-	bool change;    /* false: stay as started */
+	bool change; /* false: stay as started */
 	uid_t uid;
 	gid_t gid;
 	gid_t *groups; /* supplementary, of the user's */
 	size_t group_count;
-	char *user;  /* as written, for messages */
+	char *user; /* as written, for messages */
 	char *group;
 };
 
@@ -39,9 +39,10 @@ struct pool_config {
 	char **listen; /* ended by NULL; each accepted by address_parse() */
 	size_t listen_count;
 	struct listener_options listener;
-	char *socket_user;  /* as written; resolved in `listener` */
+	char *socket_user; /* as written; resolved in `listener` */
 	char *socket_group;
 
+	char *handler_name;
 	const struct brood_module *handler;
 	union brood_value *values; /* one for each row of the handler's options */
 	uint32_t workers;
@@ -55,7 +56,7 @@ struct pool_config {
 	uint64_t backoff_min_ms;
 	uint64_t backoff_max_ms;
 
-	char *user; /* as written; "" stands for the global one */
+	char *user; /* as written, here or for all pools; "": stay as started */
 	char *group;
 	struct identity identity;
 };
@@ -93,6 +94,11 @@ struct config_overrides {
  */
 ATTR_NODISCARD int config_load(const char *file, const struct brood_module *const *handlers,
 	const struct config_overrides *overrides, FILE *errors, struct config **ret_config);
+
+/* The same for TEXT, as if it stood in a file NAME; it may include no file. */
+ATTR_NODISCARD int config_load_text(const char *text, size_t size, const char *name,
+	const struct brood_module *const *handlers, const struct config_overrides *overrides, FILE *errors,
+	struct config **ret_config);
 
 /* Writes the whole effective configuration as a file that config_load() accepts and that dumps to itself. */
 void config_dump(const struct config *config, FILE *out);

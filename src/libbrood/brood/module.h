@@ -31,6 +31,7 @@ enum brood_option_type {
 	BROOD_OPTION_CHOICE,   /* one of `choices`; .number is its index */
 	BROOD_OPTION_LIST,     /* { "a", "b" }; .list, ended by NULL */
 	BROOD_OPTION_LOG,      /* "off" or an absolute path; .number is 0 or the handle for access_log() */
+	BROOD_OPTION_DIRECTORY, /* one that exists; .text is absolute: what is relative is so to the file it stands in */
 };
 
 /* One option of a module's section. A table of them ends with a NULL name. */
@@ -39,7 +40,7 @@ struct brood_option {
 	enum brood_option_type type;
 	const char *fallback; /* the default, as it would be written in the file; NULL: it must be given */
 	int64_t min;          /* of .number; of the length of .text */
-	int64_t max;
+	int64_t max;          /* min and max both 0: no limit */
 	const char *const *choices; /* ended by NULL; with BROOD_OPTION_CHOICE */
 	const char *help;           /* one sentence, for the manual and --dump */
 };

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/* The rules across keys, and what only the machine knows: addresses, users, groups, directories. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config/identity.h"
+#include "config/load.h"
+#include "net/address.h"
+
+/* ---- paths ---- */
+
+/* An absolute path of a file that may still have to be made, in a directory that is there. */
+static void check_path(
+	struct load *load, unsigned int line, const char *where, const char *name, const char *value, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *directory;
+	struct stat status;
+
+	if (path[0] != '/') {
+		load_refuse_value(load, line, where, name, value, "is not an absolute path");
+		return;
+	}
+	directory = arena_copy(&load->scratch, path, slash == path ? 1 : (size_t)(slash - path));
+	if (!directory)
+		return;
+	if (stat(directory, &status) < 0)
+		diagnostics_add(&load->diagnostics, line, where, "%s = \"%s\": directory %s: %s", name, value,
+			directory, strerrordesc_np(errno));
+	else if (!S_ISDIR(status.st_mode))
+		diagnostics_add(
+			&load->diagnostics, line, where, "%s = \"%s\": %s is not a directory", name, value, directory);
+}
+
+/* ---- the global keys ---- */
+
+static unsigned int global_line(const struct load *load, const char *name)
+{
+	return load->lines[schema_index(schema_find(KEY_GLOBAL, name))];
+}
+
+static void check_pidfile(struct load *load)
+{
+	const struct config_overrides *overrides = load->overrides;
+	const char *path = load->config->pidfile;
+
+	if (path && path[0] != '\0')
+		check_path(load, overrides && overrides->pidfile ? 0 : global_line(load, "pidfile"),
+			overrides && overrides->pidfile ? "command line" : "", "pidfile", path, path);
+}
+
+static void check_log_target(struct load *load)
+{
+	const struct config_overrides *overrides = load->overrides;
+	bool overridden = overrides && overrides->log_target;
+	const char *where = overridden ? "command line" : "";
+	const char *target = load->config->log_target;
+	unsigned int line = overridden ? 0 : global_line(load, "log_target");
+	enum log_target parsed;
+
+	if (!target)
+		return;
+	if (log_target_parse(target, &parsed) < 0)
+		load_refuse_value(load, line, where, "log_target", target,
+			"is none of auto, stderr, syslog, journal, and not an absolute path");
+	else if (parsed == LOG_TARGET_FILE)
+		check_path(load, line, where, "log_target", target, target);
+}
+
+/* ---- listeners ---- */
+
+/* An address, to be compared with all others. */
+struct listen_entry {
+	struct address_spec spec;
+	const struct pool_draft *draft;
+	const char *text;
+	unsigned int line;
+};
+
+/* Port 0 is another port each time. */
+static bool listens_anew(const struct listen_entry *entry)
+{
+	return entry->spec.kind == ADDRESS_INET && entry->spec.port == 0;
+}
+
+static int spec_compare(const struct address_spec *a, const struct address_spec *b)
+{
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	if (a->kind == ADDRESS_INET && a->port != b->port)
+		return a->port < b->port ? -1 : 1;
+	return strcmp(a->host, b->host);
+}
+
+static int listen_compare(const void *left, const void *right)
+{
+	const struct listen_entry *a = left, *b = right;
+	int order = spec_compare(&a->spec, &b->spec);
+
+	if (order != 0)
+		return order;
+	return a->line < b->line ? -1 : a->line > b->line;
+}
+
+static void check_duplicates(struct load *load, struct listen_entry *entries, size_t count)
+{
+	if (count > 0)
+		qsort(entries, count, sizeof(*entries), listen_compare);
+	for (size_t i = 1; i < count; i++) {
+		const struct listen_entry *entry = &entries[i], *before = &entries[i - 1];
+		struct line_run place = diagnostics_locate(&load->diagnostics, before->line);
+
+		if (listens_anew(entry) || spec_compare(&entry->spec, &before->spec) != 0)
+			continue;
+		diagnostics_add(&load->diagnostics, entry->line, entry->draft->outline->where,
+			"listen: %s is listened on twice, first by %s in %s:%u", entry->text,
+			before->draft->outline->where, place.file, place.file_line);
+	}
+}
+
+/* Parses the addresses of a pool. Returns how many of them were added to ENTRIES. */
+static size_t check_addresses(
+	struct load *load, const struct pool_config *pool, const struct pool_draft *draft, struct listen_entry *entries)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < pool->listen_count && pool->listen[i]; i++) {
+		struct listen_entry *entry = &entries[count];
+		const char *reason = "";
+
+		*entry = (struct listen_entry){
+			.draft = draft, .text = pool->listen[i], .line = draft->listen_lines[i]
+		};
+		if (address_parse(pool->listen[i], &entry->spec, &reason) < 0) {
+			diagnostics_add(&load->diagnostics, entry->line, draft->outline->where,
+				"listen: \"%.200s\": %s", pool->listen[i], reason);
+			continue;
+		}
+		if (entry->spec.kind == ADDRESS_UNIX && entry->spec.host[0] == '/')
+			check_path(load, entry->line, draft->outline->where, "listen", entry->text, entry->spec.host);
+		count++;
+	}
+	return count;
+}
+
+static void check_listeners(struct load *load)
+{
+	const struct config *config = load->config;
+	struct listen_entry *entries;
+	size_t count = 0;
+
+	for (size_t i = 0; i < config->pool_count; i++)
+		count += config->pools[i].listen_count;
+	entries = arena_alloc(&load->scratch, (count + 1) * sizeof(*entries));
+	if (!entries)
+		return;
+	count = 0;
+	for (size_t i = 0; i < config->pool_count; i++)
+		count += check_addresses(load, &config->pools[i], &load->drafts[i], entries + count);
+	check_duplicates(load, entries, count);
+}
+
+static void check_socket_owner(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
+{
+	const char *where = draft->outline->where;
+	char reason[VALUE_REASON_MAX];
+	gid_t user_gid;
+
+	pool->listener.socket_uid = UID_NONE;
+	pool->listener.socket_gid = GID_NONE;
+	if (pool->socket_user && pool->socket_user[0] != '\0' &&
+		identity_user(&load->scratch, pool->socket_user, &pool->listener.socket_uid, &user_gid, NULL, reason) <
+			0)
+		load_refuse_value(
+			load, load_pool_line(draft, "socket_user"), where, "socket_user", pool->socket_user, reason);
+	if (pool->socket_group && pool->socket_group[0] != '\0' &&
+		identity_group(pool->socket_group, &pool->listener.socket_gid, reason) < 0)
+		load_refuse_value(
+			load, load_pool_line(draft, "socket_group"), where, "socket_group", pool->socket_group, reason);
+}
+
+/* ---- workers ---- */
+
+static void check_workers(struct load *load)
+{
+	const struct config *config = load->config;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < config->pool_count; i++) {
+		const struct pool_config *pool = &config->pools[i];
+		const struct pool_draft *draft = &load->drafts[i];
+		unsigned int line = load_pool_line(draft, "workers");
+
+		if (pool->workers > config->max_workers)
+			diagnostics_add(&load->diagnostics, line, draft->outline->where,
+				"workers = %u is out of range (1 to %u, by max_workers)", pool->workers,
+				config->max_workers);
+		else if (sum <= config->max_workers && sum + pool->workers > config->max_workers)
+			diagnostics_add(&load->diagnostics, line, draft->outline->where,
+				"workers = %u brings all pools to %ju workers; max_workers = %u", pool->workers,
+				(uintmax_t)(sum + pool->workers), config->max_workers);
+		sum += pool->workers;
+	}
+}
+
+static void check_backoff(struct load *load, const struct pool_config *pool, const struct pool_draft *draft)
+{
+	const struct key *min = schema_find(KEY_POOL, "backoff_min"), *max = schema_find(KEY_POOL, "backoff_max");
+	unsigned int min_line = draft->lines[schema_index(min)], max_line = draft->lines[schema_index(max)];
+	char min_text[VALUE_TEXT_MAX], max_text[VALUE_TEXT_MAX];
+
+	/* 0: a value that was refused. */
+	if (pool->backoff_min_ms == 0 || pool->backoff_max_ms == 0 || pool->backoff_min_ms <= pool->backoff_max_ms)
+		return;
+	diagnostics_add(&load->diagnostics, max_line > min_line ? max_line : min_line, draft->outline->where,
+		"backoff_min = %s is longer than backoff_max = %s",
+		value_format(&min->rule, (int64_t)pool->backoff_min_ms, min_text),
+		value_format(&max->rule, (int64_t)pool->backoff_max_ms, max_text));
+}
+
+/* A user or group that a pool has from outside is reported there, and once. */
+static void check_identity(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
+{
+	char reason[VALUE_REASON_MAX];
+	const char *wrong;
+	unsigned int line;
+
+	if (!pool->user || !pool->group)
+		return;
+	if (identity_resolve(load->arena, pool->user, pool->group, &pool->identity, &wrong, reason) == 0)
+		return;
+	line = draft->lines[schema_index(schema_find(KEY_POOL, wrong))];
+	if (line)
+		load_refuse_value(load, line, draft->outline->where, wrong,
+			strcmp(wrong, "user") == 0 ? pool->user : pool->group, reason);
+}
+
+static void check_global_identity(struct load *load)
+{
+	struct config *config = load->config;
+	struct identity identity;
+	char reason[VALUE_REASON_MAX];
+	const char *wrong;
+
+	if (!config->user || !config->group)
+		return;
+	if (identity_resolve(&load->scratch, config->user, config->group, &identity, &wrong, reason) < 0)
+		load_refuse_value(load, global_line(load, wrong), "", wrong,
+			strcmp(wrong, "user") == 0 ? config->user : config->group, reason);
+}
+
+void load_check(struct load *load)
+{
+	struct config *config = load->config;
+
+	check_pidfile(load);
+	check_log_target(load);
+	check_global_identity(load);
+	if (config->pool_count == 0 && !load->outline.damaged)
+		diagnostics_add(&load->diagnostics, 0, config->file,
+			"there is no pool; at least one pool \"NAME\" { ... } is needed");
+	for (size_t i = 0; i < config->pool_count; i++) {
+		check_backoff(load, &config->pools[i], &load->drafts[i]);
+		check_identity(load, &config->pools[i], &load->drafts[i]);
+		check_socket_owner(load, &config->pools[i], &load->drafts[i]);
+	}
+	check_listeners(load);
+	/* A pool that was left out in part may have other numbers. */
+	if (config->max_workers)
+		check_workers(load);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* The effective configuration as a file. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "config/config.h"
+#include "config/schema.h"
+#include "config/values.h"
+
+/* TEXT in quotes, so that libconfuse reads it back: a bare $ might begin a variable. */
+static void dump_text(const char *text, FILE *out)
+{
+	fputc('"', out);
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+		if (*c == '"' || *c == '\\' || *c == '$')
+			fprintf(out, "\\%c", *c);
+		else if (*c < ' ' || *c == 0x7f)
+			fprintf(out, "\\x%02x", *c);
+		else
+			fputc(*c, out);
+	}
+	fputc('"', out);
+}
+
+static void dump_list(const char *const *list, FILE *out)
+{
+	fputc('{', out);
+	for (size_t i = 0; list[i]; i++) {
+		fputs(i ? ", " : " ", out);
+		dump_text(list[i], out);
+	}
+	fputs(" }", out);
+}
+
+static void dump_number(const struct value_rule *rule, int64_t number, FILE *out)
+{
+	char text[VALUE_TEXT_MAX];
+
+	fputs(value_format(rule, number, text), out);
+}
+
+static void dump_key(const struct key *key, void *object, FILE *out)
+{
+	fprintf(out, "%s%s = ", key->section == KEY_POOL ? "\t" : "", key->name);
+	if (key->rule.kind == VALUE_TEXT)
+		dump_text(*schema_text_field(key, object), out);
+	else if (key->rule.kind == VALUE_LIST)
+		dump_list((const char *const *)*schema_list_field(key, object), out);
+	else
+		dump_number(&key->rule, schema_get_number(key, object), out);
+	fputc('\n', out);
+}
+
+static void dump_keys(enum key_section section, void *object, FILE *out)
+{
+	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
+		if (schema_keys[i].section == section)
+			dump_key(&schema_keys[i], object, out);
+	}
+}
+
+static void dump_option(
+	const struct config *config, const struct brood_option *option, const union brood_value *value, FILE *out)
+{
+	struct value_rule rule = schema_option_rule(option);
+
+	fprintf(out, "\t\t%s = ", option->name);
+	switch (option->type) {
+	case BROOD_OPTION_LOG:
+		dump_text(value->number ? config->access_files[value->number - 1] : "off", out);
+		break;
+	case BROOD_OPTION_TEXT:
+	case BROOD_OPTION_DIRECTORY:
+		dump_text(value->text, out);
+		break;
+	case BROOD_OPTION_LIST:
+		dump_list(value->list, out);
+		break;
+	default:
+		dump_number(&rule, option->type == BROOD_OPTION_BOOL ? value->on : value->number, out);
+		break;
+	}
+	fputc('\n', out);
+}
+
+static void dump_handler(const struct config *config, const struct pool_config *pool, FILE *out)
+{
+	const struct brood_option *options = pool->handler->options;
+
+	if (!options || !options[0].name)
+		return;
+	fprintf(out, "\t%s {\n", pool->handler->name);
+	for (size_t i = 0; options[i].name; i++)
+		dump_option(config, &options[i], &pool->values[i], out);
+	fputs("\t}\n", out);
+}
+
+void config_dump(const struct config *config, FILE *out)
+{
+	/* The accessors serve writing too, so that they take objects that are not const. */
+	dump_keys(KEY_GLOBAL, (void *)(uintptr_t)config, out);
+	for (size_t i = 0; i < config->pool_count; i++) {
+		fprintf(out, "\npool \"%s\" {\n", config->pools[i].name);
+		dump_keys(KEY_POOL, &config->pools[i], out);
+		dump_handler(config, &config->pools[i], out);
+		fputs("}\n", out);
+	}
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/* The values of the parsed text into struct config, by the rows of the schema and of the handlers' tables. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config/load.h"
+#include "config/values.h"
+
+/* ---- errors ---- */
+
+static bool is_plain(const char *value)
+{
+	return value[0] != '\0' &&
+	       strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") == strlen(value);
+}
+
+void load_refuse_value(struct load *load, unsigned int line, const char *where, const char *name, const char *value,
+	const char *reason)
+{
+	const char *quote = is_plain(value) ? "" : "\"";
+	const char *rest = strlen(value) > 100 ? "..." : "";
+
+	diagnostics_add(
+		&load->diagnostics, line, where, "%s = %s%.100s%s%s %s", name, quote, value, rest, quote, reason);
+}
+
+unsigned int load_pool_line(const struct pool_draft *draft, const char *name)
+{
+	unsigned int line = draft->lines[schema_index(schema_find(KEY_POOL, name))];
+
+	return line ? line : draft->outline->line;
+}
+
+/* ---- keys ---- */
+
+/* One value of a key, or its default where SETTING is NULL. Returns whether it is accepted. */
+static bool read_value(struct load *load, const char *where, const char *name, const struct value_rule *rule,
+	const struct setting *setting, const char *fallback, int64_t *ret_number)
+{
+	char reason[VALUE_REASON_MAX];
+
+	if (value_parse(rule, setting ? setting->text : fallback, ret_number, reason) == 0)
+		return true;
+	load_refuse_value(load, setting ? setting->line : 0, where, name, setting ? setting->text : fallback, reason);
+	return false;
+}
+
+/* All texts of a list. LINES, where not NULL, gets their lines. Returns an array ended by NULL, or NULL. */
+static char **read_list(struct load *load, const char *where, const char *name, const struct value_rule *rule,
+	cfg_t *section, unsigned int **lines, size_t *ret_count)
+{
+	size_t count = cfg_size(section, name), used = 0;
+	char **list = arena_alloc(load->arena, (count + 1) * sizeof(char *));
+
+	if (lines)
+		*lines = arena_alloc(&load->scratch, (count + 1) * sizeof(unsigned int));
+	if (!list || (lines && !*lines))
+		return NULL;
+	for (unsigned int i = 0; i < count; i++) {
+		const struct setting *setting = parse_setting(section, name, i);
+		int64_t length;
+
+		if (!read_value(load, where, name, rule, setting, "", &length))
+			continue;
+		if (lines)
+			(*lines)[used] = setting->line;
+		list[used++] = arena_text(load->arena, setting->text);
+	}
+	*ret_count = used;
+	return list;
+}
+
+/* A key that is a number or a text. LINE is where its section is. */
+static void fill_scalar(
+	struct load *load, const char *where, const struct key *key, const struct setting *setting, void *object)
+{
+	int64_t number;
+
+	if (!read_value(load, where, key->name, &key->rule, setting, key->fallback, &number))
+		return;
+	if (key->rule.kind == VALUE_TEXT)
+		*schema_text_field(key, object) = arena_text(load->arena, setting ? setting->text : key->fallback);
+	else
+		schema_set_number(key, object, number);
+}
+
+static void fill_globals(struct load *load, cfg_t *tree)
+{
+	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
+		const struct key *key = &schema_keys[i];
+		const struct setting *setting;
+
+		if (key->section != KEY_GLOBAL)
+			continue;
+		setting = parse_setting(tree, key->name, 0);
+		load->lines[i] = setting ? setting->line : 0;
+		fill_scalar(load, "", key, setting, load->config);
+	}
+}
+
+/* The value of the global key of that name. */
+static void inherit(struct load *load, const struct key *key, struct pool_config *pool)
+{
+	const struct key *global = schema_find(KEY_GLOBAL, key->inherits);
+
+	if (key->rule.kind == VALUE_TEXT)
+		*schema_text_field(key, pool) = *schema_text_field(global, load->config);
+	else
+		schema_set_number(key, pool, schema_get_number(global, load->config));
+}
+
+static void fill_pool_keys(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
+{
+	const char *where = draft->outline->where;
+
+	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
+		const struct key *key = &schema_keys[i];
+		const struct setting *setting;
+
+		if (key->section != KEY_POOL)
+			continue;
+		setting = parse_setting(section, key->name, 0);
+		draft->lines[i] = setting ? setting->line : 0;
+		if (!setting && !key->fallback) {
+			/* It may be in what the outline has left out. */
+			if (!draft->outline->damaged)
+				diagnostics_add(&load->diagnostics, draft->outline->line, where,
+					"%s is missing; a pool needs it", key->name);
+		} else if (!setting && key->inherits) {
+			inherit(load, key, pool);
+		} else if (key->rule.kind == VALUE_LIST) {
+			*schema_list_field(key, pool) = read_list(
+				load, where, key->name, &key->rule, section, &draft->listen_lines, &pool->listen_count);
+		} else {
+			fill_scalar(load, where, key, setting, pool);
+		}
+	}
+	/* The global group goes with the global user. */
+	if (parse_setting(section, "user", 0) && !parse_setting(section, "group", 0))
+		pool->group = arena_text(load->arena, "");
+}
+
+/* ---- the options of a handler ---- */
+
+/* The handle of the access log at PATH: the same for the same path. */
+static int64_t log_handle(struct load *load, const char *path)
+{
+	struct config *config = load->config;
+	char **files;
+
+	for (size_t i = 0; i < config->access_count; i++) {
+		if (strcmp(config->access_files[i], path) == 0)
+			return (int64_t)i + 1;
+	}
+	/* There are as many as pools at most, or a few times that: growing by one in an arena is no matter. */
+	files = arena_alloc(load->arena, (config->access_count + 2) * sizeof(char *));
+	if (!files)
+		return 0;
+	if (config->access_count)
+		memcpy(files, config->access_files, config->access_count * sizeof(char *));
+	files[config->access_count] = arena_text(load->arena, path);
+	config->access_files = files;
+	return (int64_t)++config->access_count;
+}
+
+/* PATH, absolute: what is relative is so to the directory of FILE. NULL when memory is short. */
+static char *absolute_path(struct load *load, const char *path, const char *file)
+{
+	const char *slash = strrchr(file, '/');
+	char directory[PATH_MAX];
+
+	if (path[0] == '/')
+		return arena_text(load->arena, path);
+	if (slash)
+		path = arena_format(&load->scratch, "%.*s/%s", (int)(slash - file), file, path);
+	if (!path || (slash && file[0] == '/'))
+		return path ? arena_text(load->arena, path) : NULL;
+	if (!getcwd(directory, sizeof(directory)))
+		return arena_text(load->arena, path);
+	return arena_format(load->arena, "%s/%s", directory, path);
+}
+
+static const char *read_directory(
+	struct load *load, const char *where, const char *name, const char *text, unsigned int line)
+{
+	const char *file = line ? diagnostics_locate(&load->diagnostics, line).file : load->config->file;
+	char *path = absolute_path(load, text, file);
+	struct stat status;
+
+	if (!path)
+		return "";
+	if (text[0] == '\0')
+		load_refuse_value(load, line, where, name, text, "is not the path of a directory");
+	else if (stat(path, &status) < 0)
+		diagnostics_add(&load->diagnostics, line, where, "%s = \"%s\": %s", name, path, strerrordesc_np(errno));
+	else if (!S_ISDIR(status.st_mode))
+		diagnostics_add(&load->diagnostics, line, where, "%s = \"%s\" is not a directory", name, path);
+	return path;
+}
+
+static int64_t read_log(struct load *load, const char *where, const char *name, const char *text, unsigned int line)
+{
+	if (strcmp(text, "off") == 0)
+		return 0;
+	if (text[0] == '/')
+		return log_handle(load, text);
+	load_refuse_value(load, line, where, name, text, "is neither off nor an absolute path");
+	return 0;
+}
+
+static void fill_list_option(struct load *load, const char *where, const struct brood_option *option, cfg_t *section,
+	union brood_value *value)
+{
+	struct value_rule rule = schema_option_rule(option);
+	size_t count;
+	char **list;
+
+	if (section && parse_setting(section, option->name, 0))
+		list = read_list(load, where, option->name, &rule, section, NULL, &count);
+	else
+		list = parse_list(load->arena, option->fallback[0] ? option->fallback : "{}", &count);
+	value->list = (const char *const *)list;
+}
+
+static void fill_option(struct load *load, const char *where, const struct brood_option *option,
+	const struct setting *setting, union brood_value *value)
+{
+	struct value_rule rule = schema_option_rule(option);
+	const char *text = setting ? setting->text : option->fallback;
+	unsigned int line = setting ? setting->line : 0;
+	int64_t number;
+
+	if (!read_value(load, where, option->name, &rule, setting, option->fallback, &number))
+		return;
+	if (option->type == BROOD_OPTION_LOG)
+		value->number = read_log(load, where, option->name, text, line);
+	else if (option->type == BROOD_OPTION_DIRECTORY)
+		value->text = read_directory(load, where, option->name, text, line);
+	else if (option->type == BROOD_OPTION_TEXT)
+		value->text = arena_text(load->arena, text);
+	else if (option->type == BROOD_OPTION_BOOL)
+		value->on = number != 0;
+	else
+		value->number = number;
+}
+
+static size_t count_options(const struct brood_module *handler)
+{
+	size_t count = 0;
+
+	while (handler->options && handler->options[count].name)
+		count++;
+	return count;
+}
+
+/* The values of HANDLER's options for a pool; SECTION is NULL where the pool has none for it. */
+static void fill_options(struct load *load, const struct brood_module *handler, cfg_t *section,
+	const struct pool_draft *draft, struct pool_config *pool)
+{
+	const char *where = arena_format(&load->scratch, "%s: %s", draft->outline->where, handler->name);
+	size_t count = count_options(handler);
+	union brood_value *values = arena_alloc(load->arena, (count + 1) * sizeof(*values));
+
+	if (!values || !where)
+		return;
+	pool->values = values;
+	for (size_t i = 0; i < count; i++) {
+		const struct brood_option *option = &handler->options[i];
+		const struct setting *setting = section ? parse_setting(section, option->name, 0) : NULL;
+
+		if (!setting && !option->fallback && !draft->outline->damaged)
+			diagnostics_add(&load->diagnostics, draft->outline->line, where,
+				"%s is missing; the handler needs it", option->name);
+		if (!setting && !option->fallback)
+			continue;
+		if (option->type == BROOD_OPTION_LIST)
+			fill_list_option(load, where, option, section, &values[i]);
+		else
+			fill_option(load, where, option, setting, &values[i]);
+	}
+}
+
+/* "echo, http" */
+static const char *handler_names(struct load *load)
+{
+	const char *names = "";
+
+	for (size_t i = 0; load->handlers[i] && names; i++)
+		names = arena_format(&load->scratch, "%s%s%s", names, i ? ", " : "", load->handlers[i]->name);
+	return names ? names : "";
+}
+
+/* Finds the handler, and reads the sections of handlers. */
+static void fill_handler(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
+{
+	const char *where = draft->outline->where;
+
+	if (!pool->handler_name)
+		return;
+	for (size_t i = 0; load->handlers[i]; i++) {
+		const struct brood_module *handler = load->handlers[i];
+		bool given = cfg_size(section, handler->name) > 0;
+
+		if (strcmp(handler->name, pool->handler_name) == 0) {
+			pool->handler = handler;
+			fill_options(load, handler, given ? cfg_getsec(section, handler->name) : NULL, draft, pool);
+		} else if (given) {
+			diagnostics_add(&load->diagnostics, draft->outline->section_lines[i], where,
+				"section %s does not go with handler = %s", handler->name, pool->handler_name);
+		}
+	}
+	if (!pool->handler)
+		diagnostics_add(&load->diagnostics, load_pool_line(draft, "handler"), where,
+			"handler = \"%.100s\" is none of %s", pool->handler_name, handler_names(load));
+}
+
+/* ---- pools ---- */
+
+static void fill_pool(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
+{
+	struct line_run place = diagnostics_locate(&load->diagnostics, draft->outline->line);
+
+	pool->name = arena_text(load->arena, draft->outline->name);
+	pool->file = arena_text(load->arena, place.file);
+	pool->line = (int)place.file_line;
+	fill_pool_keys(load, section, pool, draft);
+	fill_handler(load, section, pool, draft);
+}
+
+void load_fill(struct load *load, cfg_t *tree)
+{
+	struct config *config = load->config;
+	const struct outline_pool *outline = load->outline.pools;
+	size_t count = cfg_size(tree, "pool");
+
+	fill_globals(load, tree);
+	config->pools = arena_alloc(load->arena, (count + 1) * sizeof(*config->pools));
+	load->drafts = arena_alloc(&load->scratch, (count + 1) * sizeof(*load->drafts));
+	if (!config->pools || !load->drafts)
+		return;
+	for (unsigned int i = 0; i < count && outline; i++, outline = outline->next) {
+		load->drafts[i].outline = outline;
+		fill_pool(load, cfg_getnsec(tree, "pool", i), &config->pools[i], &load->drafts[i]);
+		config->pool_count++;
+	}
+}

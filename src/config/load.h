@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CONFIG_LOAD_H
+#define CONFIG_LOAD_H
+/*
+ * What the passes of one load share. In their order: the outline (config/outline.h) finds what is badly formed and
+ * makes one text of all files; libconfuse parses it (config/parse.h); fill reads the values by the schema, defaults
+ * included; check goes through the rules across keys. A pass that found errors does not keep the next one from looking:
+ * all errors are reported together.
+ */
+#include "config/arena.h"
+#include "config/config.h"
+#include "config/diagnostics.h"
+#include "config/outline.h"
+#include "config/parse.h"
+#include "config/schema.h"
+
+/* A pool on its way, in the order of config->pools. */
+struct pool_draft {
+	const struct outline_pool *outline;
+	unsigned int lines[SCHEMA_KEYS]; /* where each key is given; 0: it is not */
+	unsigned int *listen_lines;      /* where each address is given */
+};
+
+struct load {
+	const struct brood_module *const *handlers;
+	const struct config_overrides *overrides;
+	struct config *config;
+	struct arena *arena;  /* what lives as long as the configuration */
+	struct arena scratch; /* what ends with the load */
+	struct diagnostics diagnostics;
+	struct outline outline;
+	struct pool_draft *drafts;
+	unsigned int lines[SCHEMA_KEYS]; /* of the global keys */
+};
+
+/* Reads the values of the tree that libconfuse made of the outline's text. */
+void load_fill(struct load *load, cfg_t *tree);
+
+/* Goes through the rules across keys, and resolves names. */
+void load_check(struct load *load);
+
+/* An error of a key at LINE: `key = value` and REASON, with the value in quotes where it is no plain word. */
+void load_refuse_value(struct load *load, unsigned int line, const char *where, const char *name, const char *value,
+	const char *reason);
+
+/* Where a key of a pool is given, or where the pool is. */
+unsigned int load_pool_line(const struct pool_draft *draft, const char *name);
+
+#endif

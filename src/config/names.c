@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "config/names.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "config/schema.h"
+
+static size_t count_names(const struct level *level, const struct brood_module *handler)
+{
+	size_t count = SCHEMA_KEYS + 2;
+
+	for (size_t i = 0; level->handlers[i]; i++)
+		count++;
+	for (size_t i = 0; handler && handler->options && handler->options[i].name; i++)
+		count++;
+	return count;
+}
+
+static void add_name(struct level *level, const char *text, enum name_kind kind, const struct brood_module *handler)
+{
+	level->names[level->name_count++] = (struct name){ .text = text, .kind = kind, .handler = handler };
+}
+
+static void add_keys(struct level *level, enum key_section section)
+{
+	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
+		if (schema_keys[i].section == section)
+			add_name(level, schema_keys[i].name,
+				schema_keys[i].rule.kind == VALUE_LIST ? NAME_LIST : NAME_VALUE, NULL);
+	}
+}
+
+static void add_options(struct level *level, const struct brood_module *handler)
+{
+	for (const struct brood_option *option = handler->options; option && option->name; option++) {
+		bool list = option->type == BROOD_OPTION_LIST;
+
+		add_name(level, option->name, list ? NAME_LIST : NAME_VALUE, NULL);
+		level->names[level->name_count - 1].may_be_empty =
+			list && option->fallback && strspn(option->fallback, "{ }") == strlen(option->fallback);
+	}
+}
+
+int level_init(struct level *level, const struct brood_module *handler, struct arena *arena)
+{
+	level->names = arena_alloc(arena, count_names(level, handler) * sizeof(struct name));
+	level->name_count = 0;
+	if (!level->names)
+		return -ENOMEM;
+	switch (level->kind) {
+	case LEVEL_FILE:
+		add_keys(level, KEY_GLOBAL);
+		add_name(level, "pool", NAME_POOL, NULL);
+		break;
+	case LEVEL_POOL:
+		add_keys(level, KEY_POOL);
+		for (size_t i = 0; level->handlers[i]; i++)
+			add_name(level, level->handlers[i]->name, NAME_HANDLER, level->handlers[i]);
+		break;
+	case LEVEL_HANDLER:
+		add_options(level, handler);
+		break;
+	}
+	add_name(level, "include", NAME_INCLUDE, NULL);
+	return 0;
+}
+
+static bool is_name(const char *name, const char *text, size_t size)
+{
+	return strlen(name) == size && memcmp(name, text, size) == 0;
+}
+
+struct name *level_find(const struct level *level, const char *text, size_t size)
+{
+	for (size_t i = 0; i < level->name_count; i++) {
+		if (is_name(level->names[i].text, text, size))
+			return &level->names[i];
+	}
+	return NULL;
+}
+
+/* ---- names that are not there ---- */
+
+/* How many letters must be changed, added or left out to make one of the other (Levenshtein). */
+static size_t name_distance(const char *name, const char *text, size_t size)
+{
+	enum { LONGEST = 32 };
+	size_t row[LONGEST + 1], name_size = strlen(name);
+
+	if (size > LONGEST || name_size > LONGEST)
+		return LONGEST;
+	for (size_t j = 0; j <= size; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= name_size; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= size; j++) {
+			size_t change = diagonal + (name[i - 1] != text[j - 1]);
+			size_t longer = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
+
+			diagonal = row[j];
+			row[j] = change < longer ? change : longer;
+		}
+	}
+	return row[size];
+}
+
+/* The name that was probably meant, or NULL. */
+static const char *level_nearest(const struct level *level, const char *text, size_t size)
+{
+	size_t nearest = size < 4 ? 2 : 3;
+	const char *found = NULL;
+
+	for (size_t i = 0; i < level->name_count; i++) {
+		size_t distance = name_distance(level->names[i].text, text, size);
+
+		if (distance < nearest) {
+			nearest = distance;
+			found = level->names[i].text;
+		}
+	}
+	return found;
+}
+
+/* Where else the name is known, as the end of "it belongs ...", or NULL. */
+static const char *level_elsewhere(const struct level *level, const char *text, size_t size)
+{
+	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
+		const struct key *key = &schema_keys[i];
+
+		if (!is_name(key->name, text, size))
+			continue;
+		if (key->section == KEY_POOL)
+			return level->kind == LEVEL_FILE ? "inside a pool" : "in the pool, outside this section";
+		return "outside the pools";
+	}
+	for (size_t i = 0; level->handlers[i]; i++) {
+		if (is_name(level->handlers[i]->name, text, size))
+			return "inside a pool";
+	}
+	return NULL;
+}
+
+char *level_explain(const struct level *level, const char *text, size_t size, char *buffer)
+{
+	const char *elsewhere = level_elsewhere(level, text, size);
+	const char *nearest = level_nearest(level, text, size);
+	int shown = size > 60 ? 60 : (int)size;
+	size_t used;
+
+	if (elsewhere) {
+		snprintf(buffer, NAME_EXPLANATION_MAX, "%.*s is unknown here; it belongs %s", shown, text, elsewhere);
+		return buffer;
+	}
+	if (nearest) {
+		snprintf(buffer, NAME_EXPLANATION_MAX, "unknown key %.*s; did you mean %s?", shown, text, nearest);
+		return buffer;
+	}
+	used = (size_t)snprintf(buffer, NAME_EXPLANATION_MAX, "unknown key %.*s; accepted are", shown, text);
+	for (size_t i = 0; i < level->name_count && used < NAME_EXPLANATION_MAX; i++)
+		used += (size_t)snprintf(
+			buffer + used, NAME_EXPLANATION_MAX - used, "%s %s", i ? "," : "", level->names[i].text);
+	return buffer;
+}

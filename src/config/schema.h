@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CONFIG_SCHEMA_H
+#define CONFIG_SCHEMA_H
+/*
+ * The one table of the configuration's keys. Parsing, defaults, range errors, --dump, and the tests of the manual and
+ * of the sample file read it; a key exists when it has a row here. The options of a handler's section are rows of the
+ * handler's own table (brood/module.h); schema_option_rule() makes the two one kind.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "brood/module.h"
+#include "config/config.h"
+#include "config/values.h"
+
+enum key_section {
+	KEY_GLOBAL, /* its field is in struct config */
+	KEY_POOL,   /* its field is in struct pool_config */
+};
+
+/* What a reload does with a changed key. */
+enum key_reload {
+	RELOAD_LIVE,    /* the master goes by the new value at once */
+	RELOAD_ROLL,    /* the workers of the pool are replaced */
+	RELOAD_RESTART, /* it holds from the next start on */
+};
+
+struct key {
+	const char *name;
+	enum key_section section;
+	struct value_rule rule;
+	const char *fallback; /* the default, as it would be written; NULL: the key must be given */
+	const char *inherits; /* a global key whose value is the default */
+	size_t offset;        /* of the field: char * for a text, char ** for a list, else a number */
+	size_t size;
+	int64_t divisor; /* the field counts in units of this; 0: as the rule does */
+	enum key_reload reload;
+	const char *help; /* one sentence */
+};
+
+enum { SCHEMA_KEYS = 29 };
+
+extern const struct key schema_keys[SCHEMA_KEYS];
+
+/* The row of that name, or NULL. */
+const struct key *schema_find(enum key_section section, const char *name);
+
+/* The row's place in schema_keys. */
+size_t schema_index(const struct key *key);
+
+/* Sets the field of OBJECT (a struct config or struct pool_config) to a number, and reads it. */
+void schema_set_number(const struct key *key, void *object, int64_t number);
+int64_t schema_get_number(const struct key *key, const void *object);
+
+/* The field of a text or a list. */
+char **schema_text_field(const struct key *key, void *object);
+char ***schema_list_field(const struct key *key, void *object);
+
+/* How the values of a handler's option are read. */
+struct value_rule schema_option_rule(const struct brood_option *option);
+
+/*
+ * Writes each key and each option of HANDLERS as a line, fields parted by tabs: "global", "pool" or the handler's name;
+ * the key; its kind; its least and its largest value; its default, or "(required)", or "(global)" where the global key
+ * of that name is it; its choices, parted by spaces. For tests of the manual and of the sample file.
+ */
+void schema_list(const struct brood_module *const *handlers, FILE *out);
+
+#endif
