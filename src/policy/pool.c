@@ -32,6 +32,40 @@ const char *death_sequel_name(enum death_sequel sequel)
 	return sequel_names[sequel];
 }
 
+/* ---- counts ---- */
+
+static uint32_t pool_used(const struct pool_policy *pool)
+{
+	return pool->rules.capacity - pool->count[SLOT_FREE];
+}
+
+/* Workers that serve or will serve. */
+static uint32_t pool_serving(const struct pool_policy *pool)
+{
+	return pool->count[SLOT_ASKED] + pool->count[SLOT_STARTING] + pool->count[SLOT_READY];
+}
+
+static uint32_t pool_wanted(const struct pool_policy *pool)
+{
+	uint32_t serving = pool_serving(pool);
+
+	return serving < pool->target ? pool->target - serving : 0;
+}
+
+uint32_t pool_policy_living(const struct pool_policy *pool)
+{
+	return pool_used(pool) - pool->count[SLOT_LOST];
+}
+
+static void pool_note_ready(struct pool_policy *pool)
+{
+	bool full = pool->count[SLOT_READY] >= pool->target;
+	bool some = pool->count[SLOT_READY] > 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
+
+	if (full || some)
+		pool->was_ready = true;
+}
+
 void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, uint32_t target, struct slot *slots)
 {
 	*pool = (struct pool_policy){
@@ -44,22 +78,19 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 	for (uint32_t i = 0; i < rules->capacity; i++)
 		slots[i] = (struct slot){ .state = SLOT_FREE, .deadline_ms = DEADLINE_NONE };
 	pool->count[SLOT_FREE] = rules->capacity;
-}
-
-/* ---- counts ---- */
-
-/* Workers that serve or will serve. */
-static uint32_t pool_serving(const struct pool_policy *pool)
-{
-	return pool->count[SLOT_ASKED] + pool->count[SLOT_STARTING] + pool->count[SLOT_READY];
-}
-
-uint32_t pool_policy_living(const struct pool_policy *pool)
-{
-	return pool->rules.capacity - pool->count[SLOT_FREE] - pool->count[SLOT_LOST];
+	pool_note_ready(pool);
 }
 
 /* ---- backing off ---- */
+
+/* What the workers that are there tell about a failure, and about the time since the last one. */
+struct pool_view {
+	bool some_healthy; /* one has been ready for POOL_HEALTHY_MS */
+	/* Of the workers that were asked for after the last failure: */
+	bool probe_starting; /* one is on its way */
+	bool probe_stands;   /* one serves: the others may follow */
+	bool recovered;      /* one is healthy: the cause is gone */
+};
 
 /* Whether a worker was asked for after the last failure. */
 static bool slot_is_of_volley(const struct pool_policy *pool, const struct slot *slot)
@@ -67,57 +98,56 @@ static bool slot_is_of_volley(const struct pool_policy *pool, const struct slot 
 	return slot->volley == pool->backoff.volley;
 }
 
-/* Whether a worker that was asked for after the last failure serves: then the others may follow. */
-static bool pool_probe_stands(const struct pool_policy *pool)
-{
-	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
-		const struct slot *slot = &pool->slots[i];
-
-		if (slot->state == SLOT_READY && slot_is_of_volley(pool, slot))
-			return true;
-	}
-	return false;
-}
-
-/* Whether a worker that was asked for after the last failure is still on its way. */
-static bool pool_probe_starting(const struct pool_policy *pool)
-{
-	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
-		const struct slot *slot = &pool->slots[i];
-
-		if ((slot->state == SLOT_ASKED || slot->state == SLOT_STARTING) && slot_is_of_volley(pool, slot))
-			return true;
-	}
-	return false;
-}
-
-/* How many starts are allowed now. After a failure one worker goes first; the others follow when it serves. */
-static uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now_ms)
-{
-	if (pool->backoff.level == 0)
-		return UINT32_MAX;
-	if (backoff_holds(&pool->backoff, now_ms))
-		return 0;
-	if (pool_probe_stands(pool))
-		return UINT32_MAX;
-	return pool_probe_starting(pool) ? 0 : 1;
-}
-
 static bool slot_is_healthy(const struct slot *slot, uint64_t now_ms)
 {
 	return slot->was_ready && now_ms - slot->ready_ms >= POOL_HEALTHY_MS;
 }
 
-/* Whether a worker that was asked for after the last failure has proven that the cause is gone. */
-static bool pool_has_recovered(const struct pool_policy *pool, uint64_t now_ms)
+static struct pool_view pool_look(const struct pool_policy *pool, uint64_t now_ms)
 {
-	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
-		const struct slot *slot = &pool->slots[i];
+	struct pool_view view = { 0 };
+	uint32_t unseen = pool_used(pool);
 
-		if (slot->state == SLOT_READY && slot_is_of_volley(pool, slot) && slot_is_healthy(slot, now_ms))
-			return true;
+	for (const struct slot *slot = pool->slots; unseen > 0; slot++) {
+		bool healthy;
+
+		if (slot->state == SLOT_FREE)
+			continue;
+		unseen--;
+		healthy = slot_is_healthy(slot, now_ms);
+		view.some_healthy |= healthy;
+		if (!slot_is_of_volley(pool, slot))
+			continue;
+		view.probe_starting |= slot->state == SLOT_ASKED || slot->state == SLOT_STARTING;
+		view.probe_stands |= slot->state == SLOT_READY;
+		view.recovered |= healthy;
 	}
-	return false;
+	return view;
+}
+
+/* How many starts are allowed now. After a failure one worker goes first; the others follow when it serves. */
+static uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now_ms)
+{
+	struct pool_view view;
+
+	if (pool->backoff.level == 0)
+		return UINT32_MAX;
+	if (backoff_holds(&pool->backoff, now_ms))
+		return 0;
+	view = pool_look(pool, now_ms);
+	if (view.probe_stands)
+		return UINT32_MAX;
+	return view.probe_starting ? 0 : 1;
+}
+
+/* Takes a failure of the worker in SLOT into account. Those of one volley that fail together are one failure. */
+static void pool_failed_once(struct pool_policy *pool, const struct slot *slot, uint64_t now_ms)
+{
+	if (!slot_is_of_volley(pool, slot))
+		return;
+	if (pool_look(pool, now_ms).recovered)
+		pool->backoff.level = 0;
+	pool->backoff = backoff_next(&pool->rules.backoff, pool->backoff, now_ms);
 }
 
 /* ---- the plan ---- */
@@ -127,20 +157,18 @@ static void plan_wake(struct pool_plan *plan, uint64_t at_ms)
 	plan->wake_ms = deadline_earlier(plan->wake_ms, at_ms);
 }
 
-/* Adds an action; where the plan is full, has the master ask again at once. */
+/* Adds an action, and has the master ask again at once: what it does changes what is to be done. */
 static void plan_add(struct pool_plan *plan, enum slot_event what, uint32_t slot, enum slot_reason reason)
 {
-	if (plan->count == POOL_PLAN_MAX) {
-		plan->wake_ms = 0;
+	plan->wake_ms = 0;
+	if (plan->count == POOL_PLAN_MAX)
 		return;
-	}
 	plan->actions[plan->count++] = (struct pool_action){ .what = what, .slot = slot, .reason = reason };
 }
 
 static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
 {
-	uint32_t serving = pool_serving(pool);
-	uint32_t wanted = serving < pool->target ? pool->target - serving : 0;
+	uint32_t wanted = pool_wanted(pool);
 	uint32_t allowed = wanted > 0 ? pool_allowed_starts(pool, now_ms) : 0;
 
 	if (wanted > 0 && backoff_holds(&pool->backoff, now_ms))
@@ -155,33 +183,38 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 	}
 }
 
-/* The highest numbers leave first, so that the pool's slots stay dense. */
-static void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
+/*
+ * The highest numbers leave first, so that the pool's slots stay dense. One that is asked for leaves once it is born;
+ * one that is overdue is being ended already.
+ */
+static void plan_surplus(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
 {
 	uint32_t serving = pool_serving(pool);
 	uint32_t surplus = serving > pool->target ? serving - pool->target : 0;
 
 	for (uint32_t i = pool->rules.capacity; i-- > 0 && surplus > 0;) {
-		enum slot_state state = pool->slots[i].state;
+		const struct slot *slot = &pool->slots[i];
 
-		if (state == SLOT_ASKED)
-			surplus--;
-		if (state != SLOT_STARTING && state != SLOT_READY)
+		if (slot->state != SLOT_ASKED && slot->state != SLOT_STARTING && slot->state != SLOT_READY)
 			continue;
-		plan_add(plan, SLOT_RETIRE, i, SLOT_REASON_SCALE_DOWN);
 		surplus--;
+		if (slot->state != SLOT_ASKED && !deadline_passed(slot->deadline_ms, now_ms))
+			plan_add(plan, SLOT_RETIRE, i, SLOT_REASON_SCALE_DOWN);
 	}
 }
 
 /* What a state that has lasted too long asks for. */
-static void plan_overdue(const struct slot *slot, uint32_t number, struct pool_plan *plan)
+static void plan_overdue(const struct slot *slot, uint32_t number, uint64_t now_ms, struct pool_plan *plan)
 {
 	switch (slot->state) {
 	case SLOT_STARTING:
 		plan_add(plan, SLOT_KILL, number, SLOT_REASON_START_TIMEOUT);
 		break;
 	case SLOT_RETIRING:
-		plan_add(plan, SLOT_QUIT, number, SLOT_REASON_STOP_TIMEOUT);
+		if (deadline_passed(slot->deadline_ms, now_ms))
+			plan_add(plan, SLOT_KILL, number, SLOT_REASON_START_TIMEOUT);
+		else
+			plan_add(plan, SLOT_QUIT, number, SLOT_REASON_STOP_TIMEOUT);
 		break;
 	case SLOT_QUITTING:
 		plan_add(plan, SLOT_KILL, number, slot->reason);
@@ -198,7 +231,7 @@ static void plan_overdue(const struct slot *slot, uint32_t number, struct pool_p
 static uint64_t slot_deadline(const struct pool_policy *pool, const struct slot *slot)
 {
 	if (slot->state == SLOT_RETIRING && pool->phase == POOL_RETIRING)
-		return pool->stop_deadline_ms;
+		return deadline_earlier(pool->stop_deadline_ms, slot->deadline_ms);
 	return slot->deadline_ms;
 }
 
@@ -215,35 +248,43 @@ static void plan_ending(const struct pool_policy *pool, uint32_t number, struct 
 
 void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *ret_plan)
 {
+	uint32_t unseen = pool_used(pool);
+
 	ret_plan->count = 0;
 	ret_plan->wake_ms = DEADLINE_NONE;
-	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
+	for (uint32_t i = 0; unseen > 0; i++) {
 		const struct slot *slot = &pool->slots[i];
 		uint64_t deadline_ms = slot_deadline(pool, slot);
 
 		if (slot->state == SLOT_FREE)
 			continue;
+		unseen--;
 		if (deadline_passed(deadline_ms, now_ms))
-			plan_overdue(slot, i, ret_plan);
+			plan_overdue(slot, i, now_ms, ret_plan);
 		else {
 			plan_wake(ret_plan, deadline_ms);
 			plan_ending(pool, i, ret_plan);
 		}
 	}
-	if (pool->phase == POOL_SERVING) {
-		plan_surplus(pool, ret_plan);
+	if (pool->phase == POOL_SERVING)
+		plan_surplus(pool, now_ms, ret_plan);
+	/* Alone, for to end a worker that did not become ready is a failure, and holds starts back. */
+	if (pool->phase == POOL_SERVING && ret_plan->count == 0)
 		plan_starts(pool, now_ms, ret_plan);
-	}
 }
 
 /* ---- events ---- */
 
-static uint64_t state_deadline(const struct pool_policy *pool, enum slot_state state, uint64_t now_ms)
+static uint64_t state_deadline(
+	const struct pool_policy *pool, const struct slot *slot, enum slot_state state, uint64_t now_ms)
 {
 	switch (state) {
 	case SLOT_STARTING:
 		return pool->rules.start_timeout_ms == 0 ? DEADLINE_NONE
 							 : deadline_after(now_ms, pool->rules.start_timeout_ms);
+	case SLOT_RETIRING:
+		/* One that is not ready has no connection to finish: its start keeps its bound. */
+		return slot->was_ready ? DEADLINE_NONE : slot->deadline_ms;
 	case SLOT_QUITTING:
 		return deadline_after(now_ms, POOL_QUIT_GRACE_MS);
 	case SLOT_KILLED:
@@ -262,25 +303,20 @@ static void slot_enter(struct pool_policy *pool, uint32_t number, enum slot_stat
 		return;
 	pool->count[slot->state]--;
 	pool->count[state]++;
+	slot->deadline_ms = state_deadline(pool, slot, state, now_ms);
 	slot->state = state;
-	slot->deadline_ms = state_deadline(pool, state, now_ms);
+	pool_note_ready(pool);
 }
 
-/* Workers of one volley that fail together are one failure. */
-static void pool_failed_once(struct pool_policy *pool, const struct slot *slot, uint64_t now_ms)
+/* A worker may report that it is ready after it was told to leave; once killed, it proves nothing by it. */
+static void slot_note_ready(struct slot *slot, uint64_t now_ms)
 {
-	if (!slot_is_of_volley(pool, slot))
+	if (slot->was_ready || slot->state == SLOT_KILLED)
 		return;
-	pool->backoff = backoff_next(&pool->rules.backoff, pool->backoff, now_ms);
-}
-
-static void pool_note_ready(struct pool_policy *pool)
-{
-	bool full = pool->count[SLOT_READY] >= pool->target;
-	bool some = pool->count[SLOT_READY] > 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
-
-	if (full || some)
-		pool->was_ready = true;
+	slot->was_ready = true;
+	slot->ready_ms = now_ms;
+	if (slot->state == SLOT_RETIRING)
+		slot->deadline_ms = DEADLINE_NONE;
 }
 
 bool pool_policy_event(
@@ -302,29 +338,31 @@ bool pool_policy_event(
 		pool_failed_once(pool, slot, now_ms);
 		break;
 	case SLOT_BECAME_READY:
-		if (!slot->was_ready)
-			slot->ready_ms = now_ms;
-		slot->was_ready = true;
+		slot_note_ready(slot, now_ms);
 		break;
 	case SLOT_RETIRE:
 	case SLOT_QUIT:
 	case SLOT_KILL:
 		slot->reason = reason;
+		/* A failure from now on, however long the process takes to end: what replaces it has to wait. */
+		if (event == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT)
+			pool_failed_once(pool, slot, now_ms);
 		break;
 	default:
 		break;
 	}
 	slot_enter(pool, number, state, now_ms);
-	pool_note_ready(pool);
 	return true;
 }
 
 uint32_t pool_policy_resize(struct pool_policy *pool, int delta)
 {
-	if (delta > 0 && pool->target < pool->rules.capacity)
-		pool->target++;
-	if (delta < 0 && pool->target > 1)
-		pool->target--;
+	int64_t target = (int64_t)pool->target + delta;
+
+	if (target > pool->rules.capacity)
+		target = pool->rules.capacity;
+	pool->target = target > 1 ? (uint32_t)target : 1;
+	pool_note_ready(pool);
 	return pool->target;
 }
 
@@ -376,10 +414,10 @@ static enum death_kind death_classify(const struct slot *slot, const struct deat
  * pool has proven healthy that is one client's doing, and no reason to keep the others waiting.
  */
 static bool death_is_failure(const struct pool_policy *pool, const struct slot *slot, const struct death *death,
-	const struct death_verdict *verdict, uint64_t now_ms)
+	enum death_kind kind, uint64_t now_ms)
 {
-	if (verdict->kind == DEATH_RETIRED || verdict->kind == DEATH_RECYCLED)
-		return verdict->kind == DEATH_RECYCLED && death->served == 0 && !slot_is_healthy(slot, now_ms);
+	if (kind == DEATH_RETIRED)
+		return false;
 	if (slot->reason == SLOT_REASON_STOP || slot->reason == SLOT_REASON_STOP_TIMEOUT ||
 		slot->reason == SLOT_REASON_SCALE_DOWN)
 		return false;
@@ -395,7 +433,7 @@ static void death_weigh(
 {
 	bool stood = slot_is_healthy(slot, now_ms) || death->served > 0;
 
-	if (pool->backoff.level > 0 && ((stood && slot_is_of_volley(pool, slot)) || pool_has_recovered(pool, now_ms)))
+	if (stood && slot_is_of_volley(pool, slot))
 		pool->backoff.level = 0;
 	if (failure)
 		pool_failed_once(pool, slot, now_ms);
@@ -403,14 +441,17 @@ static void death_weigh(
 
 static void death_sequel(const struct pool_policy *pool, uint64_t now_ms, struct death_verdict *verdict)
 {
+	uint32_t wanted = pool_wanted(pool);
+
 	verdict->retry_ms = 0;
-	if (pool->phase != POOL_SERVING || pool_serving(pool) >= pool->target)
+	if (pool->phase != POOL_SERVING || wanted == 0)
 		verdict->sequel = DEATH_NOT_REPLACED;
-	else if (pool_allowed_starts(pool, now_ms) == 0) {
+	else if (wanted <= pool_allowed_starts(pool, now_ms))
+		verdict->sequel = DEATH_REPLACED;
+	else {
 		verdict->sequel = DEATH_BACKING_OFF;
 		verdict->retry_ms = backoff_holds(&pool->backoff, now_ms) ? pool->backoff.until_ms - now_ms : 0;
-	} else
-		verdict->sequel = DEATH_REPLACED;
+	}
 }
 
 bool pool_policy_died(struct pool_policy *pool, uint32_t number, const struct death *death, uint64_t now_ms,
@@ -421,13 +462,13 @@ bool pool_policy_died(struct pool_policy *pool, uint32_t number, const struct de
 
 	if (slot_next(slot->state, SLOT_EXITED) == SLOT_STATES)
 		return false;
-	if (death->pool_has_served || slot_is_healthy(slot, now_ms))
+	if (death->pool_has_served || death->served > 0 || pool_look(pool, now_ms).some_healthy)
 		pool->proven = true;
 	verdict.kind = death_classify(slot, death);
 	verdict.reason = slot->reason;
 	verdict.before_ready = !slot->was_ready;
 	verdict.age_ms = now_ms - slot->asked_ms;
-	verdict.failure = death_is_failure(pool, slot, death, &verdict, now_ms);
+	verdict.failure = death_is_failure(pool, slot, death, verdict.kind, now_ms);
 	death_weigh(pool, slot, death, verdict.failure, now_ms);
 	slot_enter(pool, number, SLOT_FREE, now_ms);
 	death_sequel(pool, now_ms, &verdict);

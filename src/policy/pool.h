@@ -22,7 +22,7 @@
 
 /* A worker that has been ready for this long has proven that its program works. */
 #define POOL_HEALTHY_MS 10000
-/* So many failures in a row, with no worker ready before, and the pool cannot be started. */
+/* So many failures in a row, none ready, and never as many as wanted before: the pool cannot be started. */
 #define POOL_START_ATTEMPTS 5
 /* From "leave at once" to SIGKILL, and from SIGKILL until nobody waits any more. */
 #define POOL_QUIT_GRACE_MS 1000
@@ -45,7 +45,7 @@ struct pool_policy {
 	enum pool_phase phase;
 	uint32_t target; /* workers meant to serve, 0 to capacity */
 	struct backoff backoff;
-	bool proven;    /* some worker has served a connection to its end, or been ready for POOL_HEALTHY_MS */
+	bool proven;    /* at the last death, some worker had served a connection to its end, or been ready for long */
 	bool was_ready; /* as many workers as wanted have been ready at one time, or as many as would start */
 	uint64_t stop_deadline_ms;    /* of phase RETIRING */
 	enum slot_reason quit_reason; /* of phase QUITTING */
@@ -64,8 +64,8 @@ struct pool_action {
 
 struct pool_plan {
 	size_t count;
-	struct pool_action actions[POOL_PLAN_MAX];
-	uint64_t wake_ms; /* when to ask again at the latest; now, if the plan was cut */
+	struct pool_action actions[POOL_PLAN_MAX]; /* in this order; no slot twice */
+	uint64_t wake_ms; /* when to ask again at the latest; at once after a plan with actions */
 };
 
 /* SLOTS: memory for rules->capacity slots, which stays the caller's. */
@@ -81,7 +81,7 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
 bool pool_policy_event(
 	struct pool_policy *pool, uint32_t slot, enum slot_event event, enum slot_reason reason, uint64_t now_ms);
 
-/* Changes the target by DELTA within 1 and the capacity. Returns the new one. */
+/* Changes the target by DELTA, within 1 and the capacity. Returns the new one. */
 uint32_t pool_policy_resize(struct pool_policy *pool, int delta);
 
 /* Ends the pool: gracefully until DEADLINE, or at once (for SLOT_REASON_STOP or _STOP_TIMEOUT). The second may follow
@@ -95,7 +95,7 @@ uint32_t pool_policy_living(const struct pool_policy *pool);
 /* Every worker that is wanted is ready (or has been, once), or all that will start are. */
 bool pool_policy_is_ready(const struct pool_policy *pool);
 
-/* No worker was ever ready, and POOL_START_ATTEMPTS starts in a row have failed. */
+/* The pool never was ready, no worker is, and POOL_START_ATTEMPTS starts in a row have failed. */
 bool pool_policy_start_failed(const struct pool_policy *pool);
 
 /* ---- deaths ---- */
@@ -136,7 +136,7 @@ struct death_verdict {
 	bool failure; /* counts against the pool */
 	uint64_t age_ms;
 	enum death_sequel sequel;
-	uint64_t retry_ms; /* with DEATH_BACKING_OFF */
+	uint64_t retry_ms; /* with DEATH_BACKING_OFF; 0: not before the worker that goes first serves */
 };
 
 /* The process in SLOT is gone. Returns false where it had none. */
