@@ -281,13 +281,18 @@ static void logger_wait(struct logger *logger)
 	size_t count = 2 + logger->access_count;
 	int timeout_ms = wait_timeout(logger);
 
-	logger->polled[0] = (struct pollfd){ .fd = logger->linger ? -1 : logger->read_fd, .events = POLLIN };
+	/* A socket that hung up would end each wait at once. */
+	logger->polled[0] = (struct pollfd){
+		.fd = logger->linger || logger->hung_up ? -1 : logger->read_fd,
+		.events = POLLIN,
+	};
 	poll_output(&logger->polled[1], &logger->target.output);
 	for (size_t i = 0; i < logger->access_count; i++)
 		poll_output(&logger->polled[2 + i], &logger->access[i]);
 	if (logger_signals_wait(logger->polled, count, timeout_ms) <= 0)
 		return;
-	logger->hung_up = (logger->polled[0].revents & POLLHUP) != 0;
+	if ((logger->polled[0].revents & POLLHUP) != 0)
+		logger->hung_up = true;
 	if (logger->polled[1].revents != 0)
 		logger->target.output.stalled = false;
 	for (size_t i = 0; i < logger->access_count; i++)

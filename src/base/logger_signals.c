@@ -84,7 +84,14 @@ int logger_signals_wait(struct pollfd *fds, size_t count, int timeout_ms)
 {
 	struct timespec timeout = { .tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L };
 
-	return ppoll(fds, count, timeout_ms >= 0 ? &timeout : NULL, &open);
+	int ready = ppoll(fds, count, timeout_ms >= 0 ? &timeout : NULL, &open);
+
+	/* A ppoll(2) that finds something ready at once lets no signal in: under load that is every one. */
+	if (ready > 0) {
+		logger_signals_allow();
+		logger_signals_hold();
+	}
+	return ready;
 }
 
 void logger_signals_allow(void)

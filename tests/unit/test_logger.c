@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -31,6 +32,14 @@ static pid_t logger_pid;
 static int reader = -1; /* the other end of the logger's standard error */
 static int logger_stderr = -1;
 
+/* What has come through READER. */
+static struct {
+	char *data; /* terminated; NULL: nothing yet */
+	size_t size;
+} intake;
+
+static char *content; /* of the last read_file() */
+
 static void set_up(void)
 {
 	unsetenv("JOURNAL_STREAM");
@@ -48,6 +57,8 @@ static void tear_down(void)
 		kill(logger_pid, SIGKILL);
 		waitpid(logger_pid, NULL, 0);
 	}
+	free(intake.data);
+	free(content);
 	snprintf(command, sizeof(command), "rm -r %s", directory);
 	cr_assert_eq(system(command), 0);
 }
@@ -56,9 +67,11 @@ TestSuite(logger, .init = set_up, .fini = tear_down, .timeout = 120);
 
 static const char *path_of(const char *name)
 {
-	static char paths[4][128];
+	static char paths[8][128];
 	static unsigned int next;
-	char *path = paths[next++ % 4];
+	char *path = paths[next++];
+
+	cr_assert_leq(next, 8, "each path stays valid");
 
 	snprintf(path, sizeof(paths[0]), "%s/%s", directory, name);
 	return path;
@@ -114,40 +127,33 @@ static void kill_logger(void)
 	logger_pid = 0;
 }
 
-/* What comes through READER until TEXT has come, or, with NULL, until nothing comes for a while. */
-struct intake {
-	char *data;
-	size_t size;
-};
-
-static void read_more(struct intake *intake, int timeout_ms)
+static void read_more(int timeout_ms)
 {
 	struct pollfd readable = { .fd = reader, .events = POLLIN };
 	ssize_t size;
 
 	if (poll(&readable, 1, timeout_ms) <= 0)
 		return;
-	intake->data = realloc(intake->data, intake->size + 65536 + 1);
-	size = read(reader, intake->data + intake->size, 65536);
+	intake.data = realloc(intake.data, intake.size + 65536 + 1);
+	size = read(reader, intake.data + intake.size, 65536);
 	if (size > 0)
-		intake->size += (size_t)size;
-	intake->data[intake->size] = '\0';
+		intake.size += (size_t)size;
+	intake.data[intake.size] = '\0';
 }
 
-static void read_until(struct intake *intake, const char *text)
+static void read_until(const char *text)
 {
 	uint64_t deadline = clock_monotonic_ms() + DEADLINE_MS;
 
-	while (intake->data == NULL || strstr(intake->data, text) == NULL) {
-		cr_assert_lt(clock_monotonic_ms(), deadline, "no \"%s\" in \"%s\"", text, intake->data);
-		read_more(intake, 100);
+	while (intake.data == NULL || strstr(intake.data, text) == NULL) {
+		cr_assert_lt(clock_monotonic_ms(), deadline, "no \"%s\" in \"%s\"", text, intake.data);
+		read_more(100);
 	}
 }
 
 /* The file's content; waits until TEXT stands in it. */
 static const char *read_file(const char *path, const char *text)
 {
-	static char *content;
 	uint64_t deadline = clock_monotonic_ms() + DEADLINE_MS;
 
 	for (;;) {
@@ -191,19 +197,19 @@ static uint64_t reported_in(const char *text, const char *what)
 }
 
 /* Reads until received and reported lines make up COUNT. */
-static void read_until_complete(struct intake *intake, uint64_t count)
+static void read_until_complete(uint64_t count)
 {
 	uint64_t deadline = clock_monotonic_ms() + DEADLINE_MS;
 
 	for (;;) {
-		uint64_t received = intake->data != NULL ? count_of(intake->data, " info: line number=") : 0;
-		uint64_t reported = intake->data != NULL ? reported_in(intake->data, "log lines dropped") : 0;
+		uint64_t received = intake.data != NULL ? count_of(intake.data, " info: line number=") : 0;
+		uint64_t reported = intake.data != NULL ? reported_in(intake.data, "log lines dropped") : 0;
 
 		cr_assert_leq(received + reported, count);
 		if (received + reported == count)
 			return;
 		cr_assert_lt(clock_monotonic_ms(), deadline, "%lu received, %lu reported", received, reported);
-		read_more(intake, 100);
+		read_more(100);
 	}
 }
 
@@ -220,13 +226,12 @@ static void expect_time(const char *line)
 
 Test(logger, a_line_of_text_on_standard_error)
 {
-	struct intake intake = { 0 };
 	char expected[128];
 
 	make_stderr_pipe();
 	start_logger();
 	log_event(LOG_LEVEL_WARNING, "worker died", LOG_TEXT("pool", "web"), LOG_INT("slot", 3));
-	read_until(&intake, "\n");
+	read_until("\n");
 	expect_time(intake.data);
 	snprintf(expected, sizeof(expected), "brood[%d] warning: worker died pool=web slot=3\n", (int)getpid());
 	cr_assert_str_eq(intake.data + 28, expected);
@@ -235,7 +240,6 @@ Test(logger, a_line_of_text_on_standard_error)
 
 Test(logger, a_line_of_json)
 {
-	struct intake intake = { 0 };
 	char expected[256];
 
 	config.format = LOG_FORMAT_JSON;
@@ -243,7 +247,7 @@ Test(logger, a_line_of_json)
 	start_logger();
 	log_event(LOG_LEVEL_ERROR, "a \"b\"", LOG_TEXT("path", "c\\\n\"=é"), LOG_INT("n", -5), LOG_TEXT("text", "5"),
 		LOG_INT("pid", 12), LOG_TEXT("level", "own"));
-	read_until(&intake, "\n");
+	read_until("\n");
 	cr_assert_eq(strncmp(intake.data, "{\"time\":\"", 9), 0);
 	snprintf(expected, sizeof(expected),
 		"Z\",\"level\":\"error\",\"writer\":%d,\"event\":\"a "
@@ -256,7 +260,6 @@ Test(logger, a_line_of_json)
 
 Test(logger, standard_error_to_the_journal_has_levels)
 {
-	struct intake intake = { 0 };
 	struct stat status;
 	char value[64], expected[64];
 
@@ -266,7 +269,7 @@ Test(logger, standard_error_to_the_journal_has_levels)
 	setenv("JOURNAL_STREAM", value, 1);
 	start_logger();
 	log_event(LOG_LEVEL_WARNING, "worker died", LOG_INT("slot", 3));
-	read_until(&intake, "\n");
+	read_until("\n");
 	snprintf(expected, sizeof(expected), "<4>[%d] worker died slot=3\n", (int)getpid());
 	cr_assert_str_eq(intake.data, expected);
 	stop_logger();
@@ -290,15 +293,13 @@ Test(logger, a_file_gets_lines_and_mode_0640)
 
 Test(logger, told_to_leave_it_writes_what_is_queued)
 {
-	const char *content;
-
 	config.target = LOG_TARGET_FILE;
 	config.file = path_of("log");
 	for (int i = 0; i < 200; i++)
 		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", i));
 	start_logger();
 	stop_logger();
-	content = read_file(config.file, "");
+	read_file(config.file, "");
 	cr_assert_eq(count_of(content, "line number="), 200);
 }
 
@@ -316,13 +317,12 @@ Test(logger, without_writers_it_writes_what_is_queued_and_leaves)
 Test(logger, a_pipe_that_nobody_reads_costs_counted_lines_only)
 {
 	const uint64_t count = 100000;
-	struct intake intake = { 0 };
 
 	make_stderr_pipe();
 	start_logger();
 	for (uint64_t i = 0; i < count; i++)
 		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", (int64_t)i));
-	read_until_complete(&intake, count);
+	read_until_complete(count);
 	cr_assert_gt(reported_in(intake.data, "log lines dropped"), 0);
 	cr_assert_not_null(strstr(intake.data, " warning: log lines dropped count="));
 	cr_assert_eq(fcntl(logger_stderr, F_GETFL) & O_NONBLOCK, 0, "the flags of what we inherit are not ours");
@@ -331,8 +331,6 @@ Test(logger, a_pipe_that_nobody_reads_costs_counted_lines_only)
 
 Test(logger, what_was_queued_at_its_death_reaches_the_next)
 {
-	const char *content;
-
 	config.target = LOG_TARGET_FILE;
 	config.file = path_of("log");
 	start_logger();
@@ -342,8 +340,454 @@ Test(logger, what_was_queued_at_its_death_reaches_the_next)
 	for (int i = 0; i < 100; i++)
 		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", i));
 	start_logger();
-	content = read_file(config.file, "line number=99\n");
+	read_file(config.file, "line number=99\n");
 	cr_assert_eq(count_of(content, "line number="), 100);
 	cr_assert_null(strstr(content, "dropped"));
 	stop_logger();
+}
+
+Test(logger, killed_while_stalled_it_reports_no_drop_twice)
+{
+	const uint64_t count = 50000;
+
+	make_stderr_pipe();
+	for (uint64_t i = 0; i < count; i++)
+		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", (int64_t)i));
+	cr_assert_gt(*channel.dropped, 0);
+	start_logger();
+	read_until("log lines dropped");
+	kill_logger();
+	start_logger();
+	log_event(LOG_LEVEL_INFO, "the end");
+	read_until("info: the end\n");
+	stop_logger();
+	cr_assert_eq(reported_in(intake.data, "log lines dropped"), *channel.dropped);
+}
+
+static const char *access_paths[2];
+
+static void use_file_and_access_logs(void)
+{
+	config.target = LOG_TARGET_FILE;
+	config.file = path_of("log");
+	access_paths[0] = path_of("access-1");
+	access_paths[1] = path_of("access-2");
+	config.access_files = access_paths;
+	config.access_count = 2;
+}
+
+static void access_line(unsigned int stream, const char *line)
+{
+	log_access(stream, line, (uint32_t)strlen(line));
+}
+
+Test(logger, access_lines_go_raw_to_their_file)
+{
+	use_file_and_access_logs();
+	start_logger();
+	access_line(1, "GET / 200");
+	access_line(2, "GET /two 404");
+	access_line(1, "GET /three \xc3\xa9");
+	cr_assert_str_eq(read_file(access_paths[0], "three"), "GET / 200\nGET /three \xc3\xa9\n");
+	cr_assert_str_eq(read_file(access_paths[1], "two"), "GET /two 404\n");
+	access_line(3, "no such stream");
+	read_file(config.file, "log lines dropped count=1\n");
+	stop_logger();
+}
+
+Test(logger, sigusr1_reopens_what_was_renamed)
+{
+	const char *old_log = path_of("log.1");
+	const char *old_access = path_of("access.1");
+
+	use_file_and_access_logs();
+	start_logger();
+	log_event(LOG_LEVEL_INFO, "old");
+	access_line(1, "old access");
+	read_file(config.file, "info: old\n");
+	read_file(access_paths[0], "old access\n");
+	cr_assert_eq(rename(config.file, old_log), 0);
+	cr_assert_eq(rename(access_paths[0], old_access), 0);
+	kill(logger_pid, SIGUSR1);
+	read_file(config.file, "log files reopened\n");
+	log_event(LOG_LEVEL_INFO, "new");
+	access_line(1, "new access");
+	cr_assert_null(strstr(read_file(config.file, "info: new\n"), "old"));
+	cr_assert_str_eq(read_file(access_paths[0], "new access\n"), "new access\n");
+	cr_assert_str_eq(read_file(old_access, ""), "old access\n");
+	stop_logger();
+}
+
+Test(logger, a_file_that_cannot_be_reopened_is_kept)
+{
+	use_file_and_access_logs();
+	start_logger();
+	access_line(1, "one");
+	read_file(access_paths[0], "one\n");
+	cr_assert_eq(rename(access_paths[0], path_of("moved")), 0);
+	cr_assert_eq(mkdir(access_paths[0], 0755), 0);
+	kill(logger_pid, SIGUSR1);
+	cr_assert_not_null(strstr(read_file(config.file, "reopened\n"), " error: log file not reopened file="));
+	cr_assert_not_null(strstr(read_file(config.file, ""), "error=\"Is a directory\"\n"));
+	access_line(1, "two");
+	cr_assert_str_eq(read_file(path_of("moved"), "two\n"), "one\ntwo\n");
+	stop_logger();
+}
+
+/* Whenever the signal comes, it is served: with nothing to do, between lines, while the receiver is stalled. */
+Test(logger, no_sigusr1_is_lost)
+{
+	use_file_and_access_logs();
+	start_logger();
+	for (int round = 0; round < 200; round++) {
+		log_event(LOG_LEVEL_INFO, "line");
+		cr_assert(unlink(config.file) == 0 || round == 0);
+		kill(logger_pid, SIGUSR1);
+		for (int i = 0; i < round % 7; i++)
+			log_event(LOG_LEVEL_INFO, "line");
+		read_file(config.file, "log files reopened\n");
+	}
+	stop_logger();
+}
+
+Test(logger, a_stalled_target_does_not_hold_access_logs_nor_signals)
+{
+	use_file_and_access_logs();
+	config.target = LOG_TARGET_STDERR;
+	make_stderr_pipe();
+	start_logger();
+	for (int i = 0; i < 50000; i++)
+		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", i));
+	/* Those lines may have taken the place of access lines: try until one comes through. */
+	for (int i = 0; access(access_paths[0], F_OK) < 0 || read_file(access_paths[0], "")[0] == '\0'; i++) {
+		cr_assert_lt(i, 1000);
+		access_line(1, "access");
+		poll(NULL, 0, 10);
+	}
+	cr_assert_eq(rename(access_paths[0], path_of("moved")), 0);
+	kill(logger_pid, SIGUSR1);
+	read_file(access_paths[0], "");
+	stop_logger();
+}
+
+Test(logger, told_to_leave_it_does_not_wait_for_ever)
+{
+	uint64_t before = clock_monotonic_ms();
+
+	make_stderr_pipe();
+	start_logger();
+	for (int i = 0; i < 50000; i++)
+		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", i));
+	stop_logger();
+	cr_assert_lt(clock_monotonic_ms() - before, DEADLINE_MS);
+}
+
+Test(logger, without_writers_it_does_not_wait_for_ever)
+{
+	make_stderr_pipe();
+	start_logger();
+	for (int i = 0; i < 50000; i++)
+		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", i));
+	close(channel.write_fd);
+	expect_exit();
+}
+
+Test(logger, a_full_disk_loses_counted_lines)
+{
+	static char expected[256];
+
+	use_file_and_access_logs();
+	/* A link, so that a reopening can find room again. */
+	cr_assert_eq(symlink("/dev/full", access_paths[0]), 0);
+	start_logger();
+	for (int i = 0; i < 10; i++)
+		access_line(1, "lost");
+	snprintf(expected, sizeof(expected),
+		" error: access log cannot be written file=%s error=\"No space left on device\"\n", access_paths[0]);
+	read_file(config.file, expected);
+	cr_assert_eq(unlink(access_paths[0]), 0);
+	kill(logger_pid, SIGUSR1);
+	read_file(config.file, "log files reopened\n");
+	access_line(1, "room again");
+	cr_assert_str_eq(read_file(access_paths[0], "room"), "room again\n");
+	snprintf(expected, sizeof(expected),
+		" warning: access log lines dropped file=%s count=10 error=\"No space left on device\"\n",
+		access_paths[0]);
+	read_file(config.file, expected);
+	cr_assert_eq(count_of(read_file(config.file, ""), "cannot be written"), 1, "once an episode");
+	stop_logger();
+}
+
+Test(logger, a_full_disk_under_the_log_itself)
+{
+	char expected[256];
+
+	use_file_and_access_logs();
+	make_stderr_pipe();
+	cr_assert_eq(symlink("/dev/full", config.file), 0);
+	for (int i = 0; i < 7; i++)
+		log_event(LOG_LEVEL_INFO, "lost");
+	start_logger();
+	read_until("\n");
+	snprintf(expected, sizeof(expected), "brood: error: log cannot be written: %s: No space left on device\n",
+		config.file);
+	cr_assert_str_eq(intake.data, expected);
+	cr_assert_eq(unlink(config.file), 0);
+	log_set_level(LOG_LEVEL_WARNING);
+	kill(logger_pid, SIGUSR1);
+	/* Without a new line: the report itself is the next try. */
+	read_file(config.file, " warning: log lines dropped count=7 error=\"No space left on device\"\n");
+	stop_logger();
+}
+
+/* A line that went halfway into a full disk is not glued to the next. */
+Test(logger, after_a_torn_line_comes_a_new_one)
+{
+	struct rlimit limit = { .rlim_cur = 1000, .rlim_max = RLIM_INFINITY };
+	use_file_and_access_logs();
+	config.target = LOG_TARGET_STDERR;
+	make_stderr_pipe();
+	start_logger();
+	cr_assert_eq(prlimit(logger_pid, RLIMIT_FSIZE, &limit, NULL), 0);
+	for (int i = 0; i < 30; i++)
+		access_line(1, "a line of 39 bytes and its newline, 40.");
+	read_until("access log cannot be written");
+	limit.rlim_cur = RLIM_INFINITY;
+	cr_assert_eq(prlimit(logger_pid, RLIMIT_FSIZE, &limit, NULL), 0);
+	access_line(1, "whole");
+	read_file(access_paths[0], "whole\n");
+	cr_assert_eq(count_of(content, "40.\n"), 25);
+	cr_assert_not_null(strstr(content, "\nwhole\n"));
+	stop_logger();
+}
+
+Test(logger, a_fifo_without_reader_holds_nothing)
+{
+	char expected[256];
+
+	use_file_and_access_logs();
+	cr_assert_eq(mkfifo(access_paths[0], 0600), 0);
+	start_logger();
+	access_line(1, "lost");
+	access_line(2, "kept");
+	read_file(access_paths[1], "kept\n");
+	snprintf(expected, sizeof(expected), "access log cannot be written file=%s", access_paths[0]);
+	read_file(config.file, expected);
+	reader = open(access_paths[0], O_RDONLY | O_NONBLOCK);
+	cr_assert_geq(reader, 0);
+	for (int i = 0; i < 1000 && intake.size == 0; i++) {
+		access_line(1, "read");
+		read_more(50);
+	}
+	cr_assert_eq(strncmp(intake.data, "read\n", 5), 0);
+	read_file(config.file, "access log lines dropped file=");
+	stop_logger();
+}
+
+Test(logger, a_fifo_that_stalls_holds_no_other_log)
+{
+	static char line[1000];
+
+	use_file_and_access_logs();
+	memset(line, 'l', sizeof(line));
+	cr_assert_eq(mkfifo(access_paths[0], 0600), 0);
+	reader = open(access_paths[0], O_RDONLY | O_NONBLOCK);
+	start_logger();
+	for (int i = 0; i < 2000; i++)
+		log_access(1, line, sizeof(line));
+	for (int i = 0; access(access_paths[1], F_OK) < 0 || read_file(access_paths[1], "")[0] == '\0'; i++) {
+		cr_assert_lt(i, 1000);
+		access_line(2, "flows");
+		poll(NULL, 0, 10);
+	}
+	log_event(LOG_LEVEL_INFO, "flows too");
+	read_file(config.file, "flows too\n");
+	kill_logger();
+}
+
+Test(logger, a_socket_as_standard_error)
+{
+	const uint64_t count = 30000;
+	int fds[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	reader = fds[0];
+	logger_stderr = fds[1];
+	start_logger();
+	for (uint64_t i = 0; i < count; i++)
+		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", (int64_t)i));
+	read_until_complete(count);
+	cr_assert_gt(reported_in(intake.data, "log lines dropped"), 0);
+	cr_assert_eq(fcntl(logger_stderr, F_GETFL) & O_NONBLOCK, 0);
+	stop_logger();
+}
+
+/* Another user's pipe: it cannot be opened anew, so it is written as it is. */
+Test(logger, a_pipe_that_cannot_be_opened_anew)
+{
+	const uint64_t count = 30000;
+
+	make_stderr_pipe();
+	cr_assert_eq(fchmod(logger_stderr, 0), 0);
+	if (geteuid() == 0)
+		cr_assert_eq(seteuid(65534), 0);
+	log_set_level(LOG_LEVEL_WARNING); /* the logger's own line about the reopening is not to be counted */
+	start_logger();
+	log_set_level(LOG_LEVEL_INFO);
+	for (uint64_t i = 0; i < count; i++)
+		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", (int64_t)i));
+	kill(logger_pid, SIGUSR1);
+	read_until_complete(count);
+	cr_assert_eq(fcntl(logger_stderr, F_GETFL) & O_NONBLOCK, 0);
+	stop_logger();
+	cr_assert_eq(seteuid(getuid()), 0);
+}
+
+Test(logger, processes_do_not_mix_their_lines)
+{
+	const unsigned int processes = 8, lines = 2000;
+	const uint64_t count = (uint64_t)processes * lines;
+	uint64_t whole = 0, reported;
+
+	make_stderr_pipe();
+	start_logger();
+	for (unsigned int i = 0; i < processes; i++) {
+		if (fork() != 0)
+			continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (unsigned int j = 0; j < lines; j++)
+			log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", j), LOG_TEXT("end", "0123456789"));
+		_exit(0);
+	}
+	read_until_complete(count);
+	stop_logger();
+	reported = reported_in(intake.data, "log lines dropped");
+	for (char *line = strtok(intake.data, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+		unsigned int pid, number;
+		int length = 0;
+
+		expect_time(line);
+		if (strstr(line, "dropped") != NULL)
+			continue;
+		cr_assert_eq(
+			sscanf(line + 28, "brood[%u] info: line number=%u end=0123456789%n", &pid, &number, &length),
+			2);
+		cr_assert_eq((size_t)length, strlen(line + 28));
+		whole++;
+	}
+	cr_assert_eq(whole + reported, count);
+	while (wait(NULL) > 0)
+		;
+}
+
+Test(logger, without_a_journal_it_says_so_once)
+{
+	if (access("/run/systemd/journal/socket", F_OK) == 0)
+		cr_skip_test("there is a journal here");
+	config.target = LOG_TARGET_JOURNAL;
+	make_stderr_pipe();
+	start_logger();
+	log_event(LOG_LEVEL_NOTICE, "ready");
+	read_until("ready\n");
+	cr_assert_eq(strncmp(intake.data, "<4>[", 4), 0);
+	cr_assert_eq(count_of(intake.data, "journal not available, logging to standard error reason="), 1);
+	cr_assert_not_null(strstr(intake.data, "\n<5>["));
+	stop_logger();
+}
+
+Test(logger, keeps_no_descriptor_but_its_own)
+{
+	char path[64], target[128];
+
+	use_file_and_access_logs();
+	start_logger();
+	log_event(LOG_LEVEL_INFO, "line");
+	read_file(config.file, "line\n");
+	/* 0, 1, 2, the socket's reading end, three files: the writing end is not among them, or there would be no end.
+	 */
+	for (int fd = 3, found = 0; fd < 256; fd++) {
+		ssize_t size;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)logger_pid, fd);
+		size = readlink(path, target, sizeof(target) - 1);
+		found += size > 0;
+		cr_assert_leq(found, 4, "%s", path);
+	}
+	stop_logger();
+}
+
+Test(logger, signals_of_the_terminal_do_not_end_it)
+{
+	static const int signals[] = { SIGINT, SIGQUIT, SIGHUP, SIGUSR2, SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP, SIGXFSZ };
+
+	use_file_and_access_logs();
+	start_logger();
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		kill(logger_pid, signals[i]);
+	log_event(LOG_LEVEL_INFO, "alive");
+	read_file(config.file, "alive\n");
+	cr_assert_neq(getpgid(logger_pid), getpgid(0));
+	stop_logger();
+}
+
+Test(logger, check_finds_what_cannot_be_written)
+{
+	const char *path = NULL;
+
+	use_file_and_access_logs();
+	cr_assert_eq(logger_check(&config, &path), 0);
+	cr_assert_eq(access(config.file, F_OK), 0);
+	cr_assert_eq(access(access_paths[1], F_OK), 0);
+	cr_assert_eq(unlink(access_paths[1]), 0);
+	cr_assert_eq(mkdir(access_paths[1], 0755), 0);
+	cr_assert_eq(logger_check(&config, &path), -EISDIR);
+	cr_assert_str_eq(path, access_paths[1]);
+	access_paths[1] = path_of("missing/access");
+	cr_assert_eq(logger_check(&config, &path), -ENOENT);
+	cr_assert_str_eq(path, access_paths[1]);
+	access_paths[1] = "relative";
+	cr_assert_eq(logger_check(&config, &path), -EINVAL);
+	config.access_count = 1;
+	cr_assert_eq(unlink(access_paths[0]), 0);
+	cr_assert_eq(mkfifo(access_paths[0], 0600), 0);
+	cr_assert_eq(logger_check(&config, &path), 0, "a FIFO may get its reader later");
+	config.file = directory;
+	cr_assert_eq(logger_check(&config, &path), -EISDIR);
+	cr_assert_str_eq(path, directory);
+}
+
+Test(logger, targets_have_names)
+{
+	enum log_target target = LOG_TARGET_AUTO;
+
+	cr_assert(log_target_parse("stderr", &target) == 0 && target == LOG_TARGET_STDERR);
+	cr_assert(log_target_parse("syslog", &target) == 0 && target == LOG_TARGET_SYSLOG);
+	cr_assert(log_target_parse("journal", &target) == 0 && target == LOG_TARGET_JOURNAL);
+	cr_assert(log_target_parse("/var/log/brood.log", &target) == 0 && target == LOG_TARGET_FILE);
+	cr_assert(log_target_parse("auto", &target) == 0 && target == LOG_TARGET_AUTO);
+	cr_assert_eq(log_target_parse("", &target), -EINVAL);
+	cr_assert_eq(log_target_parse("file", &target), -EINVAL);
+	cr_assert_eq(log_target_parse("brood.log", &target), -EINVAL);
+}
+
+Test(logger, auto_is_what_fits)
+{
+	struct stat status;
+	char value[64];
+
+	cr_assert_eq(log_target_resolve(LOG_TARGET_AUTO, false), LOG_TARGET_STDERR);
+	cr_assert_eq(log_target_resolve(LOG_TARGET_AUTO, true), LOG_TARGET_SYSLOG);
+	cr_assert_eq(log_target_resolve(LOG_TARGET_FILE, true), LOG_TARGET_FILE);
+	make_stderr_pipe();
+	dup2(logger_stderr, STDERR_FILENO);
+	fstat(STDERR_FILENO, &status);
+	snprintf(value, sizeof(value), "%lu:%lu", (unsigned long)status.st_dev, (unsigned long)status.st_ino);
+	setenv("JOURNAL_STREAM", value, 1);
+	cr_assert_eq(log_target_resolve(LOG_TARGET_AUTO, false), LOG_TARGET_JOURNAL);
+	cr_assert_eq(log_target_resolve(LOG_TARGET_STDERR, false), LOG_TARGET_STDERR);
+	strcat(value, "1");
+	setenv("JOURNAL_STREAM", value, 1);
+	cr_assert_eq(log_target_resolve(LOG_TARGET_AUTO, false), LOG_TARGET_STDERR, "inherited from another unit");
+	setenv("JOURNAL_STREAM", "nonsense", 1);
+	cr_assert_eq(log_target_resolve(LOG_TARGET_AUTO, false), LOG_TARGET_STDERR);
 }
