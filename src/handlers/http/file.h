@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef HTTP_FILE_H
+#define HTTP_FILE_H
+/*
+ * Opening what a path names, never outside the root directory: the kernel resolves the whole path beneath the
+ * root's descriptor, symbolic links and ".." included (openat2(2), RESOLVE_BENEATH, Linux 5.6). A link that leads out,
+ * or that is absolute, even to a place inside, is refused. A rename on the way changes nothing of that.
+ */
+#include <stdint.h>
+#include <time.h>
+
+#include "base/attrs.h"
+
+enum file_kind {
+	FILE_REGULAR,
+	FILE_DIRECTORY,
+	FILE_OTHER, /* FIFOs, devices: not for clients */
+};
+
+struct file {
+	int fd; /* the caller closes it */
+	enum file_kind kind;
+	uint64_t size;
+	struct timespec modified;
+};
+
+/* Opens a directory to resolve paths beneath. Returns a descriptor or a negative errno. */
+ATTR_NODISCARD int file_open_root(const char *directory);
+
+/* Opens PATH ("": the root itself) for reading, without ever waiting for it. A directory that may be passed through but
+ * not read counts as open too. Returns 0 or a negative errno. */
+ATTR_NODISCARD int file_open(int root_fd, const char *path, struct file *ret_file);
+
+/* The HTTP status for a negative errno of file_open(). */
+int file_status(int error);
+
+#endif
