@@ -7,18 +7,19 @@
  * nobody holds the writing end any more.
  *
  * Ownership: the master holds both ends of the socket, so that lines queued at the death of one logger reach the next.
- * SIGUSR1 to the logger reopens files (and it says so, or which failed); SIGTERM makes it write what is queued and leave,
- * within LOGGER_LEAVE_MS. It ignores the other signals a terminal or a process group may send. Block SIGUSR1 and SIGTERM
- * around the fork(): it lets them in when it can take them.
+ * SIGUSR1 to the logger reopens files (and it says so, or which failed); SIGTERM makes it write what is queued and
+ * leave, within LOGGER_LEAVE_MS. It ignores the other signals a terminal or a process group may send. Block SIGUSR1 and
+ * SIGTERM around the fork(): it lets them in when it can take them.
  *
- * Standard error, pipes, FIFOs and devices stall without holding the other outputs: each has a buffer, and what does not
- * fit is lost and counted. syslog(3) and the journal hold the logger while they stall; the socket then fills, and the
- * writers drop. When the receiver takes lines again one line says `log lines dropped count=N` (and error="..." after a
- * write error, as with a full disk), at most one a second; `access log lines dropped file=... count=N` likewise.
+ * Standard error, pipes, FIFOs and devices stall without holding the other outputs: each has a buffer, and what does
+ * not fit is lost and counted. syslog(3) and the journal hold the logger while they stall; the socket then fills, and
+ * the writers drop. When the receiver takes lines again one line says `log lines dropped count=N` (and error="..."
+ * after a write error, as with a full disk), at most one a second; `access log lines dropped file=... count=N`
+ * likewise.
  *
  * The forms of a line are described in base/log_format.h. On standard error, lines have "<4>" (the level; sd-daemon(3))
- * in front and no time where the journal reads it ($JOURNAL_STREAM), where it is a socket and $INVOCATION_ID is set, and
- * where the journal was wanted and is not there.
+ * in front and no time where the journal reads it ($JOURNAL_STREAM), where it is a socket and $INVOCATION_ID is set,
+ * and where the journal was wanted and is not there.
  */
 #include <stddef.h>
 #include <stdint.h>
