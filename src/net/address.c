@@ -448,3 +448,23 @@ bool address_equal(const struct sockaddr *a, socklen_t a_size, const struct sock
 	return ((const struct sockaddr_in *)a)->sin_port == ((const struct sockaddr_in *)b)->sin_port &&
 	       ((const struct sockaddr_in *)a)->sin_addr.s_addr == ((const struct sockaddr_in *)b)->sin_addr.s_addr;
 }
+
+uint16_t address_port(const struct socket_address *address)
+{
+	switch (address->storage.ss_family) {
+	case AF_INET:
+		return ntohs(((const struct sockaddr_in *)&address->storage)->sin_port);
+	case AF_INET6:
+		return ntohs(((const struct sockaddr_in6 *)&address->storage)->sin6_port);
+	default:
+		return 0;
+	}
+}
+
+void address_set_port(struct socket_address *address, uint16_t port)
+{
+	if (address->storage.ss_family == AF_INET)
+		((struct sockaddr_in *)&address->storage)->sin_port = htons(port);
+	if (address->storage.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&address->storage)->sin6_port = htons(port);
+}

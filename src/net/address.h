@@ -59,6 +59,10 @@ char *address_format(const struct sockaddr *address, socklen_t size, bool unmap,
 /* The same without the port: "192.0.2.1", "2001:db8::1", "unix". v4-mapped addresses as v4. */
 char *address_format_host(const struct sockaddr *address, socklen_t size, char *buffer, size_t buffer_size);
 
+/* The port of an IPv4 or IPv6 address; 0 for others, where setting it does nothing. */
+uint16_t address_port(const struct socket_address *address);
+void address_set_port(struct socket_address *address, uint16_t port);
+
 bool address_equal(const struct sockaddr *a, socklen_t a_size, const struct sockaddr *b, socklen_t b_size);
 
 #endif

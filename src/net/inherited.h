@@ -15,7 +15,8 @@ struct inherited_socket {
 	int fd;         /* close-on-exec since it was taken; -1 once a listener owns it */
 	char name[256]; /* from $LISTEN_FDNAMES, or "unknown" */
 	struct socket_address address;
-	bool listening; /* a stream socket with SO_ACCEPTCONN */
+	bool listening;  /* a stream socket with SO_ACCEPTCONN */
+	bool dual_stack; /* bound to [::], and serves IPv4 too, as systemd's ListenStream=PORT does */
 };
 
 struct inherited {
@@ -25,8 +26,8 @@ struct inherited {
 
 /*
  * Takes what the environment names for this very process (another $LISTEN_PID: nothing), makes the descriptors
- * close-on-exec, and removes the variables, $LISTEN_PIDFDID included, so that no child sees them. A count or list of
- * names that does not hold is -EINVAL. Returns 0 or a negative errno.
+ * close-on-exec, and removes the variables, $LISTEN_PIDFDID included, so that no child sees them, also on failure. A
+ * count or list of names that does not hold is -EINVAL. Returns 0 or a negative errno.
  */
 ATTR_NODISCARD int inherited_take(struct inherited *ret_inherited);
 void inherited_done(struct inherited *inherited); /* closes what nobody claimed */
@@ -34,5 +35,9 @@ void inherited_done(struct inherited *inherited); /* closes what nobody claimed 
 /* The next unclaimed listening socket of that name, or bound to that address; NULL if there is none. */
 struct inherited_socket *inherited_by_name(struct inherited *inherited, const char *name);
 struct inherited_socket *inherited_by_address(struct inherited *inherited, const struct socket_address *address);
+
+/* Whether a socket that was inherited, claimed or not, serves that IPv4 address too: it can then not be bound, and need
+ * not. */
+bool inherited_covers(const struct inherited *inherited, const struct socket_address *address);
 
 #endif

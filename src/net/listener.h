@@ -14,6 +14,7 @@
  * Only the master calls these. They block on nothing but the file system. Functions return 0 or a negative errno.
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -48,9 +49,9 @@ struct listener_timeouts {
 };
 
 struct listener {
-	int fd;                  /* close-on-exec; -1: closed */
+	int fd; /* close-on-exec; -1: closed */
 	enum listener_origin origin;
-	char spec[280];          /* as configured, for messages */
+	char spec[280];                /* as configured, for messages */
 	struct socket_address address; /* bound to, with the port the kernel chose */
 	struct listener_options options;
 	bool refused;
@@ -63,31 +64,57 @@ struct listener {
 #define LISTENER_NONE ((struct listener){ .fd = -1 })
 
 /*
- * Makes a socket bound to ADDRESS. A unix path where nobody answers is replaced, one where somebody does is -EADDRINUSE,
- * something that is no socket is -EEXIST. On failure nothing is left behind and *ret_step names what failed ("socket",
- * "bind", "chown", ...).
+ * Makes a socket bound to ADDRESS. A unix path where nobody answers is replaced, one where somebody does is
+ * -EADDRINUSE, something that is no socket is -EEXIST. Its path has socket_mode and its owner before anybody can
+ * connect. On failure nothing is left behind and *ret_step names what failed ("socket", "bind", "chown", ...).
  */
 ATTR_NODISCARD int listener_bind(struct listener *listener, const char *spec, const struct socket_address *address,
 	const struct listener_options *options, const char **ret_step);
 
-/* Takes over FD, which must be a listening stream socket (-ENOTSOCK, -EPROTOTYPE, -EINVAL otherwise). */
+/*
+ * Binds the COUNT addresses that one entry of the configuration has resolved to, LISTENERS[i] to ADDRESSES[i]. Where
+ * the port is 0, the one that the kernel chooses for the first address is the others' too, so that "localhost:0" has
+ * one port. On failure all are closed again and *ret_failed is the index of the address that did not bind.
+ */
+ATTR_NODISCARD int listener_bind_all(struct listener *listeners, const char *spec,
+	const struct socket_address *addresses, size_t count, const struct listener_options *options,
+	size_t *ret_failed, const char **ret_step);
+
+/* Takes over FD, which must be a listening stream socket, of TCP or unix (-ENOTSOCK, -EPROTOTYPE, -EINVAL otherwise).
+ * On failure it stays the caller's. */
 ATTR_NODISCARD int listener_adopt(struct listener *listener, int fd, enum listener_origin origin, const char *spec,
 	const struct listener_options *options);
 
-/* listen(2), and the options that need it. -EADDRINUSE is possible here too. */
+/* listen(2), and the options that need it. -EADDRINUSE is possible here too: TCP addresses may be bound twice as long
+ * as nobody listens. Does nothing to sockets of systemd's, which have a unit's settings. */
 ATTR_NODISCARD int listener_listen(struct listener *listener);
 
 /* The time-outs and O_NONBLOCK that the handler wants of the shared socket. Called before each start of workers, since
- * a program that shared the socket may have left others behind. */
+ * a program that shared the socket may have left others behind. Unix sockets get no time-outs, since accepted ones
+ * would not inherit them. Without an idle time-out TCP connections are kept alive (SO_KEEPALIVE). */
 int listener_prepare_workers(struct listener *listener, const struct listener_timeouts *timeouts, bool nonblock);
 
-/* Refuses new clients. Does nothing to sockets of systemd's. */
+/*
+ * Refuses new clients. Does nothing to sockets of systemd's. What workers see from here on:
+ *	TCP	nothing: accept(2) goes on blocking, or returns EAGAIN, when the queue is empty
+ *	unix	accept(2) returns EINVAL at once when the queue is empty, or EAGAIN where the socket does not block, and
+ *		epoll reports EPOLLIN | EPOLLRDHUP for ever: a worker must not come back at once
+ * -EPERM: an unprivileged process cannot refuse at a link-local IPv6 address, which the kernel has bound to its link.
+ */
 int listener_refuse(struct listener *listener);
 
-/* What is still to be served: *ret_queued in the accept queue, *ret_handshakes under way. Read in the order that makes
- * two zeros final after listener_refuse(): handshakes first, then the queue. */
+/*
+ * What is still to be served: *ret_queued in the accept queue, *ret_handshakes under way. Read in the order that makes
+ * two zeros final after listener_refuse(): handshakes first, then the queue. A deferred handshake (defer_accept) whose
+ * client sends nothing ends when the kernel next repeats its SYN-ACK, some seconds later.
+ *
+ * -EOPNOTSUPP: the kernel cannot be asked (sock_diag(7): no module, or a sandbox without AF_NETLINK). Of a TCP listener
+ * the queue is told all the same, handshakes are 0: the caller gives them some time. Of a unix listener nothing is
+ * known, but accept(2) tells the workers.
+ */
 int listener_pending(const struct listener *listener, uint32_t *ret_queued, uint32_t *ret_handshakes);
 
+/* Closes it, and removes the path that this very process has made. Takes LISTENER_NONE. */
 void listener_close(struct listener *listener);
 
 /* "0.0.0.0:8080", "unix:/path", ... */

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+#include "net/listener_unix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "net/sock_diag.h"
+
+const char *listener_unix_path(const struct listener *listener)
+{
+	return ((const struct sockaddr_un *)&listener->address.storage)->sun_path;
+}
+
+/* ---- a path that is there already ---- */
+
+/* Whether somebody listens. The one refusal that proves the contrary is ECONNREFUSED. */
+static int probe(const struct listener *listener, const char **ret_step)
+{
+	FD_AUTO int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	*ret_step = "socket";
+	if (fd < 0)
+		return -errno;
+	*ret_step = "connect";
+	if (connect(fd, (const struct sockaddr *)&listener->address.storage, listener->address.size) == 0)
+		return -EADDRINUSE;
+	switch (errno) {
+	case ECONNREFUSED:
+	case ENOENT:
+		return 0;
+	case EAGAIN:     /* its queue is full */
+	case EPROTOTYPE: /* it is of another type */
+		return -EADDRINUSE;
+	default:
+		return -errno;
+	}
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/*
+ * Removes the socket that a dead process left behind. A socket that is bound and does not listen yet refuses
+ * connections just the same, as that of a daemon that is starting: the kernel's list of sockets tells them apart.
+ */
+static int remove_stale(const struct listener *listener, const char **ret_step)
+{
+	const char *path = listener_unix_path(listener);
+	/* Held open, the inode's number cannot be given to another file meanwhile. */
+	FD_AUTO int file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat found;
+	struct stat now;
+	int result;
+
+	*ret_step = "bind";
+	if (file < 0 || fstat(file, &found) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(found.st_mode))
+		return -EEXIST;
+	result = probe(listener, ret_step);
+	if (result < 0)
+		return result;
+	*ret_step = "bind";
+	if (sock_diag_unix_is_reserved(path) > 0)
+		return -EADDRINUSE;
+	if (lstat(path, &now) < 0 || !is_same_file(&found, &now))
+		return 0;
+	*ret_step = "unlink";
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* ---- taking the path ---- */
+
+/* The file's mode is 0777 less the umask (bind creates it with the socket's own mode, unix(7)). */
+static int bind_with_mode(const struct listener *listener)
+{
+	mode_t saved = umask(~listener->options.socket_mode & 0777);
+	int result = bind(listener->fd, (const struct sockaddr *)&listener->address.storage, listener->address.size);
+
+	result = result < 0 ? -errno : 0;
+	umask(saved);
+	return result;
+}
+
+static int take_path(const struct listener *listener, const char **ret_step)
+{
+	int result;
+
+	*ret_step = "bind";
+	result = bind_with_mode(listener);
+	if (result != -EADDRINUSE)
+		return result;
+	result = remove_stale(listener, ret_step);
+	if (result < 0)
+		return result;
+	*ret_step = "bind";
+	return bind_with_mode(listener);
+}
+
+/* By descriptor, not by name: in a directory where others may write, the name may be another file's by now. */
+static int own_path(struct listener *listener, const char **ret_step)
+{
+	const struct listener_options *options = &listener->options;
+	FD_AUTO int file = open(listener_unix_path(listener), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat status;
+
+	*ret_step = "stat";
+	if (file < 0 || fstat(file, &status) < 0)
+		return -errno;
+	if (!S_ISSOCK(status.st_mode))
+		return -EEXIST;
+	listener->path_owner = getpid();
+	listener->path_device = status.st_dev;
+	listener->path_inode = status.st_ino;
+	*ret_step = "chown";
+	if (options->socket_uid == (uid_t)-1 && options->socket_gid == (gid_t)-1)
+		return 0;
+	return fchownat(file, "", options->socket_uid, options->socket_gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+int listener_unix_bind(struct listener *listener, const char **ret_step)
+{
+	int result;
+
+	if (listener_unix_path(listener)[0] == '\0') {
+		*ret_step = "bind";
+		return bind(listener->fd, (const struct sockaddr *)&listener->address.storage, listener->address.size) <
+				       0
+			       ? -errno
+			       : 0;
+	}
+	result = take_path(listener, ret_step);
+	if (result < 0)
+		return result;
+	result = own_path(listener, ret_step);
+	if (result < 0)
+		listener_unix_remove(listener);
+	return result;
+}
+
+void listener_unix_remove(struct listener *listener)
+{
+	const char *path = listener_unix_path(listener);
+	struct stat status;
+
+	if (listener->path_owner == 0 || listener->path_owner != getpid())
+		return;
+	if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) && status.st_dev == listener->path_device &&
+		status.st_ino == listener->path_inode)
+		unlink(path);
+	listener->path_owner = 0;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef NET_LISTENER_UNIX_H
+#define NET_LISTENER_UNIX_H
+/*
+ * The path of a unix listener: taking it, its mode and owner, and giving it back. For listener.c only.
+ *
+ * The path belongs to the process that has made it: another one, as a forked child, does not remove it, and nobody
+ * removes what has meanwhile been put in its place.
+ */
+#include "base/attrs.h"
+#include "net/listener.h"
+
+/* "" for an abstract name. */
+const char *listener_unix_path(const struct listener *listener);
+
+/* Binds listener->fd to listener->address, and gives the path the mode and the owner of listener->options. Until it
+ * listens nobody can connect, so that there is no moment with the wrong owner. On failure the path is gone again. */
+ATTR_NODISCARD int listener_unix_bind(struct listener *listener, const char **ret_step);
+
+/* Removes the path, if this process has made it and it is still the same. */
+void listener_unix_remove(struct listener *listener);
+
+#endif
