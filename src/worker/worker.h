@@ -5,6 +5,7 @@
  * The life of a worker process, from the return of fork() to _exit(): set-up (worker/setup.h), the accept loop, the
  * life of each connection. It gets everything from the master by `struct worker_start` and knows nothing of it besides.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,16 +19,20 @@ struct worker_start {
 	size_t listener_count;
 	struct board_slot *slot;
 	int wake_fd; /* an eventfd: wakes the master once the worker is ready */
+	int dead_fd; /* /dev/null, on which accept4() and epoll_wait() fail: see worker/signals.h */
+	const char *title;
 	pid_t master_pid;
-	uint32_t number; /* of the worker in its pool */
+	uint32_t number;           /* of the worker in its pool */
+	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit for the worker; 0: as it is */
+	bool reset_oom_score;      /* the master's own is below 0 */
 };
 
 /* How a worker ends by itself. Exit statuses of its own choice; the master tells the operator what they mean. */
 enum worker_exit {
-	WORKER_EXIT_RETIRED = 0,      /* asked to, or its master is gone */
-	WORKER_EXIT_START = 70,       /* the handler's start() failed; it has logged why */
-	WORKER_EXIT_SETUP = 71,       /* a system call of the set-up failed; logged */
-	WORKER_EXIT_PRIVILEGES = 77,  /* user or groups could not be changed; logged */
+	WORKER_EXIT_RETIRED = 0,     /* asked to, or its master is gone */
+	WORKER_EXIT_START = 70,      /* the handler's start() failed; it has logged why */
+	WORKER_EXIT_SETUP = 71,      /* a system call of the set-up failed; logged */
+	WORKER_EXIT_PRIVILEGES = 77, /* user or groups could not be changed; logged */
 };
 
 /* "its handler did not start", ..., or NULL for a status that is not in the table. */

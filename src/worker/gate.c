@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/gate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "worker/signals.h"
+
+/* The pauses of a shortage: short at first, since it may be over when another worker closes a connection. */
+#define PAUSE_MIN_MS 10
+#define PAUSE_MAX_MS 1000
+
+int gate_open(struct gate *gate, const int *listeners, size_t count)
+{
+	*gate = (struct gate){ .fd = listeners[0], .listeners = listeners, .count = count };
+	if (count == 1)
+		return 0;
+	gate->fd = epoll_create1(EPOLL_CLOEXEC);
+	if (gate->fd < 0)
+		return -errno;
+	for (size_t i = 0; i < count; i++) {
+		struct epoll_event event = { .events = EPOLLIN | EPOLLEXCLUSIVE, .data.u32 = (uint32_t)i };
+
+		if (epoll_ctl(gate->fd, EPOLL_CTL_ADD, listeners[i], &event) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Waits, unless the retire signal comes first. */
+static void gate_pause(struct gate *gate, int error)
+{
+	if (gate->pause_ms == 0) {
+		gate->pause_ms = PAUSE_MIN_MS;
+		log_event(LOG_LEVEL_WARNING, "cannot accept connections for now", LOG_ERRNO("reason", error));
+	}
+	if (!worker_retiring())
+		poll(NULL, 0, (int)gate->pause_ms);
+	gate->pause_ms = gate->pause_ms * 2 < PAUSE_MAX_MS ? gate->pause_ms * 2 : PAUSE_MAX_MS;
+}
+
+/*
+ * On one blocking listener, accept4() answers EAGAIN when the time-out that the accepted sockets inherit has run out on
+ * the listener itself: wait again. But where another program that shares the socket has made it non-blocking, waiting
+ * again would spin: it is made blocking, as this worker needs it.
+ */
+static void gate_again(const struct gate *gate)
+{
+	if (gate->count == 1)
+		fd_set_nonblock(gate->listeners[0], false);
+}
+
+/* What a failed wait asks for. */
+static void gate_failed(struct gate *gate, int error)
+{
+	switch (error) {
+	case EINTR:
+		break;
+	case EAGAIN:
+		gate_again(gate);
+		break;
+	/* Of one connection: it was reset in the queue, or the network reported something on it (accept(2), "Error
+	 * handling"). The kernel has taken it off the queue. */
+	case ECONNABORTED:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+	case ENONET:
+	case ETIMEDOUT:
+	case EPERM:
+		break;
+	case EINVAL:
+	case EBADF:
+	case ENOTSOCK:
+	case EOPNOTSUPP:
+		/* The gate is dead: by the retire signal, or because the listener has been shut down and is empty. */
+		worker_retire();
+		break;
+	/* A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM), or something unheard of: either way the connection waits in the
+	 * queue, for this worker or another. */
+	default:
+		gate_pause(gate, error);
+		break;
+	}
+}
+
+static int gate_take(struct gate *gate, size_t index, struct sockaddr_storage *ret_peer, socklen_t *ret_peer_size,
+	uint32_t *ret_listener)
+{
+	int fd;
+
+	*ret_peer_size = sizeof(*ret_peer);
+	fd = accept4(gate->listeners[index], (struct sockaddr *)ret_peer, ret_peer_size, SOCK_CLOEXEC);
+	if (UNLIKELY(fd < 0))
+		return -errno;
+	*ret_listener = (uint32_t)index;
+	if (UNLIKELY(gate->pause_ms != 0)) {
+		gate->pause_ms = 0;
+		log_event(LOG_LEVEL_NOTICE, "accepting connections again");
+	}
+	return fd;
+}
+
+/* The index of a listener that has something, or a negative errno. */
+static int gate_wait(struct gate *gate)
+{
+	struct epoll_event event;
+	int count = epoll_wait(gate->fd, &event, 1, -1);
+
+	if (count < 0)
+		return -errno;
+	return count == 0 ? -EAGAIN : (int)event.data.u32;
+}
+
+int gate_accept(struct gate *gate, struct sockaddr_storage *ret_peer, socklen_t *ret_peer_size, uint32_t *ret_listener)
+{
+	int index = gate->count == 1 ? 0 : gate_wait(gate);
+	int fd = index;
+
+	if (index >= 0)
+		fd = gate_take(gate, (size_t)index, ret_peer, ret_peer_size, ret_listener);
+	if (LIKELY(fd >= 0))
+		return fd;
+	if (!worker_retiring())
+		gate_failed(gate, -fd);
+	return worker_retiring() ? -ECANCELED : -EAGAIN;
+}
+
+int gate_accept_last(
+	struct gate *gate, struct sockaddr_storage *ret_peer, socklen_t *ret_peer_size, uint32_t *ret_listener)
+{
+	if (gate->count == 1)
+		return -ECANCELED;
+	for (size_t i = 0; i < gate->count; i++) {
+		int fd = gate_take(gate, i, ret_peer, ret_peer_size, ret_listener);
+
+		if (fd >= 0)
+			return fd;
+	}
+	return -ECANCELED;
+}

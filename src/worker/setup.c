@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/setup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+/* What a worker keeps besides its listeners: the log's socket, the master's event descriptor, a dead one. */
+#define KEEP_EXTRA 3
+/* So many listeners need no memory of the heap, every touched page of which would be the worker's own. */
+#define KEEP_LOCAL 64
+
+int worker_setup_descriptors(const struct worker_start *start)
+{
+	size_t count = start->listener_count;
+	int local[KEEP_LOCAL];
+	int *keep = count + KEEP_EXTRA <= KEEP_LOCAL ? local : calloc(count + KEEP_EXTRA, sizeof(*keep));
+	int result;
+
+	if (keep == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		keep[i] = start->listeners[i];
+	keep[count++] = start->wake_fd;
+	keep[count++] = start->dead_fd;
+	keep[count++] = log_socket();
+	result = fd_close_others(STDERR_FILENO + 1, keep, count);
+	if (keep != local)
+		free(keep);
+	return result;
+}
+
+int worker_setup_identity(const struct identity *identity)
+{
+	if (!identity->change)
+		return 0;
+	/* An ordinary user who names himself has nothing to change, and may not. */
+	if (geteuid() != 0 && geteuid() == identity->uid && getegid() == identity->gid)
+		return 0;
+	if (setgroups(identity->group_count, identity->groups) < 0)
+		return -errno;
+	if (setresgid(identity->gid, identity->gid, identity->gid) < 0)
+		return -errno;
+	if (setresuid(identity->uid, identity->uid, identity->uid) < 0)
+		return -errno;
+	return 0;
+}
+
+int worker_setup_death_signal(pid_t master_pid)
+{
+	if (prctl(PR_SET_DUMPABLE, 1) < 0 || prctl(PR_SET_PDEATHSIG, SIGURG) < 0)
+		return -errno;
+	return getppid() == master_pid ? 0 : -ESRCH;
+}
+
+void worker_setup_limits(const struct worker_start *start)
+{
+	struct rlimit limit;
+
+	if (start->soft_descriptors != 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+		limit.rlim_cur != start->soft_descriptors) {
+		limit.rlim_cur = start->soft_descriptors;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (start->reset_oom_score) {
+		FD_AUTO int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+		/* It only ever rises here, which needs no privilege; a machine without /proc has no such score. */
+		if (fd >= 0 && fd_write_all(fd, "0", 1) < 0)
+			log_event(LOG_LEVEL_DEBUG, "cannot reset the OOM score");
+	}
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WORKER_SETUP_H
+#define WORKER_SETUP_H
+/*
+ * What a child does between fork() and its work, with signals blocked: its process group, its descriptors, its
+ * privileges, its death signal, its title. Functions return 0 or a negative errno and log nothing.
+ */
+#include "base/attrs.h"
+#include "config/config.h"
+#include "worker/worker.h"
+
+/* Closes everything but standard input, output and error, and what a worker needs. */
+ATTR_NODISCARD int worker_setup_descriptors(const struct worker_start *start);
+
+/* Becomes IDENTITY: supplementary groups, group, user, in this order, for good. */
+ATTR_NODISCARD int worker_setup_identity(const struct identity *identity);
+
+/*
+ * Has the kernel send SIGURG when the master dies. After worker_setup_identity(): a change of credentials takes both
+ * the dumpable flag and the death signal away (prctl(2)). Returns -ESRCH if the master is gone already.
+ */
+ATTR_NODISCARD int worker_setup_death_signal(pid_t master_pid);
+
+/* The soft limit of descriptors, and the OOM score, as they were before the master changed its own. */
+void worker_setup_limits(const struct worker_start *start);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "base/signals.h"
+
+static volatile sig_atomic_t retiring;
+static int gate_fd = -1;
+static int dead_fd = -1;
+
+static void on_retire(int number)
+{
+	int saved = errno;
+
+	(void)number;
+	retiring = 1;
+	dup3(dead_fd, gate_fd, O_CLOEXEC);
+	errno = saved;
+}
+
+static void on_quit(int number)
+{
+	(void)number;
+	_exit(0);
+}
+
+/* SA_RESTART: a handler's blocking calls go on where they can; libbrood continues those that cannot (signal(7)). */
+static int handle(const int *list, size_t count, void (*handler)(int))
+{
+	struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
+
+	sigfillset(&action.sa_mask);
+	for (size_t i = 0; i < count; i++)
+		if (sigaction(list[i], &action, NULL) < 0)
+			return -errno;
+	return 0;
+}
+
+int worker_signals_install(int gate, int dead)
+{
+	static const int ignored[] = { SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE };
+	static const int retire[] = { SIGURG, SIGTERM };
+	static const int quit[] = { SIGQUIT };
+	static const int standard[] = { SIGCHLD };
+	int result;
+
+	gate_fd = gate;
+	dead_fd = dead;
+	result = handle(ignored, ARRAY_SIZE(ignored), SIG_IGN);
+	if (result == 0)
+		result = handle(standard, ARRAY_SIZE(standard), SIG_DFL);
+	if (result == 0)
+		result = handle(retire, ARRAY_SIZE(retire), on_retire);
+	if (result == 0)
+		result = handle(quit, ARRAY_SIZE(quit), on_quit);
+	if (result == 0)
+		signals_unblock();
+	return result;
+}
+
+bool worker_retiring(void)
+{
+	return retiring != 0;
+}
+
+void worker_retire(void)
+{
+	on_retire(SIGURG);
+}

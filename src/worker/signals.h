@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WORKER_SIGNALS_H
+#define WORKER_SIGNALS_H
+/*
+ * How a worker is stopped. URG (the master's, and the death signal) and TERM ask it to retire; QUIT ends it now; INT,
+ * HUP, USR1, USR2, TTIN, TTOU and PIPE are ignored.
+ *
+ * A worker blocks in accept4() or epoll_wait() on one descriptor, the gate. The handler sets a flag *and* puts a dead
+ * descriptor in the gate's place (dup3), so that the call fails whenever the signal lands: also between the look at the
+ * flag and the call, where a flag alone would be seen too late. It costs no system call on the way of a connection.
+ */
+#include <stdbool.h>
+
+#include "base/attrs.h"
+
+/*
+ * Installs the handlers and unblocks all signals. GATE is the descriptor the worker will block on, DEAD one on which
+ * that call fails. Returns 0 or a negative errno. From here on worker_retiring() may become true at any time.
+ */
+ATTR_NODISCARD int worker_signals_install(int gate, int dead);
+
+bool worker_retiring(void);
+
+/* As if the signal had come. */
+void worker_retire(void);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/title.h"
+#include "worker/connection.h"
+#include "worker/gate.h"
+#include "worker/setup.h"
+#include "worker/signals.h"
+
+/* How many connections a retiring worker takes off non-blocking listeners: see gate_accept_last(). */
+#define LAST_CONNECTIONS_MAX 16
+
+const char *worker_exit_text(int status)
+{
+	switch (status) {
+	case WORKER_EXIT_START:
+		return "its handler did not start";
+	case WORKER_EXIT_SETUP:
+		return "it could not be set up";
+	case WORKER_EXIT_PRIVILEGES:
+		return "it could not change its user or groups";
+	default:
+		return NULL;
+	}
+}
+
+ATTR_NORETURN static void worker_fail(
+	const struct worker_start *start, enum worker_exit status, const char *event, int error)
+{
+	log_event(LOG_LEVEL_ERROR, event, LOG_TEXT("pool", start->pool->name), LOG_INT("slot", start->number),
+		LOG_ERRNO("reason", error));
+	_exit(status);
+}
+
+static void worker_setup(const struct worker_start *start)
+{
+	int result;
+
+	setpgid(0, 0);
+	result = worker_setup_descriptors(start);
+	if (result < 0)
+		worker_fail(start, WORKER_EXIT_SETUP, "cannot close descriptors", result);
+	worker_setup_limits(start);
+	result = worker_setup_identity(&start->pool->identity);
+	if (result < 0)
+		worker_fail(start, WORKER_EXIT_PRIVILEGES, "cannot change user or groups", result);
+	result = worker_setup_death_signal(start->master_pid);
+	if (result == -ESRCH)
+		_exit(WORKER_EXIT_RETIRED);
+	if (result < 0)
+		worker_fail(start, WORKER_EXIT_SETUP, "cannot set the death signal", result);
+	title_set(start->title);
+}
+
+static void worker_log(int priority, const char *text)
+{
+	log_event((enum log_level)priority, text);
+}
+
+static void worker_access_log(unsigned int handle, const char *line, size_t size)
+{
+	if (handle != 0)
+		log_access(handle, line, (uint32_t)size);
+}
+
+static void *handler_start(const struct worker_start *start)
+{
+	static struct brood_start arguments; /* lives as long as the worker: the handler may keep it */
+	const struct brood_module *handler = start->pool->handler;
+	void *state = NULL;
+	int result = 0;
+
+	arguments = (struct brood_start){
+		.pool = start->pool->name,
+		.values = start->pool->values,
+		.log = worker_log,
+		.access_log = worker_access_log,
+	};
+	if (handler->start != NULL)
+		result = handler->start(&arguments, &state);
+	if (result < 0)
+		worker_fail(start, WORKER_EXIT_START, "handler did not start", result);
+	return state;
+}
+
+/* Tells the master, which waits for nothing else from a worker of a pool of fixed size. */
+static void worker_ready(const struct worker_start *start)
+{
+	board_worker_state(start->slot, BOARD_IDLE, clock_monotonic_us());
+	eventfd_write(start->wake_fd, 1);
+}
+
+static void worker_loop(struct gate *gate, void *state)
+{
+	struct sockaddr_storage *peer = connection_peer();
+	socklen_t *peer_size = connection_peer_size();
+	uint32_t listener;
+
+	while (!worker_retiring()) {
+		int fd = gate_accept(gate, peer, peer_size, &listener);
+
+		if (LIKELY(fd >= 0))
+			connection_serve(fd, listener, state);
+	}
+	for (int i = 0; i < LAST_CONNECTIONS_MAX; i++) {
+		int fd = gate_accept_last(gate, peer, peer_size, &listener);
+
+		if (fd < 0)
+			break;
+		connection_serve(fd, listener, state);
+	}
+}
+
+void worker_main(const struct worker_start *start)
+{
+	const struct brood_module *handler = start->pool->handler;
+	struct gate gate;
+	void *state;
+	int result;
+
+	worker_setup(start);
+	result = gate_open(&gate, start->listeners, start->listener_count);
+	if (result == 0)
+		result = worker_signals_install(gate.fd, start->dead_fd);
+	if (result < 0)
+		worker_fail(start, WORKER_EXIT_SETUP, "cannot set up accepting", result);
+	connection_init(start);
+	state = handler_start(start);
+	worker_ready(start);
+	worker_loop(&gate, state);
+	board_worker_state(start->slot, BOARD_LEAVING, clock_monotonic_us());
+	if (handler->stop != NULL)
+		handler->stop(state);
+	_exit(WORKER_EXIT_RETIRED);
+}
