@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hands of policy/lifecycle.h: what the daemon does when it enters a phase, and how it finds that a phase is over.
+ */
+#include "base/exit_status.h"
+#include "base/log.h"
+#include "master/master_private.h"
+#include "policy/deadline.h"
+
+/* While draining: the queues are looked at this often. Nothing tells when a handshake ends. */
+#define DRAIN_CHECK_MS 5
+
+static void begin_stop(struct master *master, uint64_t now_ms)
+{
+	master->stop_deadline_ms = deadline_after(now_ms, master->config->stop_timeout_ms);
+	log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("workers", pools_living(master)),
+		LOG_INT("stop_timeout_ms", (int64_t)master->config->stop_timeout_ms));
+	notify_stopping(&master->notify);
+	bind_refuse_all(master);
+	master->drain_check_ms = now_ms;
+}
+
+/* Each pool has its own time from now on, within the daemon's. */
+static void begin_retiring(struct master *master, uint64_t now_ms)
+{
+	for (size_t i = 0; i < master->pool_count; i++) {
+		struct pool *pool = &master->pools[i];
+		uint64_t own_ms = deadline_after(now_ms, pool->config->stop_timeout_ms);
+
+		pool_policy_retire(&pool->policy, deadline_earlier(own_ms, master->stop_deadline_ms));
+	}
+}
+
+static void begin_quitting(struct master *master, enum life_phase from, enum life_event event, uint64_t now_ms)
+{
+	enum slot_reason reason = event == LIFE_TIMEOUT ? SLOT_REASON_STOP_TIMEOUT : SLOT_REASON_STOP;
+
+	if (from == LIFE_STARTING || from == LIFE_SERVING)
+		begin_stop(master, now_ms);
+	if (event == LIFE_START_FAILED)
+		master->exit_status = EXIT_STATUS_START;
+	log_event(LOG_LEVEL_WARNING,
+		event == LIFE_TIMEOUT ? "stop_timeout has passed: ending all workers" : "ending all workers",
+		LOG_INT("workers", pools_living(master)));
+	for (size_t i = 0; i < master->pool_count; i++)
+		pool_policy_quit(&master->pools[i].policy, reason);
+}
+
+void lifecycle_event(struct master *master, enum life_event event, uint64_t now_ms)
+{
+	enum life_phase from = master->phase;
+
+	master->phase = lifecycle_next(from, event);
+	if (master->phase == from)
+		return;
+	log_event(LOG_LEVEL_DEBUG, "phase", LOG_TEXT("from", lifecycle_phase_name(from)),
+		LOG_TEXT("to", lifecycle_phase_name(master->phase)));
+	switch (master->phase) {
+	case LIFE_SERVING:
+		report_ready(master);
+		break;
+	case LIFE_DRAINING:
+		begin_stop(master, now_ms);
+		break;
+	case LIFE_RETIRING:
+		begin_retiring(master, now_ms);
+		break;
+	case LIFE_QUITTING:
+		begin_quitting(master, from, event, now_ms);
+		break;
+	default:
+		break;
+	}
+}
+
+static uint64_t check_draining(struct master *master, uint64_t now_ms)
+{
+	if (!deadline_passed(master->drain_check_ms, now_ms))
+		return deadline_earlier(master->drain_check_ms, master->stop_deadline_ms);
+	if (bind_all_drained(master)) {
+		lifecycle_event(master, LIFE_DRAINED, now_ms);
+		return now_ms;
+	}
+	master->drain_check_ms = deadline_after(now_ms, DRAIN_CHECK_MS);
+	return deadline_earlier(master->drain_check_ms, master->stop_deadline_ms);
+}
+
+uint64_t lifecycle_check(struct master *master, uint64_t now_ms)
+{
+	switch (master->phase) {
+	case LIFE_STARTING:
+		if (pools_start_failed(master))
+			lifecycle_event(master, LIFE_START_FAILED, now_ms);
+		else if (pools_all_ready(master))
+			lifecycle_event(master, LIFE_READY, now_ms);
+		break;
+	case LIFE_DRAINING:
+		if (deadline_passed(master->stop_deadline_ms, now_ms)) {
+			lifecycle_event(master, LIFE_TIMEOUT, now_ms);
+			break;
+		}
+		return check_draining(master, now_ms);
+	case LIFE_RETIRING:
+	case LIFE_QUITTING:
+		if (pools_living(master) == 0)
+			lifecycle_event(master, LIFE_ALL_GONE, now_ms);
+		else if (master->phase == LIFE_RETIRING && deadline_passed(master->stop_deadline_ms, now_ms))
+			lifecycle_event(master, LIFE_TIMEOUT, now_ms);
+		else if (master->phase == LIFE_RETIRING)
+			return master->stop_deadline_ms;
+		break;
+	default:
+		break;
+	}
+	return DEADLINE_NONE;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keeps a logger process (base/logger.h). It may die, or hang on a receiver; neither costs more than lines.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/exit_status.h"
+#include "base/log.h"
+#include "base/title.h"
+#include "master/master_private.h"
+#include "master/spawn.h"
+#include "policy/deadline.h"
+
+static const struct backoff_rules logger_backoff = { .min_ms = 100, .max_ms = 30000 };
+
+/* A logger that has lived this long starts the backoff from the beginning. */
+#define LOGGER_HEALTHY_MS 10000
+/* How long the end of the daemon waits for what is queued to be written. */
+#define LOGGER_STOP_MS 1000
+
+static void logger_entry(void *argument)
+{
+	struct logger_process *logger = argument;
+
+	title_set("brood: logger");
+	logger_main(&logger->config, &logger->channel);
+}
+
+static void logger_spawn(struct master *master, uint64_t now_ms)
+{
+	struct logger_process *logger = &master->logger;
+	pid_t pid = spawn(logger_entry, logger);
+
+	if (pid < 0) {
+		logger->backoff = backoff_next(&logger_backoff, logger->backoff, now_ms);
+		return;
+	}
+	logger->pid = pid;
+	logger->started_ms = now_ms;
+	children_add(&master->children, &(struct child){ .pid = pid, .kind = CHILD_LOGGER });
+}
+
+static struct logger_config logger_configure(const struct master *master)
+{
+	const struct config *config = master->config;
+	struct logger_config logger = {
+		.file = config->log_target,
+		.format = config->log_format,
+		.access_files = (const char *const *)config->access_files,
+		.access_count = config->access_count,
+		.detached = master->options->detached,
+	};
+
+	if (log_target_parse(config->log_target, &logger.target) < 0)
+		logger.target = LOG_TARGET_AUTO; /* the configuration has been checked */
+	logger.target = log_target_resolve(logger.target, logger.detached);
+	return logger;
+}
+
+int logger_process_prepare(struct master *master)
+{
+	struct logger_process *logger = &master->logger;
+	const char *path = NULL;
+	int result;
+
+	logger->config = logger_configure(master);
+	result = logger_check(&logger->config, &path);
+	if (result < 0) {
+		log_event(LOG_LEVEL_ERROR, "cannot write the log", LOG_TEXT("file", path), LOG_ERRNO("reason", result));
+		return result == -EACCES || result == -EPERM ? EXIT_STATUS_PERMISSION : EXIT_STATUS_SYSTEM;
+	}
+	result = logger_channel_init(&logger->channel);
+	if (result < 0) {
+		log_event(LOG_LEVEL_ERROR, "cannot make the log's channel", LOG_ERRNO("reason", result));
+		return EXIT_STATUS_SYSTEM;
+	}
+	return EXIT_STATUS_OK;
+}
+
+void logger_process_start(struct master *master)
+{
+	logger_spawn(master, clock_monotonic_ms());
+	log_connect(master->logger.channel.write_fd, master->logger.channel.dropped);
+}
+
+void logger_process_died(struct master *master, uint64_t now_ms)
+{
+	struct logger_process *logger = &master->logger;
+	pid_t pid = logger->pid;
+
+	logger->pid = 0;
+	if (now_ms - logger->started_ms >= LOGGER_HEALTHY_MS)
+		logger->backoff.level = 0;
+	logger->backoff = backoff_next(&logger_backoff, logger->backoff, now_ms);
+	/* Queued, for the next one to write. */
+	log_event(LOG_LEVEL_ERROR, "logger died, and is started again", LOG_INT("pid", pid));
+}
+
+uint64_t logger_process_check(struct master *master, uint64_t now_ms)
+{
+	struct logger_process *logger = &master->logger;
+
+	if (logger->pid == 0 && !backoff_holds(&logger->backoff, now_ms))
+		logger_spawn(master, now_ms);
+	return logger->pid == 0 ? logger->backoff.until_ms : DEADLINE_NONE;
+}
+
+void logger_process_reopen(const struct master *master)
+{
+	if (master->logger.pid != 0)
+		kill(master->logger.pid, SIGUSR1);
+}
+
+/* Waits until PID has ended or TIMEOUT has passed; SIGCHLD comes by the descriptor of signals. */
+static bool wait_for_end(struct master *master, pid_t pid, uint64_t timeout_ms)
+{
+	uint64_t deadline_ms = deadline_after(clock_monotonic_ms(), timeout_ms);
+
+	for (;;) {
+		struct pollfd signals = { .fd = master->signals.fd, .events = POLLIN };
+		struct signal_event event;
+		uint64_t now_ms = clock_monotonic_ms();
+
+		if (waitpid(pid, NULL, WNOHANG) != 0)
+			return true;
+		if (deadline_passed(deadline_ms, now_ms))
+			return false;
+		poll(&signals, 1, deadline_timeout(deadline_ms, now_ms));
+		while (signals_next(&master->signals, &event))
+			;
+	}
+}
+
+void logger_process_stop(struct master *master)
+{
+	struct logger_process *logger = &master->logger;
+
+	log_connect(-1, NULL);
+	if (logger->pid != 0) {
+		kill(logger->pid, SIGTERM);
+		if (!wait_for_end(master, logger->pid, LOGGER_STOP_MS)) {
+			kill(logger->pid, SIGKILL);
+			wait_for_end(master, logger->pid, LOGGER_STOP_MS);
+		}
+	}
+	logger->pid = 0;
+	logger_channel_done(&logger->channel);
+}

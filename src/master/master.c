@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The phases of the master's life: prepare, bind, start, run, stop. There is one wait, with one timeout, from the
+ * nearest of all deadlines.
+ */
+#include "master/master.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/exit_status.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/title.h"
+#include "build_config.h"
+#include "master/master_private.h"
+#include "policy/deadline.h"
+
+/* The master's own children beside workers: the logger. */
+#define MASTER_OWN_CHILDREN 1
+
+/* ---- preparing ---- */
+
+static int failed(const char *event, int error)
+{
+	log_event(LOG_LEVEL_ERROR, event, LOG_ERRNO("reason", error));
+	return EXIT_STATUS_SYSTEM;
+}
+
+static int take_pidfile(struct master *master)
+{
+	pid_t holder = 0;
+	int result;
+
+	if (master->config->pidfile[0] == '\0')
+		return EXIT_STATUS_OK;
+	result = pidfile_take(&master->pidfile, master->config->pidfile, &holder);
+	if (result == 0)
+		return EXIT_STATUS_OK;
+	if (result == -EBUSY)
+		log_event(LOG_LEVEL_ERROR, "already running", LOG_TEXT("pidfile", master->config->pidfile),
+			LOG_INT("pid", holder));
+	else
+		log_event(LOG_LEVEL_ERROR, "cannot write the pid file", LOG_TEXT("pidfile", master->config->pidfile),
+			LOG_ERRNO("reason", result));
+	return result == -EACCES || result == -EPERM ? EXIT_STATUS_PERMISSION : EXIT_STATUS_SYSTEM;
+}
+
+/* What an ordinary user cannot do is said before anything is bound. */
+static int check_privileges(const struct config *config)
+{
+	for (size_t i = 0; i < config->pool_count; i++) {
+		const struct pool_config *pool = &config->pools[i];
+		const struct identity *identity = &pool->identity;
+
+		if (!identity->change || geteuid() == 0)
+			continue;
+		if (identity->uid == geteuid() && identity->gid == getegid())
+			continue;
+		log_event(LOG_LEVEL_ERROR, "only root can run workers as another user or group",
+			LOG_TEXT("pool", pool->name), LOG_TEXT("user", identity->user),
+			LOG_TEXT("group", identity->group));
+		return EXIT_STATUS_PERMISSION;
+	}
+	return EXIT_STATUS_OK;
+}
+
+/* The soft limit of descriptors is often 1024, which is for programs that use select(2): see RLIMIT_NOFILE,
+ * setrlimit(2). */
+static void raise_descriptor_limit(struct master *master)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	master->soft_descriptors = limit.rlim_cur;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		master->soft_descriptors = 0;
+}
+
+/* A unit may protect the master from the OOM killer (OOMScoreAdjust=); its workers are not to be protected. */
+static bool oom_score_is_protected(void)
+{
+	FD_AUTO int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+	char first = '0';
+
+	return fd >= 0 && read(fd, &first, 1) == 1 && first == '-';
+}
+
+static int watch(const struct master *master, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(master->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int open_events(struct master *master)
+{
+	static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD,
+		0 };
+	int result = signals_open(&master->signals, handled);
+
+	if (result < 0)
+		return failed("cannot receive signals", result);
+	signal(SIGPIPE, SIG_IGN);
+	master->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	master->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	master->dead_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (master->wake_fd < 0 || master->epoll_fd < 0 || master->dead_fd < 0)
+		return failed("cannot wait for events", -errno);
+	result = watch(master, master->signals.fd);
+	if (result == 0)
+		result = watch(master, master->wake_fd);
+	return result < 0 ? failed("cannot wait for events", result) : EXIT_STATUS_OK;
+}
+
+static int make_tables(struct master *master)
+{
+	int result = pools_init(master);
+
+	if (result == 0)
+		result = children_init(&master->children, master->config->max_workers + MASTER_OWN_CHILDREN);
+	if (result == 0)
+		result = board_create(&master->board, master->config->max_workers);
+	return result < 0 ? failed("cannot make the tables of workers", result) : EXIT_STATUS_OK;
+}
+
+static void set_title(const struct master *master)
+{
+	char title[512];
+
+	snprintf(title, sizeof(title), "brood: master %s", master->config->file);
+	title_set(title);
+}
+
+/*
+ * A detached master leaves the terminal once it has nothing more to say there, and before it has children, who would
+ * hold it open.
+ */
+static int leave_terminal(const struct master *master)
+{
+	bool keep_stderr = master->logger.config.target == LOG_TARGET_STDERR;
+	FD_AUTO int null = -1;
+
+	if (!master->options->detached)
+		return EXIT_STATUS_OK;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+		(!keep_stderr && dup2(null, STDERR_FILENO) < 0))
+		return failed("cannot leave the terminal", -errno);
+	return EXIT_STATUS_OK;
+}
+
+static int prepare(struct master *master)
+{
+	int status = open_events(master);
+
+	if (status == EXIT_STATUS_OK)
+		status = check_privileges(master->config);
+	if (status == EXIT_STATUS_OK)
+		status = take_pidfile(master);
+	if (status == EXIT_STATUS_OK)
+		status = make_tables(master);
+	if (status == EXIT_STATUS_OK)
+		status = bind_all(master);
+	if (status == EXIT_STATUS_OK)
+		status = logger_process_prepare(master);
+	if (status == EXIT_STATUS_OK)
+		status = leave_terminal(master);
+	return status;
+}
+
+/* ---- running ---- */
+
+static void on_hup(struct master *master)
+{
+	(void)master;
+	log_event(LOG_LEVEL_WARNING, "SIGHUP: reload is not built yet; the configuration stays as it is");
+}
+
+static void on_usr2(struct master *master)
+{
+	(void)master;
+	log_event(LOG_LEVEL_WARNING, "SIGUSR2: upgrade in place is not built yet; this binary goes on");
+}
+
+static void handle_signal(struct master *master, const struct signal_event *event, uint64_t now_ms)
+{
+	log_event(event->number == SIGCHLD ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "signal",
+		LOG_TEXT("name", signals_name(event->number)), LOG_INT("sender", event->sender),
+		LOG_INT("uid", event->sender_uid));
+	switch (event->number) {
+	case SIGTERM:
+		lifecycle_event(master, LIFE_STOP, now_ms);
+		break;
+	case SIGINT:
+		lifecycle_event(master, LIFE_INTERRUPT, now_ms);
+		break;
+	case SIGQUIT:
+		lifecycle_event(master, LIFE_QUIT, now_ms);
+		break;
+	case SIGHUP:
+		on_hup(master);
+		break;
+	case SIGUSR1:
+		logger_process_reopen(master);
+		break;
+	case SIGUSR2:
+		on_usr2(master);
+		break;
+	case SIGTTIN:
+		pools_resize(master, +1);
+		break;
+	case SIGTTOU:
+		pools_resize(master, -1);
+		break;
+	default: /* SIGCHLD: every turn of the loop reaps */
+		break;
+	}
+}
+
+static void handle_events(struct master *master, uint64_t now_ms)
+{
+	struct signal_event event;
+	eventfd_t wakes;
+
+	while (signals_next(&master->signals, &event))
+		handle_signal(master, &event, now_ms);
+	if (eventfd_read(master->wake_fd, &wakes) == 0)
+		pools_note_ready(master, now_ms);
+	reap_all(master, now_ms);
+}
+
+/* Everything that is due. Returns when to look again at the latest. */
+static uint64_t act(struct master *master, uint64_t now_ms)
+{
+	uint64_t wake_ms = lifecycle_check(master, now_ms);
+
+	wake_ms = deadline_earlier(wake_ms, pools_check_requests(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, logger_process_check(master, now_ms));
+	report_status(master);
+	return deadline_earlier(wake_ms, notify_flush(&master->notify, now_ms));
+}
+
+static void run(struct master *master)
+{
+	while (master->phase != LIFE_GONE) {
+		uint64_t now_ms = clock_monotonic_ms();
+		uint64_t wake_ms;
+		struct epoll_event events[2];
+
+		handle_events(master, now_ms);
+		wake_ms = act(master, now_ms);
+		if (master->phase == LIFE_GONE)
+			break;
+		epoll_wait(master->epoll_fd, events, 2, deadline_timeout(wake_ms, clock_monotonic_ms()));
+	}
+}
+
+/* ---- the end ---- */
+
+static void clean_up(struct master *master)
+{
+	bind_close_all(master);
+	logger_process_stop(master);
+	notify_flush(&master->notify, clock_monotonic_ms());
+	notify_done(&master->notify);
+	pidfile_release(&master->pidfile);
+	pools_done(master);
+	children_done(&master->children);
+	board_done(&master->board);
+	signals_close(&master->signals);
+	fd_close(&master->epoll_fd);
+	fd_close(&master->wake_fd);
+	fd_close(&master->dead_fd);
+}
+
+int master_run(const struct config *config, const struct master_options *options)
+{
+	struct master master = {
+		.config = config,
+		.options = options,
+		.pid = getpid(),
+		.pidfile = { .fd = -1 },
+		.signals = { .fd = -1 },
+		.epoll_fd = -1,
+		.wake_fd = -1,
+		.dead_fd = -1,
+		.board = { .fd = -1 },
+		.logger = { .channel = { .read_fd = -1, .write_fd = -1 } },
+		.phase = LIFE_STARTING,
+		.stop_deadline_ms = DEADLINE_NONE,
+		.drain_check_ms = DEADLINE_NONE,
+	};
+
+	notify_init(&master.notify, clock_monotonic_ms());
+	raise_descriptor_limit(&master);
+	master.reset_oom_score = oom_score_is_protected();
+	master.exit_status = prepare(&master);
+	if (master.exit_status == EXIT_STATUS_OK) {
+		set_title(&master);
+		logger_process_start(&master);
+		report_start(&master);
+		run(&master);
+		log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_status", master.exit_status));
+	}
+	clean_up(&master);
+	return master.exit_status;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MASTER_MASTER_PRIVATE_H
+#define MASTER_MASTER_PRIVATE_H
+/*
+ * The master's state, shared by the files of this folder:
+ *
+ *	master.c      the phases of its life, and the one wait
+ *	bind.c        the listeners of all pools: opening, refusing, draining, closing
+ *	pool.c        carries out the plan of policy/pool.h for each pool
+ *	reap.c        deaths
+ *	lifecycle.c   carries out the phases of policy/lifecycle.h
+ *	logger.c      keeps a logger process
+ *	report.c      what is said at the start, in the status line, and of a death
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/logger.h"
+#include "base/signals.h"
+#include "board/board.h"
+#include "config/config.h"
+#include "master/children.h"
+#include "master/master.h"
+#include "master/notify.h"
+#include "master/pidfile.h"
+#include "net/listener.h"
+#include "policy/backoff.h"
+#include "policy/lifecycle.h"
+#include "policy/pool.h"
+
+/* A worker as the master knows it; in the pool's slot of the same number. */
+struct worker {
+	pid_t pid;           /* 0: none */
+	uint32_t board_slot; /* meaningful while there is a pid */
+};
+
+/* The tables that change with every birth and death are memory that workers do not have (base/memory.h). What they are
+ * given, they are given by `struct worker_start`, and by the title and the descriptors of their pool. */
+struct pool {
+	const struct pool_config *config;
+	uint32_t index; /* in the master's pools */
+	struct pool_policy policy;
+	struct slot *slots;     /* of the policy */
+	struct worker *workers; /* as many */
+	struct listener *listeners;
+	int *descriptors; /* of the listeners, in their order: what workers are given */
+	size_t listener_count;
+	char *title;           /* of its workers */
+	uint64_t next_scan_ms; /* of the requests' deadlines */
+	bool fork_failing;     /* said so once in this episode */
+};
+
+struct logger_process {
+	struct logger_config config;
+	struct logger_channel channel;
+	pid_t pid; /* 0: none */
+	struct backoff backoff;
+	uint64_t started_ms;
+};
+
+struct master {
+	const struct config *config;
+	const struct master_options *options;
+	pid_t pid;
+
+	struct pidfile pidfile;
+	struct signals signals;
+	int epoll_fd;
+	int wake_fd; /* an eventfd that workers write to */
+	int dead_fd; /* /dev/null: see worker/signals.h */
+
+	struct board board;
+	bool *board_used; /* a slot of the board each */
+	uint32_t board_free;
+	struct children children;
+	struct pool *pools;
+	size_t pool_count;
+	struct logger_process logger;
+	struct notify notify;
+
+	enum life_phase phase;
+	uint64_t stop_deadline_ms; /* from the beginning of a stop */
+	uint64_t drain_check_ms;   /* while draining: when to look at the queues again */
+	int exit_status;
+
+	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit before the master raised its own */
+	bool reset_oom_score;
+};
+
+/* ---- bind.c ---- */
+
+/* Binds and listens for every pool. Returns an exit status, after it has logged what failed. */
+int bind_all(struct master *master);
+void bind_refuse_all(struct master *master);
+/* True once nothing is queued and no handshake is under way on any listener of our own. */
+bool bind_all_drained(const struct master *master);
+void bind_close_all(struct master *master);
+
+/* ---- pool.c ---- */
+
+int pools_init(struct master *master);
+void pools_done(struct master *master);
+/* Carries out what every pool's plan says now. Returns when to call again at the latest. */
+uint64_t pools_act(struct master *master, uint64_t now_ms);
+/* Workers have said something: notes who became ready. */
+void pools_note_ready(struct master *master, uint64_t now_ms);
+/* Kills workers whose request is overrun. Returns when to call again at the latest. */
+uint64_t pools_check_requests(struct master *master, uint64_t now_ms);
+/* TTIN (+1) and TTOU (-1). */
+void pools_resize(struct master *master, int delta);
+uint32_t pools_living(const struct master *master);
+bool pools_all_ready(const struct master *master);
+bool pools_start_failed(const struct master *master);
+/* The worker in SLOT is gone from the kernel's point of view: forgets its pid, frees its place on the board. */
+void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot);
+
+/* ---- reap.c ---- */
+
+void reap_all(struct master *master, uint64_t now_ms);
+
+/* ---- lifecycle.c ---- */
+
+void lifecycle_event(struct master *master, enum life_event event, uint64_t now_ms);
+/* Looks whether a phase is over. Returns when to look again at the latest. */
+uint64_t lifecycle_check(struct master *master, uint64_t now_ms);
+
+/* ---- logger.c ---- */
+
+/* Checks the files and makes the channel. Returns an exit status. */
+int logger_process_prepare(struct master *master);
+/* From here on lines go to the logger. */
+void logger_process_start(struct master *master);
+void logger_process_died(struct master *master, uint64_t now_ms);
+/* Starts it again where it is due. Returns when to call again at the latest. */
+uint64_t logger_process_check(struct master *master, uint64_t now_ms);
+void logger_process_reopen(const struct master *master);
+/* Has it write what is queued, and waits for it, for a bounded time. */
+void logger_process_stop(struct master *master);
+
+/* ---- report.c ---- */
+
+void report_start(const struct master *master);
+void report_ready(struct master *master);
+void report_status(struct master *master);
+void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
+	const struct death_verdict *verdict);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MASTER_NOTIFY_H
+#define MASTER_NOTIFY_H
+/*
+ * What the master tells the service manager: the protocol of sd_notify(3), which is one datagram to $NOTIFY_SOCKET.
+ * sd_notify() itself waits when systemd's queue is full; here a message that finds it full is kept and sent later, so
+ * that nothing the master does depends on the manager. Where there is no manager the calls do nothing.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+struct notify {
+	int fd; /* -1: nobody to tell */
+	struct sockaddr_un address;
+	socklen_t address_size;
+	uint64_t watchdog_ms; /* half of what the manager asks for: the interval of pings; 0: none is asked for */
+	uint64_t next_ping_ms;
+	uint64_t retry_ms; /* when to try again to send what is pending; DEADLINE_NONE: nothing is */
+	bool ready;        /* each: to be sent */
+	bool stopping;
+	bool status_changed;
+	char status[256];
+};
+
+/* Reads $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID, and takes them out of the environment. */
+void notify_init(struct notify *notify, uint64_t now_ms);
+void notify_done(struct notify *notify);
+
+void notify_ready(struct notify *notify);
+void notify_stopping(struct notify *notify);
+void notify_status(struct notify *notify, const char *text);
+
+/* Sends what is pending and due. Returns when to call again at the latest. */
+uint64_t notify_flush(struct notify *notify, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hands of policy/pool.h: what a pool's plan says is done here, and what was done is told to the policy. Nothing is
+ * decided here.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/attrs.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "master/master_private.h"
+#include "master/spawn.h"
+#include "policy/deadline.h"
+#include "worker/worker.h"
+
+/* While the board is full of workers that are leaving, a death makes room at once; this is only how often to look. */
+#define BOARD_FULL_MS 1000
+
+/* ---- the pools ---- */
+
+static int pool_init(struct master *master, struct pool *pool, uint32_t index)
+{
+	const struct pool_config *config = &master->config->pools[index];
+	uint32_t capacity = master->config->max_workers;
+	const struct pool_rules rules = {
+		.capacity = capacity,
+		.start_timeout_ms = config->start_timeout_ms,
+		.backoff = {.min_ms = config->backoff_min_ms, .max_ms = config->backoff_max_ms},
+	};
+
+	*pool = (struct pool){ .config = config, .index = index };
+	pool->slots = memory_unforked(capacity, sizeof(*pool->slots));
+	pool->workers = memory_unforked(capacity, sizeof(*pool->workers));
+	if (pool->slots == NULL || pool->workers == NULL || asprintf(&pool->title, "brood: %s", config->name) < 0)
+		return -ENOMEM;
+	pool_policy_init(&pool->policy, &rules, config->workers, pool->slots);
+	return 0;
+}
+
+int pools_init(struct master *master)
+{
+	size_t count = master->config->pool_count;
+	int result = 0;
+
+	master->board_free = master->config->max_workers;
+	master->board_used = memory_unforked(master->board_free, sizeof(*master->board_used));
+	master->pools = memory_unforked(count, sizeof(*master->pools));
+	if (master->board_used == NULL || master->pools == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < count && result == 0; i++) {
+		master->pool_count = i + 1;
+		result = pool_init(master, &master->pools[i], (uint32_t)i);
+	}
+	return result;
+}
+
+void pools_done(struct master *master)
+{
+	uint32_t capacity = master->config->max_workers;
+
+	for (size_t i = 0; i < master->pool_count; i++) {
+		free(master->pools[i].title);
+		memory_unforked_free(master->pools[i].slots, capacity, sizeof(*master->pools[i].slots));
+		memory_unforked_free(master->pools[i].workers, capacity, sizeof(*master->pools[i].workers));
+	}
+	memory_unforked_free(master->pools, master->config->pool_count, sizeof(*master->pools));
+	memory_unforked_free(master->board_used, capacity, sizeof(*master->board_used));
+	master->pools = NULL;
+	master->pool_count = 0;
+}
+
+/* ---- places on the board ---- */
+
+/* The lowest free place, so that used ones stay on few pages. The caller knows that there is one. */
+static uint32_t board_take(struct master *master)
+{
+	uint32_t place = 0;
+
+	while (master->board_used[place])
+		place++;
+	master->board_used[place] = true;
+	master->board_free--;
+	return place;
+}
+
+static void board_give_back(struct master *master, uint32_t place)
+{
+	board_slot_release(&master->board, place);
+	master->board_used[place] = false;
+	master->board_free++;
+}
+
+static struct board_slot *pool_board_slot(struct master *master, const struct pool *pool, uint32_t slot)
+{
+	return &master->board.slots[pool->workers[slot].board_slot];
+}
+
+/* ---- starting a worker ---- */
+
+static void worker_entry(void *argument)
+{
+	worker_main(argument);
+}
+
+static pid_t pool_spawn(struct master *master, struct pool *pool, uint32_t slot, uint32_t place)
+{
+	struct worker_start start = {
+		.pool = pool->config,
+		.title = pool->title,
+		.listeners = pool->descriptors,
+		.listener_count = pool->listener_count,
+		.slot = &master->board.slots[place],
+		.wake_fd = master->wake_fd,
+		.dead_fd = master->dead_fd,
+		.master_pid = master->pid,
+		.number = slot,
+		.soft_descriptors = master->soft_descriptors,
+		.reset_oom_score = master->reset_oom_score,
+	};
+
+	return spawn(worker_entry, &start);
+}
+
+static void pool_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, pid_t pid)
+{
+	const struct child child = { .pid = pid, .kind = CHILD_WORKER, .pool = pool->index, .slot = slot };
+
+	children_add(&master->children, &child);
+	pool->workers[slot] = (struct worker){ .pid = pid, .board_slot = place };
+	board_slot_born(&master->board, place, (uint32_t)pid, clock_monotonic_us());
+	pool_policy_event(&pool->policy, slot, SLOT_BORN, SLOT_REASON_NONE, clock_monotonic_ms());
+	if (pool->fork_failing)
+		log_event(LOG_LEVEL_NOTICE, "starting workers again", LOG_TEXT("pool", pool->config->name));
+	pool->fork_failing = false;
+}
+
+static void pool_not_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, int error)
+{
+	board_give_back(master, place);
+	pool_policy_event(&pool->policy, slot, SLOT_FAILED, SLOT_REASON_NONE, clock_monotonic_ms());
+	if (!pool->fork_failing)
+		log_event(LOG_LEVEL_ERROR, "cannot start a worker, and will try again",
+			LOG_TEXT("pool", pool->config->name), LOG_ERRNO("reason", error));
+	pool->fork_failing = true;
+}
+
+/*
+ * Asks for a worker in SLOT. The answer comes at once today, and may come later some day. Returns false where it
+ * failed, and where the board is full with workers that are leaving: then the first to be gone makes the master ask
+ * again.
+ */
+static bool pool_ask(struct master *master, struct pool *pool, uint32_t slot)
+{
+	uint32_t place;
+	pid_t pid;
+
+	if (master->board_free == 0)
+		return false;
+	place = board_take(master);
+	pool_policy_event(&pool->policy, slot, SLOT_ASK, SLOT_REASON_NONE, clock_monotonic_ms());
+	board_slot_claim(&master->board, place, pool->config->name, slot, 1);
+	pid = pool_spawn(master, pool, slot, place);
+	if (pid > 0)
+		pool_born(master, pool, slot, place, pid);
+	else
+		pool_not_born(master, pool, slot, place, pid);
+	return pid > 0;
+}
+
+/* What the handler needs of the shared sockets, which a program that had them may have changed. */
+static void pool_prepare_listeners(struct pool *pool)
+{
+	const struct listener_timeouts timeouts = {
+		.idle_ms = (uint32_t)pool->config->idle_timeout_ms,
+		.write_ms = (uint32_t)pool->config->write_timeout_ms,
+	};
+
+	for (size_t i = 0; i < pool->listener_count; i++) {
+		int result = listener_prepare_workers(&pool->listeners[i], &timeouts, pool->listener_count > 1);
+		char text[ADDRESS_TEXT_MAX];
+
+		if (result < 0)
+			log_event(LOG_LEVEL_WARNING, "cannot set the options of a listener",
+				LOG_TEXT("pool", pool->config->name),
+				LOG_TEXT("address", listener_text(&pool->listeners[i], text, sizeof(text))),
+				LOG_ERRNO("reason", result));
+	}
+}
+
+/* ---- carrying out a plan ---- */
+
+static int action_signal(enum slot_event what)
+{
+	switch (what) {
+	case SLOT_RETIRE:
+		return SIGURG;
+	case SLOT_QUIT:
+		return SIGQUIT;
+	case SLOT_KILL:
+		return SIGKILL;
+	default:
+		return 0;
+	}
+}
+
+static void pool_signal(struct pool *pool, const struct pool_action *action, uint64_t now_ms)
+{
+	pid_t pid = pool->workers[action->slot].pid;
+	int number = action_signal(action->what);
+
+	if (number != 0 && kill(pid, number) < 0)
+		log_event(LOG_LEVEL_WARNING, "cannot signal a worker", LOG_TEXT("pool", pool->config->name),
+			LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_ERRNO("reason", errno));
+	if (action->what == SLOT_GIVE_UP)
+		log_event(LOG_LEVEL_ERROR, "a killed worker does not end, and is given up",
+			LOG_TEXT("pool", pool->config->name), LOG_INT("slot", action->slot), LOG_INT("pid", pid));
+	pool_policy_event(&pool->policy, action->slot, action->what, action->reason, now_ms);
+}
+
+/* After a start that failed the other starts of the plan are stale. */
+static void pool_carry_out(struct master *master, struct pool *pool, const struct pool_plan *plan, uint64_t now_ms)
+{
+	bool prepared = false;
+	bool starting = true;
+
+	for (size_t i = 0; i < plan->count; i++) {
+		const struct pool_action *action = &plan->actions[i];
+
+		if (action->what != SLOT_ASK) {
+			pool_signal(pool, action, now_ms);
+			continue;
+		}
+		if (!prepared)
+			pool_prepare_listeners(pool);
+		prepared = true;
+		if (starting)
+			starting = pool_ask(master, pool, action->slot);
+	}
+}
+
+/* One plan, carried out; the plan after it says when the next one is due, and is due at once where it has work left. */
+static uint64_t pool_act(struct master *master, struct pool *pool, uint64_t now_ms)
+{
+	struct pool_plan plan;
+
+	pool_policy_plan(&pool->policy, now_ms, &plan);
+	if (plan.count == 0)
+		return plan.wake_ms;
+	pool_carry_out(master, pool, &plan, now_ms);
+	pool_policy_plan(&pool->policy, clock_monotonic_ms(), &plan);
+	if (plan.count > 0 && plan.actions[0].what == SLOT_ASK && master->board_free == 0)
+		return deadline_after(now_ms, BOARD_FULL_MS);
+	return plan.wake_ms;
+}
+
+uint64_t pools_act(struct master *master, uint64_t now_ms)
+{
+	uint64_t wake_ms = DEADLINE_NONE;
+
+	for (size_t i = 0; i < master->pool_count; i++)
+		wake_ms = deadline_earlier(wake_ms, pool_act(master, &master->pools[i], now_ms));
+	return wake_ms;
+}
+
+/* ---- what workers say ---- */
+
+static bool says_ready(const struct board_slot *slot)
+{
+	enum board_state state = board_slot_state(slot);
+
+	return state != BOARD_EMPTY && state != BOARD_STARTING;
+}
+
+static void pool_note_ready(struct master *master, struct pool *pool, uint64_t now_ms)
+{
+	uint32_t left = pool->policy.count[SLOT_STARTING];
+
+	for (uint32_t slot = 0; left > 0 && slot < pool->policy.rules.capacity; slot++) {
+		if (pool->slots[slot].state != SLOT_STARTING)
+			continue;
+		left--;
+		if (says_ready(pool_board_slot(master, pool, slot)))
+			pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
+	}
+}
+
+void pools_note_ready(struct master *master, uint64_t now_ms)
+{
+	for (size_t i = 0; i < master->pool_count; i++)
+		pool_note_ready(master, &master->pools[i], now_ms);
+}
+
+/* Looks at the deadlines that the pool's workers have written. */
+static void pool_check_requests(struct master *master, struct pool *pool, uint64_t now_ms)
+{
+	uint64_t nearest_us = 0;
+
+	for (uint32_t slot = 0; slot < pool->policy.rules.capacity; slot++) {
+		const struct pool_action kill_it = {
+			.what = SLOT_KILL, .slot = slot, .reason = SLOT_REASON_REQUEST_TIMEOUT
+		};
+		enum slot_state state = pool->slots[slot].state;
+		uint64_t deadline_us;
+
+		if (state != SLOT_READY && state != SLOT_RETIRING)
+			continue;
+		deadline_us =
+			atomic_load_explicit(&pool_board_slot(master, pool, slot)->deadline_us, memory_order_relaxed);
+		if (deadline_request_overrun(deadline_us, now_ms))
+			pool_signal(pool, &kill_it, now_ms);
+		else if (deadline_us != 0 && (nearest_us == 0 || deadline_us < nearest_us))
+			nearest_us = deadline_us;
+	}
+	pool->next_scan_ms = deadline_next_scan(nearest_us, pool->config->request_timeout_ms, now_ms);
+}
+
+uint64_t pools_check_requests(struct master *master, uint64_t now_ms)
+{
+	uint64_t wake_ms = DEADLINE_NONE;
+
+	for (size_t i = 0; i < master->pool_count; i++) {
+		struct pool *pool = &master->pools[i];
+
+		if (pool->config->request_timeout_ms == 0)
+			continue;
+		if (deadline_passed(pool->next_scan_ms, now_ms))
+			pool_check_requests(master, pool, now_ms);
+		wake_ms = deadline_earlier(wake_ms, pool->next_scan_ms);
+	}
+	return wake_ms;
+}
+
+void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot)
+{
+	board_give_back(master, pool->workers[slot].board_slot);
+	pool->workers[slot].pid = 0;
+}
+
+/* ---- all pools ---- */
+
+static uint32_t pools_target(const struct master *master)
+{
+	uint32_t target = 0;
+
+	for (size_t i = 0; i < master->pool_count; i++)
+		target += master->pools[i].policy.target;
+	return target;
+}
+
+void pools_resize(struct master *master, int delta)
+{
+	for (size_t i = 0; i < master->pool_count; i++) {
+		struct pool *pool = &master->pools[i];
+
+		if (delta > 0 && pools_target(master) >= master->config->max_workers) {
+			log_event(LOG_LEVEL_WARNING, "max_workers is reached: no worker more",
+				LOG_TEXT("pool", pool->config->name),
+				LOG_INT("max_workers", master->config->max_workers));
+			continue;
+		}
+		log_event(LOG_LEVEL_NOTICE, "pool resized", LOG_TEXT("pool", pool->config->name),
+			LOG_INT("workers", pool_policy_resize(&pool->policy, delta)));
+	}
+}
+
+uint32_t pools_living(const struct master *master)
+{
+	uint32_t living = 0;
+
+	for (size_t i = 0; i < master->pool_count; i++)
+		living += pool_policy_living(&master->pools[i].policy);
+	return living;
+}
+
+bool pools_all_ready(const struct master *master)
+{
+	for (size_t i = 0; i < master->pool_count; i++)
+		if (!pool_policy_is_ready(&master->pools[i].policy))
+			return false;
+	return true;
+}
+
+bool pools_start_failed(const struct master *master)
+{
+	for (size_t i = 0; i < master->pool_count; i++)
+		if (pool_policy_start_failed(&master->pools[i].policy))
+			return true;
+	return false;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Deaths. SIGCHLD is a hint: one may stand for many, so all that can be waited for is.
+ */
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "master/master_private.h"
+
+/* Whether any worker of the pool has served a connection to its end: the scoreboard's counters, as far as they go. */
+static uint64_t served_by(const struct board_slot *slot)
+{
+	uint64_t connections = atomic_load_explicit(&slot->connections, memory_order_relaxed);
+	enum board_state state = board_slot_state(slot);
+	bool serving = state == BOARD_BUSY || state == BOARD_WAITING;
+
+	return serving && connections > 0 ? connections - 1 : connections;
+}
+
+static bool pool_has_served(const struct master *master, const struct pool *pool)
+{
+	if (pool->policy.proven)
+		return true;
+	for (uint32_t i = 0; i < pool->policy.rules.capacity; i++) {
+		const struct worker *worker = &pool->workers[i];
+
+		if (worker->pid != 0 && served_by(&master->board.slots[worker->board_slot]) > 0)
+			return true;
+	}
+	return false;
+}
+
+static struct death death_of(const struct master *master, const struct pool *pool, uint32_t slot, int status)
+{
+	const struct board_slot *board_slot = &master->board.slots[pool->workers[slot].board_slot];
+	enum board_state state = board_slot_state(board_slot);
+
+	return (struct death){
+		.by_signal = WIFSIGNALED(status),
+		.code = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+		.served = served_by(board_slot),
+		.serving = state == BOARD_BUSY || state == BOARD_WAITING,
+		.pool_has_served = pool_has_served(master, pool),
+	};
+}
+
+static void reap_worker(struct master *master, const struct child *child, int status, uint64_t now_ms)
+{
+	struct pool *pool = &master->pools[child->pool];
+	struct death death = death_of(master, pool, child->slot, status);
+	struct death_verdict verdict;
+
+	if (pool_policy_died(&pool->policy, child->slot, &death, now_ms, &verdict))
+		report_death(master, pool, child->slot, &death, &verdict);
+	pool_forget_worker(master, pool, child->slot);
+}
+
+void reap_all(struct master *master, uint64_t now_ms)
+{
+	struct child child;
+	int status;
+	pid_t pid;
+
+	/* A worker may have become ready, and served, just before it died. */
+	pools_note_ready(master, now_ms);
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (!children_remove(&master->children, pid, &child))
+			/* As PID 1 of a container the master inherits orphans that were never its own. */
+			log_event(LOG_LEVEL_DEBUG, "a foreign child has ended", LOG_INT("pid", pid));
+		else if (child.kind == CHILD_LOGGER)
+			logger_process_died(master, now_ms);
+		else
+			reap_worker(master, &child, status, now_ms);
+	}
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* What the master says of itself: at the start, to the service manager, and of each death. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/attrs.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "build_config.h"
+#include "master/master_private.h"
+#include "worker/worker.h"
+
+/* Longer lists of listeners go on in a second line: a log line has a limit (LOG_LINE_MAX). */
+#define REPORT_LISTENERS_MAX 3000
+
+static void report_listeners(const struct master *master, const char *event, const char *list)
+{
+	log_event(LOG_LEVEL_NOTICE, event, LOG_TEXT("config", master->config->file), LOG_INT("pid", master->pid),
+		LOG_TEXT("listeners", list));
+}
+
+void report_start(const struct master *master)
+{
+	const char *event = "brood " BROOD_VERSION " starting";
+	char list[REPORT_LISTENERS_MAX] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < master->pool_count; i++) {
+		const struct pool *pool = &master->pools[i];
+
+		for (size_t k = 0; k < pool->listener_count; k++) {
+			const struct listener *listener = &pool->listeners[k];
+			char address[ADDRESS_TEXT_MAX];
+			char item[2 * ADDRESS_TEXT_MAX];
+			int size = snprintf(item, sizeof(item), "%s%s %s (%s)", used > 0 ? ", " : "",
+				pool->config->name, listener_text(listener, address, sizeof(address)),
+				listener_origin_name(listener->origin));
+
+			if (used + (size_t)size >= sizeof(list)) {
+				report_listeners(master, event, list);
+				event = "also listening";
+				used = 0;
+				list[0] = '\0';
+			}
+			used += (size_t)snprintf(list + used, sizeof(list) - used, "%s", item);
+		}
+	}
+	report_listeners(master, event, list);
+}
+
+void report_ready(struct master *master)
+{
+	log_event(LOG_LEVEL_NOTICE, "ready", LOG_INT("pools", (int64_t)master->pool_count),
+		LOG_INT("workers", pools_living(master)));
+	notify_ready(&master->notify);
+	report_status(master);
+	if (master->options->report_ready != NULL)
+		master->options->report_ready();
+}
+
+void report_status(struct master *master)
+{
+	char text[sizeof(master->notify.status)];
+	size_t used = (size_t)snprintf(text, sizeof(text), "%s:", lifecycle_phase_name(master->phase));
+
+	for (size_t i = 0; i < master->pool_count && used < sizeof(text); i++) {
+		const struct pool_policy *policy = &master->pools[i].policy;
+
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s %s %u/%u", i > 0 ? "," : "",
+			master->pools[i].config->name, policy->count[SLOT_READY], policy->target);
+	}
+	notify_status(&master->notify, text);
+}
+
+/* "exit status 71 (it could not be set up)", "signal 11 (SIGSEGV)" */
+static const char *how_died(const struct death *death, char *buffer, size_t size)
+{
+	const char *meaning = worker_exit_text(death->code);
+
+	if (death->by_signal)
+		snprintf(buffer, size, "signal %d (%s)", death->code, signals_name(death->code));
+	else if (meaning != NULL)
+		snprintf(buffer, size, "exit status %d (%s)", death->code, meaning);
+	else
+		snprintf(buffer, size, "exit status %d", death->code);
+	return buffer;
+}
+
+/* What follows: "replaced", "not replaced", "retry in 400 ms". */
+static const char *what_follows(const struct death_verdict *verdict, char *buffer, size_t size)
+{
+	if (verdict->sequel == DEATH_BACKING_OFF && verdict->retry_ms > 0)
+		snprintf(buffer, size, "retry in %llu ms", (unsigned long long)verdict->retry_ms);
+	else
+		snprintf(buffer, size, "%s", death_sequel_name(verdict->sequel));
+	return buffer;
+}
+
+/* Whom the worker was serving when it died; "none". */
+static const char *whom_served(const struct board_slot *slot, const struct death *death, char *buffer, size_t size)
+{
+	struct sockaddr_storage peer;
+	socklen_t peer_size = board_slot_peer(slot, &peer);
+
+	if (!death->serving || peer_size == 0)
+		return "none";
+	return address_format((const struct sockaddr *)&peer, peer_size, true, buffer, size);
+}
+
+static enum log_level death_level(const struct death_verdict *verdict)
+{
+	switch (verdict->kind) {
+	case DEATH_RETIRED:
+		return LOG_LEVEL_DEBUG;
+	case DEATH_RECYCLED:
+		return verdict->failure ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+	default:
+		return verdict->before_ready ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING;
+	}
+}
+
+void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
+	const struct death_verdict *verdict)
+{
+	const struct worker *worker = &pool->workers[slot];
+	const struct board_slot *board_slot = &master->board.slots[worker->board_slot];
+	char how[80], next[64], peer[ADDRESS_TEXT_MAX];
+
+	log_event(death_level(verdict), "worker died", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
+		LOG_INT("pid", worker->pid), LOG_TEXT("kind", death_kind_name(verdict->kind)),
+		LOG_TEXT("how", how_died(death, how, sizeof(how))),
+		LOG_TEXT("reason", slot_reason_name(verdict->reason)),
+		LOG_TEXT("when", verdict->before_ready ? "before ready" : "after ready"),
+		LOG_INT("age_ms", (int64_t)verdict->age_ms),
+		LOG_INT("connections", (int64_t)atomic_load_explicit(&board_slot->connections, memory_order_relaxed)),
+		LOG_INT("requests", (int64_t)atomic_load_explicit(&board_slot->requests, memory_order_relaxed)),
+		LOG_TEXT("serving", whom_served(board_slot, death, peer, sizeof(peer))),
+		LOG_TEXT("next", what_follows(verdict, next, sizeof(next))));
+}
