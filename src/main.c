@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* argv in, exit code out. */
-int main(void)
+#include "cli/cli.h"
+
+int main(int argc, char **argv)
 {
-	return 0;
+	return cli_main(argc, argv);
 }

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/exit_status.h"
+#include "base/log.h"
+#include "base/title.h"
+#include "build_config.h"
+#include "cli/daemonize.h"
+#include "cli/options.h"
+#include "config/config.h"
+#include "handlers/handlers.h"
+#include "master/master.h"
+#include "net/inherited.h"
+
+static int load(const struct cli_options *options, struct config **ret_config)
+{
+	const struct config_overrides overrides = {
+		.pidfile = options->pidfile,
+		.log_target = options->log_target,
+		.log_level = options->log_level,
+	};
+	int result = config_load(options->config, handlers_builtin, &overrides, stderr, ret_config);
+
+	if (result == 0)
+		return EXIT_STATUS_OK;
+	if (result == -EINVAL)
+		return EXIT_STATUS_CONFIG;
+	fprintf(stderr, "brood: cannot load %s: %s\n", options->config, log_strerror(result));
+	return EXIT_STATUS_SYSTEM;
+}
+
+/* Whether what was printed has reached its file is part of the answer: a script may look at nothing else. */
+static int flush(FILE *out)
+{
+	return fflush(out) == 0 && !ferror(out) ? EXIT_STATUS_OK : EXIT_STATUS_SYSTEM;
+}
+
+static void report_ready(void)
+{
+	daemonize_report(EXIT_STATUS_OK);
+}
+
+static int run(const struct cli_options *options, const struct config *config)
+{
+	struct inherited inherited = { 0 };
+	const struct master_options master = {
+		.detached = options->daemonize,
+		.inherited = &inherited,
+		.report_ready = report_ready,
+	};
+	int result = inherited_take(&inherited);
+	int status;
+
+	if (result < 0) {
+		fprintf(stderr, "brood: LISTEN_FDS, LISTEN_FDNAMES: do not describe this process's descriptors: %s\n",
+			log_strerror(result));
+		return EXIT_STATUS_UNAVAILABLE;
+	}
+	result = options->daemonize ? daemonize() : 0;
+	if (result < 0) {
+		fprintf(stderr, "brood: cannot detach: %s\n", log_strerror(result));
+		return EXIT_STATUS_SYSTEM;
+	}
+	log_set_level(config->log_level);
+	status = master_run(config, &master);
+	daemonize_report(status);
+	return status;
+}
+
+static int with_config(const struct cli_options *options)
+{
+	struct config *config = NULL;
+	int status = load(options, &config);
+
+	if (status != EXIT_STATUS_OK)
+		return status;
+	switch (options->command) {
+	case CLI_CHECK:
+		printf("%s: OK\n", options->config);
+		status = flush(stdout);
+		break;
+	case CLI_DUMP:
+		config_dump(config, stdout);
+		status = flush(stdout);
+		break;
+	default:
+		status = run(options, config);
+		break;
+	}
+	config_free(config);
+	return status;
+}
+
+int cli_main(int argc, char **argv)
+{
+	struct cli_options options;
+
+	argv = title_init(argc, argv);
+	if (options_parse(argc, argv, &options) < 0)
+		return EXIT_STATUS_USAGE;
+	switch (options.command) {
+	case CLI_VERSION:
+		puts("brood " BROOD_VERSION);
+		return flush(stdout);
+	case CLI_HELP:
+		options_usage(stdout);
+		return flush(stdout);
+	default:
+		return with_config(&options);
+	}
+}
