@@ -12,8 +12,7 @@
 
 /* ---- paths ---- */
 
-/* An absolute path of a file that may still have to be made, in a directory that is there. */
-static void check_path(
+void load_check_path(
 	struct load *load, unsigned int line, const char *where, const char *name, const char *value, const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -48,7 +47,7 @@ static void check_pidfile(struct load *load)
 	const char *path = load->config->pidfile;
 
 	if (path && path[0] != '\0')
-		check_path(load, overrides && overrides->pidfile ? 0 : global_line(load, "pidfile"),
+		load_check_path(load, overrides && overrides->pidfile ? 0 : global_line(load, "pidfile"),
 			overrides && overrides->pidfile ? "command line" : "", "pidfile", path, path);
 }
 
@@ -67,7 +66,7 @@ static void check_log_target(struct load *load)
 		load_refuse_value(load, line, where, "log_target", target,
 			"is none of auto, stderr, syslog, journal, and not an absolute path");
 	else if (parsed == LOG_TARGET_FILE)
-		check_path(load, line, where, "log_target", target, target);
+		load_check_path(load, line, where, "log_target", target, target);
 }
 
 /* ---- listeners ---- */
@@ -140,7 +139,8 @@ static size_t check_addresses(
 			continue;
 		}
 		if (entry->spec.kind == ADDRESS_UNIX && entry->spec.host[0] == '/')
-			check_path(load, entry->line, draft->outline->where, "listen", entry->text, entry->spec.host);
+			load_check_path(
+				load, entry->line, draft->outline->where, "listen", entry->text, entry->spec.host);
 		count++;
 	}
 	return count;
@@ -221,35 +221,49 @@ static void check_backoff(struct load *load, const struct pool_config *pool, con
 		value_format(&max->rule, (int64_t)pool->backoff_max_ms, max_text));
 }
 
-/* A user or group that a pool has from outside is reported there, and once. */
-static void check_identity(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
+/* Whether USER and GROUP are known, each of which is looked at where it is given: at its line, or not at all. */
+static bool check_names(struct load *load, const char *where, const char *user, unsigned int user_line,
+	const char *group, unsigned int group_line)
 {
 	char reason[VALUE_REASON_MAX];
-	const char *wrong;
-	unsigned int line;
+	bool known = true;
+	uid_t uid;
+	gid_t gid;
 
-	if (!pool->user || !pool->group)
-		return;
-	if (identity_resolve(load->arena, pool->user, pool->group, &pool->identity, &wrong, reason) == 0)
-		return;
-	line = draft->lines[schema_index(schema_find(KEY_POOL, wrong))];
-	if (line)
-		load_refuse_value(load, line, draft->outline->where, wrong,
-			strcmp(wrong, "user") == 0 ? pool->user : pool->group, reason);
+	if (user[0] != '\0' && identity_user(&load->scratch, user, &uid, &gid, NULL, reason) < 0) {
+		known = false;
+		if (user_line)
+			load_refuse_value(load, user_line, where, "user", user, reason);
+	}
+	if (group[0] != '\0' && identity_group(group, &gid, reason) < 0) {
+		known = false;
+		if (group_line)
+			load_refuse_value(load, group_line, where, "group", group, reason);
+	}
+	return known;
 }
 
 static void check_global_identity(struct load *load)
 {
-	struct config *config = load->config;
-	struct identity identity;
-	char reason[VALUE_REASON_MAX];
-	const char *wrong;
+	const struct config *config = load->config;
 
-	if (!config->user || !config->group)
+	if (config->user && config->group)
+		check_names(
+			load, "", config->user, global_line(load, "user"), config->group, global_line(load, "group"));
+}
+
+static void check_identity(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
+{
+	unsigned int user_line = draft->lines[schema_index(schema_find(KEY_POOL, "user"))];
+	unsigned int group_line = draft->lines[schema_index(schema_find(KEY_POOL, "group"))];
+	const char *where = draft->outline->where;
+	char reason[VALUE_REASON_MAX];
+
+	if (!pool->user || !pool->group || !check_names(load, where, pool->user, user_line, pool->group, group_line))
 		return;
-	if (identity_resolve(&load->scratch, config->user, config->group, &identity, &wrong, reason) < 0)
-		load_refuse_value(load, global_line(load, wrong), "", wrong,
-			strcmp(wrong, "user") == 0 ? config->user : config->group, reason);
+	if (identity_resolve(load->arena, pool->user, pool->group, &pool->identity, reason) < 0)
+		load_refuse_value(
+			load, user_line ? user_line : draft->outline->line, where, "user", pool->user, reason);
 }
 
 void load_check(struct load *load)

@@ -113,7 +113,7 @@ void diagnostics_print(struct diagnostics *diagnostics, FILE *out)
 		qsort(diagnostics->errors, diagnostics->error_count, sizeof(struct diagnostic), error_compare);
 	for (size_t i = 0; i < diagnostics->error_count; i++) {
 		for (const char *c = diagnostics->errors[i].text; *c; c++) {
-			if ((unsigned char)*c < ' ' || *c == 0x7f)
+			if (*c < ' ' || *c > '~')
 				fprintf(out, "\\x%02x", (unsigned char)*c);
 			else
 				fputc(*c, out);

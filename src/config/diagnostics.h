@@ -52,7 +52,8 @@ struct line_run diagnostics_locate(const struct diagnostics *diagnostics, unsign
 void diagnostics_add(struct diagnostics *diagnostics, unsigned int text_line, const char *where, const char *format,
 	...) ATTR_PRINTF(4, 5);
 
-/* Writes all errors, one a line, in the order of their lines. Control bytes are escaped as \xHH. */
+/* Writes all errors, one a line, in the order of their lines. Control bytes and all beyond ASCII are escaped as \xHH,
+ * as in the log. */
 void diagnostics_print(struct diagnostics *diagnostics, FILE *out);
 
 void diagnostics_done(struct diagnostics *diagnostics);

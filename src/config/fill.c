@@ -187,6 +187,7 @@ static const char *read_directory(
 	struct load *load, const char *where, const char *name, const char *text, unsigned int line)
 {
 	const char *file = line ? diagnostics_locate(&load->diagnostics, line).file : load->config->file;
+	const char *from = text[0] == '/' ? "" : " (from the directory of this file)";
 	char *path = absolute_path(load, text, file);
 	struct stat status;
 
@@ -195,9 +196,10 @@ static const char *read_directory(
 	if (text[0] == '\0')
 		load_refuse_value(load, line, where, name, text, "is not the path of a directory");
 	else if (stat(path, &status) < 0)
-		diagnostics_add(&load->diagnostics, line, where, "%s = \"%s\": %s", name, path, strerrordesc_np(errno));
+		diagnostics_add(
+			&load->diagnostics, line, where, "%s = \"%s\"%s: %s", name, text, from, strerrordesc_np(errno));
 	else if (!S_ISDIR(status.st_mode))
-		diagnostics_add(&load->diagnostics, line, where, "%s = \"%s\" is not a directory", name, path);
+		diagnostics_add(&load->diagnostics, line, where, "%s = \"%s\"%s is not a directory", name, text, from);
 	return path;
 }
 
@@ -205,8 +207,10 @@ static int64_t read_log(struct load *load, const char *where, const char *name, 
 {
 	if (strcmp(text, "off") == 0)
 		return 0;
-	if (text[0] == '/')
+	if (text[0] == '/') {
+		load_check_path(load, line, where, name, text, text);
 		return log_handle(load, text);
+	}
 	load_refuse_value(load, line, where, name, text, "is neither off nor an absolute path");
 	return 0;
 }
@@ -256,22 +260,22 @@ static size_t count_options(const struct brood_module *handler)
 	return count;
 }
 
-/* The values of HANDLER's options for a pool; SECTION is NULL where the pool has none for it. */
-static void fill_options(struct load *load, const struct brood_module *handler, cfg_t *section,
-	const struct pool_draft *draft, struct pool_config *pool)
+/* The values of HANDLER's options, from SECTION, or NULL. WANTED: it is the pool's handler. */
+static union brood_value *fill_options(struct load *load, const struct brood_module *handler, cfg_t *section,
+	const struct pool_draft *draft, bool wanted)
 {
 	const char *where = arena_format(&load->scratch, "%s: %s", draft->outline->where, handler->name);
+	bool complete = wanted && !draft->outline->damaged && !draft->outline->section_damaged;
 	size_t count = count_options(handler);
 	union brood_value *values = arena_alloc(load->arena, (count + 1) * sizeof(*values));
 
 	if (!values || !where)
-		return;
-	pool->values = values;
+		return NULL;
 	for (size_t i = 0; i < count; i++) {
 		const struct brood_option *option = &handler->options[i];
 		const struct setting *setting = section ? parse_setting(section, option->name, 0) : NULL;
 
-		if (!setting && !option->fallback && !draft->outline->damaged)
+		if (!setting && !option->fallback && complete)
 			diagnostics_add(&load->diagnostics, draft->outline->line, where,
 				"%s is missing; the handler needs it", option->name);
 		if (!setting && !option->fallback)
@@ -281,6 +285,7 @@ static void fill_options(struct load *load, const struct brood_module *handler, 
 		else
 			fill_option(load, where, option, setting, &values[i]);
 	}
+	return values;
 }
 
 /* "echo, http" */
@@ -293,28 +298,38 @@ static const char *handler_names(struct load *load)
 	return names ? names : "";
 }
 
-/* Finds the handler, and reads the sections of handlers. */
+static const struct brood_module *find_handler(const struct load *load, const char *name)
+{
+	for (size_t i = 0; name && load->handlers[i]; i++) {
+		if (strcmp(load->handlers[i]->name, name) == 0)
+			return load->handlers[i];
+	}
+	return NULL;
+}
+
+/* Finds the handler, and reads the sections of handlers: also those that do not belong, for their errors. */
 static void fill_handler(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
 {
 	const char *where = draft->outline->where;
 
-	if (!pool->handler_name)
-		return;
-	for (size_t i = 0; load->handlers[i]; i++) {
-		const struct brood_module *handler = load->handlers[i];
-		bool given = cfg_size(section, handler->name) > 0;
-
-		if (strcmp(handler->name, pool->handler_name) == 0) {
-			pool->handler = handler;
-			fill_options(load, handler, given ? cfg_getsec(section, handler->name) : NULL, draft, pool);
-		} else if (given) {
-			diagnostics_add(&load->diagnostics, draft->outline->section_lines[i], where,
-				"section %s does not go with handler = %s", handler->name, pool->handler_name);
-		}
-	}
-	if (!pool->handler)
+	pool->handler = find_handler(load, pool->handler_name);
+	if (pool->handler_name && !pool->handler)
 		diagnostics_add(&load->diagnostics, load_pool_line(draft, "handler"), where,
 			"handler = \"%.100s\" is none of %s", pool->handler_name, handler_names(load));
+	for (size_t i = 0; load->handlers[i]; i++) {
+		const struct brood_module *handler = load->handlers[i];
+		bool wanted = handler == pool->handler, given = cfg_size(section, handler->name) > 0;
+		union brood_value *values;
+
+		if (!wanted && !given)
+			continue;
+		values = fill_options(load, handler, given ? cfg_getsec(section, handler->name) : NULL, draft, wanted);
+		if (wanted)
+			pool->values = values;
+		else if (pool->handler)
+			diagnostics_add(&load->diagnostics, draft->outline->section_lines[i], where,
+				"section %s does not go with handler = %s", handler->name, pool->handler_name);
+	}
 }
 
 /* ---- pools ---- */

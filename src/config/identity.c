@@ -97,8 +97,8 @@ static int single_group(struct arena *arena, struct identity *identity, char *re
 	return 0;
 }
 
-int identity_resolve(struct arena *arena, const char *user, const char *group, struct identity *ret_identity,
-	const char **ret_wrong, char *reason)
+int identity_resolve(
+	struct arena *arena, const char *user, const char *group, struct identity *ret_identity, char *reason)
 {
 	struct identity identity = { .uid = geteuid(), .gid = getegid() };
 	char *name = NULL;
@@ -107,7 +107,6 @@ int identity_resolve(struct arena *arena, const char *user, const char *group, s
 	identity.change = user[0] != '\0' || group[0] != '\0';
 	identity.user = arena_text(arena, user);
 	identity.group = arena_text(arena, group);
-	*ret_wrong = "user";
 	if (user[0] != '\0') {
 		result = identity_user(arena, user, &identity.uid, &identity.gid, &name, reason);
 		if (result < 0)
@@ -118,7 +117,6 @@ int identity_resolve(struct arena *arena, const char *user, const char *group, s
 		return -EINVAL;
 	}
 	if (group[0] != '\0') {
-		*ret_wrong = "group";
 		result = identity_group(group, &identity.gid, reason);
 		if (result < 0)
 			return result;

@@ -18,11 +18,11 @@ ATTR_NODISCARD int identity_group(const char *group, gid_t *ret_gid, char *reaso
 
 /*
  * Whom workers with USER and GROUP become, either of which may be "". Without a group it is the user's; supplementary
- * groups are the user's (getgrouplist(3)), and none for a group alone or a user that is a bare number. *ret_wrong is
- * which of the two is at fault.
+ * groups are the user's (getgrouplist(3)); for a group alone, or a user that is a bare number, there is only the group.
+ * Returns 0, or a negative errno with REASON of VALUE_REASON_MAX bytes, in words that continue `user = value`.
  */
-ATTR_NODISCARD int identity_resolve(struct arena *arena, const char *user, const char *group,
-	struct identity *ret_identity, const char **ret_wrong, char *reason);
+ATTR_NODISCARD int identity_resolve(
+	struct arena *arena, const char *user, const char *group, struct identity *ret_identity, char *reason);
 
 #define GID_NONE ((gid_t)-1)
 #define UID_NONE ((uid_t)-1)

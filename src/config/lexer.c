@@ -243,6 +243,10 @@ struct token lexer_next(struct lexer *lexer)
 	}
 	token.text = lexer->text;
 	token.line = lexer->line;
+	if (look(lexer, 0) == '\xef' && look(lexer, 1) == '\xbb' && look(lexer, 2) == '\xbf') {
+		fail(&token, "a byte order mark: save the file as UTF-8 without one");
+		return token;
+	}
 	c = look(lexer, 0);
 	mark = c ? strchr(marks, c) : NULL;
 	if (at_end(lexer)) {

@@ -43,6 +43,10 @@ void load_check(struct load *load);
 void load_refuse_value(struct load *load, unsigned int line, const char *where, const char *name, const char *value,
 	const char *reason);
 
+/* PATH, in VALUE, must be an absolute path of a file that may still have to be made, in a directory that is there. */
+void load_check_path(
+	struct load *load, unsigned int line, const char *where, const char *name, const char *value, const char *path);
+
 /* Where a key of a pool is given, or where the pool is. */
 unsigned int load_pool_line(const struct pool_draft *draft, const char *name);
 

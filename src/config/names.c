@@ -145,7 +145,7 @@ static const char *level_elsewhere(const struct level *level, const char *text, 
 	return NULL;
 }
 
-char *level_explain(const struct level *level, const char *text, size_t size, char *buffer)
+char *level_explain(const struct level *level, const char *what, const char *text, size_t size, char *buffer)
 {
 	const char *elsewhere = level_elsewhere(level, text, size);
 	const char *nearest = level_nearest(level, text, size);
@@ -157,10 +157,10 @@ char *level_explain(const struct level *level, const char *text, size_t size, ch
 		return buffer;
 	}
 	if (nearest) {
-		snprintf(buffer, NAME_EXPLANATION_MAX, "unknown key %.*s; did you mean %s?", shown, text, nearest);
+		snprintf(buffer, NAME_EXPLANATION_MAX, "unknown %s %.*s; did you mean %s?", what, shown, text, nearest);
 		return buffer;
 	}
-	used = (size_t)snprintf(buffer, NAME_EXPLANATION_MAX, "unknown key %.*s; accepted are", shown, text);
+	used = (size_t)snprintf(buffer, NAME_EXPLANATION_MAX, "unknown %s %.*s; accepted are", what, shown, text);
 	for (size_t i = 0; i < level->name_count && used < NAME_EXPLANATION_MAX; i++)
 		used += (size_t)snprintf(
 			buffer + used, NAME_EXPLANATION_MAX - used, "%s %s", i ? "," : "", level->names[i].text);

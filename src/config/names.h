@@ -53,7 +53,8 @@ ATTR_NODISCARD int level_init(struct level *level, const struct brood_module *ha
 /* The entry of the name, or NULL. */
 struct name *level_find(const struct level *level, const char *text, size_t size);
 
-/* What to say of a name that level_find() does not know. Returns BUFFER, of NAME_EXPLANATION_MAX bytes. */
-char *level_explain(const struct level *level, const char *text, size_t size, char *buffer);
+/* What to say of a name of WHAT ("key", "section") that level_find() does not know. Returns BUFFER, of
+ * NAME_EXPLANATION_MAX bytes. */
+char *level_explain(const struct level *level, const char *what, const char *text, size_t size, char *buffer);
 
 #endif

@@ -106,18 +106,22 @@ static const char *token_quote(const struct token *token)
 /* A statement of LEVEL is left out. */
 static void level_damage(struct outline *outline, struct level *level)
 {
-	if (level->pool)
+	if (level->kind == LEVEL_HANDLER)
+		level->pool->section_damaged = true;
+	else if (level->kind == LEVEL_POOL)
 		level->pool->damaged = true;
 	else
 		outline->damaged = true;
 }
 
-/* An error at LINE of the text. Always returns false. */
-static bool report(struct outline *outline, struct level *level, unsigned int line, const char *text)
+/* Nothing is read from here on. */
+static void stop(struct outline *outline, struct level *level)
 {
 	level_damage(outline, level);
-	diagnostics_add(outline->diagnostics, line, level->where, "%s", text);
-	return false;
+	if (level->pool)
+		level->pool->damaged = true;
+	outline->damaged = true;
+	outline->stopped = true;
 }
 
 /* Something from which reading cannot go on. Always returns false. */
@@ -125,9 +129,7 @@ static bool stop_at(struct outline *outline, struct level *level, const struct t
 {
 	unsigned int line = text_reach(outline, token->line);
 
-	level_damage(outline, level);
-	outline->damaged = true;
-	outline->stopped = true;
+	stop(outline, level);
 	if (token->kind == TOKEN_ERROR)
 		diagnostics_add(outline->diagnostics, line, level->where, "%s", token->problem);
 	else
@@ -190,25 +192,6 @@ static bool skip_call(struct outline *outline, struct level *level)
 	}
 }
 
-/* Skips what follows a name, whatever it is: = value, = { list }, { section }, "title" { section }, (call). */
-static bool skip_statement(struct outline *outline, struct level *level)
-{
-	struct token token = token_next(outline);
-
-	if (token.kind == TOKEN_SET || token.kind == TOKEN_ADD) {
-		token = token_next(outline);
-		if (is_value(&token))
-			return true;
-	} else if (is_value(&token)) {
-		token = token_next(outline);
-	} else if (token.kind == TOKEN_CALL) {
-		return skip_call(outline, level);
-	}
-	if (token.kind == TOKEN_OPEN)
-		return skip_braces(outline, level);
-	return stop_at(outline, level, &token, statement_wanted);
-}
-
 /*
  * Skips the rest of a statement that went wrong behind the token BEFORE, with DEPTH braces open: up to the next line,
  * or to the brace that closes what is around. Reading goes on there; a line that cannot be read stops it.
@@ -231,6 +214,27 @@ static bool skip_rest(struct outline *outline, const struct token *before, unsig
 		else if (token.kind == TOKEN_CLOSE && --depth == 0)
 			return true;
 	}
+}
+
+/* Skips what follows the unknown NAME, whatever it is: = value, = { list }, { section }, "title" { section }, (call).
+ */
+static bool skip_statement(struct outline *outline, struct level *level, const struct token *name)
+{
+	struct token before = *name, token = token_peek(outline);
+
+	if (token.kind == TOKEN_CALL) {
+		token_next(outline);
+		return skip_call(outline, level);
+	}
+	if (token.kind == TOKEN_SET || token.kind == TOKEN_ADD || is_value(&token)) {
+		before = token_next(outline);
+		token = token_peek(outline);
+	}
+	if (token.kind == TOKEN_OPEN) {
+		token_next(outline);
+		return skip_braces(outline, level);
+	}
+	return skip_rest(outline, &before, 0);
 }
 
 /* ---- keys ---- */
@@ -401,7 +405,7 @@ static bool handler_statement(
 	if (open.kind == TOKEN_SET || open.kind == TOKEN_ADD) {
 		refuse(outline, outer, name->line, "%s is a section, not a key; accepted is %s { ... }", entry->text,
 			entry->text);
-		return skip_statement(outline, outer);
+		return skip_statement(outline, outer, name);
 	}
 	if (open.kind != TOKEN_OPEN)
 		return stop_at(outline, outer, &open, "a handler's section is NAME { ... }");
@@ -526,10 +530,8 @@ static bool include_allowed(
 	if (include_cycle(outline, level, path, source, line))
 		return false;
 	if (outline->file->depth + 1 >= SOURCE_DEPTH_MAX)
-		return refuse(outline, level, line,
-			"include: %s is the file number %d that is included by another; "
-			"at most %d files may include one another",
-			path, SOURCE_DEPTH_MAX, SOURCE_DEPTH_MAX);
+		return refuse(outline, level, line, "include: %s: files include one another more than %d deep", path,
+			SOURCE_DEPTH_MAX);
 	outline->read_size += source->size;
 	if (outline->read_size > SOURCE_TOTAL_MAX) {
 		outline->stopped = true;
@@ -601,6 +603,14 @@ static bool include_statement(struct outline *outline, struct level *level, cons
 
 /* ---- the whole ---- */
 
+/* Whether { or "title" follows. */
+static bool next_is_section(const struct outline *outline)
+{
+	struct token token = token_peek(outline);
+
+	return token.kind == TOKEN_OPEN || token.kind == TOKEN_STRING;
+}
+
 static void statement(struct outline *outline, struct level *level)
 {
 	struct lexer from = outline->file->lexer;
@@ -617,8 +627,9 @@ static void statement(struct outline *outline, struct level *level)
 	} else if (!entry) {
 		char text[NAME_EXPLANATION_MAX];
 
-		refuse(outline, level, name.line, "%s", level_explain(level, name.text, name.size, text));
-		skip_statement(outline, level);
+		refuse(outline, level, name.line, "%s",
+			level_explain(level, next_is_section(outline) ? "section" : "key", name.text, name.size, text));
+		skip_statement(outline, level, &name);
 	} else if (entry->kind == NAME_POOL) {
 		pool_statement(outline, level, &name);
 	} else if (entry->kind == NAME_HANDLER) {
@@ -638,9 +649,9 @@ static bool level_body(struct outline *outline, struct level *level, unsigned in
 	while (!outline->stopped && !outline->arena->failed) {
 		token = token_peek(outline);
 		if (token.kind == TOKEN_END) {
-			outline->stopped = true;
-			outline->damaged = true;
-			report(outline, level, opened, "the { here is never closed: a } is missing");
+			stop(outline, level);
+			diagnostics_add(outline->diagnostics, opened, level->where,
+				"the { here is never closed: a } is missing");
 		} else if (token.kind == TOKEN_CLOSE) {
 			token_next(outline);
 			text_put(outline, token.line, "}");

@@ -28,6 +28,7 @@ struct outline_pool {
 	unsigned int line;
 	unsigned int *section_lines; /* one for each handler: where its section is; 0: nowhere */
 	bool damaged;                /* something in it was left out: what it lacks may have been there */
+	bool section_damaged;        /* the same of a handler's section in it */
 };
 
 struct outline {

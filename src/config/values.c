@@ -69,17 +69,25 @@ static const struct unit *kind_units(enum value_kind kind)
 	}
 }
 
-/* The digits at the start of TEXT in BASE. Returns their count; *ret_number is INT64_MAX where they overflow it. */
+/* A number that is too large for us is out of every range. */
+#define OVERFLOW INT64_C(-1)
+
+static int64_t multiply_add(int64_t number, int64_t factor, int64_t summand)
+{
+	if (number == OVERFLOW || __builtin_mul_overflow(number, factor, &number) ||
+		__builtin_add_overflow(number, summand, &number))
+		return OVERFLOW;
+	return number;
+}
+
+/* The digits at the start of TEXT in BASE. Returns their count. */
 static size_t digits_parse(const char *text, unsigned int base, int64_t *ret_number)
 {
 	int64_t number = 0;
 	size_t count = 0;
 
-	for (; text[count] >= '0' && text[count] < (char)('0' + base); count++) {
-		if (__builtin_mul_overflow(number, (int64_t)base, &number) ||
-			__builtin_add_overflow(number, text[count] - '0', &number))
-			number = INT64_MAX;
-	}
+	for (; text[count] >= '0' && text[count] < (char)('0' + base); count++)
+		number = multiply_add(number, (int64_t)base, text[count] - '0');
 	*ret_number = number;
 	return count;
 }
@@ -99,8 +107,7 @@ static int quantity_parse(enum value_kind kind, const char *text, int64_t *ret_n
 	for (const struct unit *unit = kind_units(kind); unit->name; unit++) {
 		if (strcmp(text + count, unit->name) != 0)
 			continue;
-		if (__builtin_mul_overflow(number, unit->factor, ret_number))
-			*ret_number = INT64_MAX;
+		*ret_number = multiply_add(number, unit->factor, 0);
 		return 0;
 	}
 	return -EINVAL;
@@ -208,10 +215,10 @@ static void reason_syntax(const struct value_rule *rule, char *reason)
 	reason_range(rule, reason);
 }
 
-static void reason_out_of_range(const struct value_rule *rule, char *reason)
+static void reason_out_of_range(const struct value_rule *rule, int64_t number, char *reason)
 {
 	if (rule->kind == VALUE_TEXT || rule->kind == VALUE_LIST)
-		snprintf(reason, VALUE_REASON_MAX, "is too %s", rule->min == 1 ? "short or too long" : "long");
+		snprintf(reason, VALUE_REASON_MAX, "is too %s", number < rule->min ? "short" : "long");
 	else
 		snprintf(reason, VALUE_REASON_MAX, "is out of range");
 	reason_range(rule, reason);
@@ -229,7 +236,7 @@ int value_parse(const struct value_rule *rule, const char *text, int64_t *ret_nu
 		return -EINVAL;
 	}
 	if (rule->kind != VALUE_BOOL && rule->kind != VALUE_CHOICE && (number < rule->min || number > rule->max)) {
-		reason_out_of_range(rule, reason);
+		reason_out_of_range(rule, number, reason);
 		return -EINVAL;
 	}
 	if (rule->step > 1 && number % rule->step != 0) {

@@ -122,10 +122,10 @@ static void each_sample(const char *directory, size_t least, void (*check)(const
 
 Test(config_files, bad)
 {
-	each_sample("bad", 1, check_bad);
+	each_sample("bad", 100, check_bad);
 }
 
 Test(config_files, good)
 {
-	each_sample("good", 1, check_good);
+	each_sample("good", 6, check_good);
 }

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+/* What config_load() makes of a file: struct config, field by field; and files that are none. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "config/source.h"
+#include "config_modules.h"
+
+static char directory[] = "/tmp/brood-test-XXXXXX";
+static char *errors;
+static struct config *config;
+
+/* Loads TEXT as a file "t.conf" that may include nothing. Returns config_load_text()'s result. */
+static int load_text(const char *text, const struct config_overrides *overrides)
+{
+	size_t size;
+	FILE *out;
+	int result;
+
+	free(errors);
+	errors = NULL;
+	out = open_memstream(&errors, &size);
+	cr_assert(out);
+	config = NULL;
+	result = config_load_text(text, strlen(text), "t.conf", test_modules, overrides, out, &config);
+	fclose(out);
+	return result;
+}
+
+static int load_file(const char *path)
+{
+	size_t size;
+	FILE *out;
+	int result;
+
+	free(errors);
+	errors = NULL;
+	out = open_memstream(&errors, &size);
+	cr_assert(out);
+	config = NULL;
+	result = config_load(path, test_modules, NULL, out, &config);
+	fclose(out);
+	return result;
+}
+
+static void enter_directory(void)
+{
+	cr_assert(mkdtemp(directory));
+	cr_assert_eq(chdir(directory), 0);
+}
+
+static void remove_directory(void)
+{
+	char command[64];
+
+	free(errors);
+	snprintf(command, sizeof(command), "rm -rf %s", directory);
+	cr_assert_eq(chdir("/"), 0);
+	cr_assert_eq(system(command), 0);
+}
+
+static void write_file(const char *path, const char *text, size_t size)
+{
+	FILE *file = fopen(path, "we");
+
+	cr_assert(file);
+	cr_assert_eq(fwrite(text, 1, size, file), size);
+	cr_assert_eq(fclose(file), 0);
+}
+
+/* ---- fields ---- */
+
+Test(config_load, defaults)
+{
+	struct pool_config *pool;
+
+	cr_assert_eq(load_text("pool a { listen = \":0\" handler = plain }", NULL), 0, "%s", errors);
+	cr_expect_str_eq(config->file, "t.conf");
+	cr_expect_str_eq(config->log_target, "auto");
+	cr_expect_str_empty(config->pidfile);
+	cr_expect_eq(config->log_level, LOG_LEVEL_INFO);
+	cr_expect_eq(config->log_format, LOG_FORMAT_TEXT);
+	cr_expect_eq(config->max_workers, 1024);
+	cr_expect_eq(config->stop_timeout_ms, 30000);
+	cr_assert_eq(config->pool_count, 1);
+	pool = &config->pools[0];
+	cr_expect_str_eq(pool->name, "a");
+	cr_expect_str_eq(pool->file, "t.conf");
+	cr_expect_eq(pool->line, 1);
+	cr_expect_eq(pool->listen_count, 1);
+	cr_expect_null(pool->listen[1]);
+	cr_expect_eq(pool->handler, &module_plain);
+	cr_expect_eq(pool->workers, 8);
+	cr_expect_eq(pool->listener.backlog, 511);
+	cr_expect_eq(pool->listener.socket_mode, 0660);
+	cr_expect_eq(pool->listener.socket_uid, (uid_t)-1);
+	cr_expect_eq(pool->listener.socket_gid, (gid_t)-1);
+	cr_expect_not(pool->listener.reuse_port);
+	cr_expect_eq(pool->start_timeout_ms, 30000);
+	cr_expect_eq(pool->stop_timeout_ms, 30000);
+	cr_expect_eq(pool->request_timeout_ms, 0);
+	cr_expect_eq(pool->read_timeout_ms, 30000);
+	cr_expect_eq(pool->write_timeout_ms, 30000);
+	cr_expect_eq(pool->idle_timeout_ms, 5000);
+	cr_expect_eq(pool->backoff_min_ms, 100);
+	cr_expect_eq(pool->backoff_max_ms, 30000);
+	cr_expect_not(pool->identity.change);
+	config_free(config);
+}
+
+Test(config_load, every_field_of_a_pool)
+{
+	struct pool_config *pool;
+
+	cr_assert_eq(
+		load_text(
+			"max_workers = 020 log_level = error log_format = json stop_timeout = 1s\n"
+			"pool a { listen = { \":0\", \"unix:@x\" } handler = plain backlog = 7 defer_accept = 3s\n"
+			"fastopen = 9 reuse_port = on freebind = on socket_mode = 640 socket_user = 7\n"
+			"socket_group = 8 workers = 011 start_timeout = 1ms stop_timeout = 2ms request_timeout = 3ms\n"
+			"read_timeout = 4ms write_timeout = 5ms idle_timeout = 6ms backoff_min = 7ms\n"
+			"backoff_max = 8ms }",
+			NULL),
+		0, "%s", errors);
+	pool = &config->pools[0];
+	cr_expect_eq(config->max_workers, 20);
+	cr_expect_eq(config->log_level, LOG_LEVEL_ERROR);
+	cr_expect_eq(config->log_format, LOG_FORMAT_JSON);
+	cr_expect_eq(config->stop_timeout_ms, 1000);
+	cr_expect_eq(pool->listen_count, 2);
+	cr_expect_str_eq(pool->listen[1], "unix:@x");
+	cr_expect_eq(pool->listener.backlog, 7);
+	cr_expect_eq(pool->listener.defer_accept_s, 3);
+	cr_expect_eq(pool->listener.fastopen, 9);
+	cr_expect(pool->listener.reuse_port);
+	cr_expect(pool->listener.freebind);
+	cr_expect_eq(pool->listener.socket_mode, 0640);
+	cr_expect_eq(pool->listener.socket_uid, 7);
+	cr_expect_eq(pool->listener.socket_gid, 8);
+	cr_expect_eq(pool->workers, 11);
+	cr_expect_eq(pool->start_timeout_ms, 1);
+	cr_expect_eq(pool->stop_timeout_ms, 2);
+	cr_expect_eq(pool->request_timeout_ms, 3);
+	cr_expect_eq(pool->read_timeout_ms, 4);
+	cr_expect_eq(pool->write_timeout_ms, 5);
+	cr_expect_eq(pool->idle_timeout_ms, 6);
+	cr_expect_eq(pool->backoff_min_ms, 7);
+	cr_expect_eq(pool->backoff_max_ms, 8);
+	config_free(config);
+}
+
+Test(config_load, options_of_every_type)
+{
+	const union brood_value *values;
+
+	cr_assert_eq(load_text("pool a { listen = \":0\" handler = kinds kinds { bool = yes number = 5 size = 2K\n"
+			       "duration = 1m text = hello choice = blue list = { x, y } log = \"/tmp/x.log\"\n"
+			       "error_log = \"/tmp/x.log\" directory = \"/tmp\" } }\n"
+			       "pool b { listen = \":0\" handler = kinds kinds { log = \"/tmp/y.log\" } }",
+			     NULL),
+		0, "%s", errors);
+	values = config->pools[0].values;
+	cr_expect(values[0].on);
+	cr_expect_eq(values[1].number, 5);
+	cr_expect_eq(values[2].number, 0);
+	cr_expect_eq(values[3].number, 2048);
+	cr_expect_eq(values[4].number, 60000);
+	cr_expect_str_eq(values[5].text, "hello");
+	cr_expect_eq(values[6].number, 2);
+	cr_expect_str_eq(values[7].list[1], "y");
+	cr_expect_null(values[7].list[2]);
+	cr_expect_null(values[8].list[0]);
+	cr_expect_eq(values[9].number, 1);
+	cr_expect_eq(values[10].number, 1, "the same file is the same stream");
+	cr_expect_str_eq(values[11].text, "/tmp");
+	values = config->pools[1].values;
+	cr_expect_not(values[0].on);
+	cr_expect_eq(values[6].number, 1);
+	cr_expect_str_eq(values[7].list[0], "one");
+	cr_expect_str_eq(values[7].list[1], "two");
+	cr_expect_eq(values[9].number, 2);
+	cr_expect_eq(values[10].number, 0);
+	cr_assert_eq(config->access_count, 2);
+	cr_expect_str_eq(config->access_files[0], "/tmp/x.log");
+	cr_expect_str_eq(config->access_files[1], "/tmp/y.log");
+	config_free(config);
+}
+
+Test(config_load, identities)
+{
+	struct passwd *daemon_user = getpwnam("daemon");
+	struct group *group = getgrnam("tty");
+	struct identity *identity;
+	uid_t daemon_uid;
+
+	cr_assert(daemon_user);
+	cr_assert(group);
+	daemon_uid = daemon_user->pw_uid; /* the entry itself is overwritten by the next look-up */
+	cr_assert_eq(load_text("user = daemon group = tty\n"
+			       "pool inherits { listen = \":0\" handler = plain }\n"
+			       "pool own { listen = \":0\" handler = plain user = root }\n"
+			       "pool number { listen = \":0\" handler = plain user = 54321 group = 54322 }\n"
+			       "pool started { listen = \":0\" handler = plain user = \"\" }\n",
+			     NULL),
+		0, "%s", errors);
+	identity = &config->pools[0].identity;
+	cr_expect(identity->change);
+	cr_expect_eq(identity->uid, daemon_uid);
+	cr_expect_eq(identity->gid, group->gr_gid);
+	cr_expect_geq(identity->group_count, 1);
+	cr_expect_str_eq(identity->user, "daemon");
+	identity = &config->pools[1].identity;
+	cr_expect_eq(identity->uid, 0);
+	cr_expect_eq(identity->gid, 0, "the global group goes with the global user");
+	identity = &config->pools[2].identity;
+	cr_expect_eq(identity->uid, 54321);
+	cr_expect_eq(identity->gid, 54322);
+	cr_assert_eq(identity->group_count, 1);
+	cr_expect_eq(identity->groups[0], 54322);
+	cr_expect_not(config->pools[3].identity.change);
+	config_free(config);
+}
+
+Test(config_load, command_line_goes_over_the_file)
+{
+	struct config_overrides overrides = { .pidfile = "/tmp/x.pid", .log_target = "syslog", .log_level = 7 };
+	const char *text = "pidfile = \"/tmp/y.pid\" log_target = stderr log_level = error\n"
+			   "pool a { listen = \":0\" handler = plain }";
+
+	cr_assert_eq(load_text(text, &overrides), 0, "%s", errors);
+	cr_expect_str_eq(config->pidfile, "/tmp/x.pid");
+	cr_expect_str_eq(config->log_target, "syslog");
+	cr_expect_eq(config->log_level, LOG_LEVEL_DEBUG);
+	config_free(config);
+	overrides = (struct config_overrides){ .log_level = -1 };
+	cr_assert_eq(load_text(text, &overrides), 0, "%s", errors);
+	cr_expect_str_eq(config->pidfile, "/tmp/y.pid");
+	cr_expect_eq(config->log_level, LOG_LEVEL_ERROR);
+	config_free(config);
+	overrides.pidfile = "relative.pid";
+	cr_assert_eq(load_text(text, &overrides), -EINVAL);
+	cr_expect_str_eq(errors, "command line: pidfile = relative.pid is not an absolute path\n");
+}
+
+Test(config_load, again_and_again_in_one_process)
+{
+	int before = dup(0), after;
+
+	close(before);
+	for (int i = 0; i < 50; i++) {
+		cr_assert_eq(load_text("pool a { listen = \":0\" handler = plain }", NULL), 0, "%s", errors);
+		config_free(config);
+		cr_assert_eq(load_text("pool a { listen = \":0\" handler = plain workers = \"", NULL), -EINVAL);
+		cr_assert_null(config);
+	}
+	after = dup(0);
+	close(after);
+	cr_expect_eq(after, before, "descriptors stay open");
+}
+
+Test(config_load, text_in_memory_includes_nothing)
+{
+	cr_assert_eq(load_text("include(\"/etc/passwd\")\npool a { listen = \":0\" handler = plain }", NULL), -EINVAL);
+	cr_expect_str_eq(errors, "t.conf:1: include: no other files may be read here\n");
+}
+
+/* ---- files ---- */
+
+Test(config_load, files_that_are_none, .init = enter_directory, .fini = remove_directory)
+{
+	cr_assert_eq(mkdir("directory", 0755), 0);
+	cr_assert_eq(mkfifo("fifo", 0644), 0);
+	cr_expect_eq(load_file("directory"), -EINVAL);
+	cr_expect_str_eq(errors, "directory: is a directory, not a file\n");
+	cr_expect_eq(load_file("fifo"), -EINVAL);
+	cr_expect_str_eq(errors, "fifo: is not a regular file\n");
+	cr_expect_eq(load_file("/dev/null"), -EINVAL);
+	cr_expect_str_eq(errors, "/dev/null: is not a regular file\n");
+	cr_expect_eq(load_file("missing"), -EINVAL);
+	cr_expect_str_eq(errors, "missing: No such file or directory\n");
+}
+
+Test(config_load, size_of_one_file, .init = enter_directory, .fini = remove_directory)
+{
+	static char text[SOURCE_FILE_MAX + 1];
+	const char *pool = "pool a { listen = \":0\" handler = plain }\n";
+
+	memset(text, '\n', sizeof(text));
+	memcpy(text, pool, strlen(pool));
+	write_file("large.conf", text, SOURCE_FILE_MAX);
+	cr_expect_eq(load_file("large.conf"), 0, "%s", errors);
+	config_free(config);
+	write_file("large.conf", text, SOURCE_FILE_MAX + 1);
+	cr_expect_eq(load_file("large.conf"), -EINVAL);
+	cr_expect_str_eq(errors, "large.conf: is larger than 1 MiB\n");
+}
+
+Test(config_load, size_of_all_files, .init = enter_directory, .fini = remove_directory)
+{
+	static char text[SOURCE_FILE_MAX];
+	const char *includes = "include(\"a\") include(\"a\") include(\"a\")\ninclude(\"a\") include(\"a\")\n";
+
+	memset(text, '\n', sizeof(text));
+	write_file("a", text, sizeof(text));
+	write_file("all.conf", includes, strlen(includes));
+	cr_expect_eq(load_file("all.conf"), -EINVAL);
+	cr_expect_str_eq(errors, "all.conf:2: include: with a the files have more than 4 MiB together\n");
+}
+
+/* A directory's name is no pattern, even where it looks like one. */
+Test(config_load, wildcards_only_in_the_include, .init = enter_directory, .fini = remove_directory)
+{
+	const char *pool = "pool a { listen = \":0\" handler = plain }\n";
+
+	cr_assert_eq(mkdir("[ab]*", 0755), 0);
+	cr_assert_eq(mkdir("a", 0755), 0);
+	write_file("[ab]*/brood.conf", "include(\"*.inc\")", 16);
+	write_file("[ab]*/pool.inc", pool, strlen(pool));
+	write_file("a/pool.inc", "bad", 3);
+	cr_expect_eq(load_file("[ab]*/brood.conf"), 0, "%s", errors);
+	config_free(config);
+}
+
+Test(config_load, deep_nesting_is_no_recursion)
+{
+	enum { DEPTH = 300000 };
+	char *text = malloc(5 + 2 * DEPTH + 1);
+
+	cr_assert(text);
+	strcpy(text, "zebra");
+	memset(text + 5, '{', 2 * DEPTH);
+	text[5 + 2 * DEPTH] = '\0';
+	cr_expect_eq(load_text(text, NULL), -EINVAL);
+	memset(text + 5 + DEPTH, '}', DEPTH);
+	cr_expect_eq(load_text(text, NULL), -EINVAL);
+	free(text);
+}
+
+Test(config_load, very_many_errors_are_counted)
+{
+	size_t lines = 0;
+	char *text = malloc(2000 * 8 + 1);
+
+	cr_assert(text);
+	for (int i = 0; i < 2000; i++)
+		memcpy(text + (size_t)8 * (size_t)i, "zebra=1\n", 8);
+	text[16000] = '\0';
+	cr_expect_eq(load_text(text, NULL), -EINVAL);
+	for (char *c = errors; *c; c++)
+		lines += *c == '\n';
+	cr_expect_eq(lines, 1001);
+	cr_expect(strstr(errors, "and 1000 errors more\n"), "%s", strstr(errors, "and "));
+	free(text);
+}
