@@ -61,6 +61,31 @@ void brood_stream_done(struct brood_stream *stream)
 	buffer_free(stream);
 }
 
+int brood_open(int fd, const struct brood_timeouts *timeouts, struct brood_stream **ret_stream)
+{
+	struct brood_stream *stream = malloc(sizeof(*stream));
+
+	if (!stream)
+		return -ENOMEM;
+	brood_stream_init(stream, NULL);
+	brood_stream_attach(stream, fd, &(struct brood_timeouts){ 0 });
+	brood_set_timeouts(stream, timeouts);
+	stream->peer_size = sizeof(stream->peer);
+	if (getpeername(fd, (struct sockaddr *)&stream->peer, &stream->peer_size) < 0)
+		stream->peer_size = 0;
+	*ret_stream = stream;
+	return 0;
+}
+
+void brood_free(struct brood_stream *stream)
+{
+	if (!stream)
+		return;
+	brood_close(stream);
+	brood_stream_done(stream);
+	free(stream);
+}
+
 /* ---- the end of a connection ---- */
 
 /* Whether bytes may be in the socket, or on their way to it, that nobody will read. */

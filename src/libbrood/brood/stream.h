@@ -6,7 +6,7 @@
  *
  * Inside every call: partial transfers are continued, EINTR is hidden (also the EINTR that a socket with a time-out
  * returns after SIGSTOP/SIGCONT, signal(7)), end of stream and time-outs are told apart, and no SIGPIPE is raised
- * (MSG_NOSIGNAL, send(2)).
+ * (MSG_NOSIGNAL, send(2)) but by brood_send_file(): sendfile(2) has no such flag. Workers ignore SIGPIPE.
  *
  * Results: 0 or a count, or a negative errno:
  *	-ETIMEDOUT   a time-out of the stream, or its deadline, has passed
@@ -18,12 +18,19 @@
  * After a negative result the stream may only be closed, except where a call says otherwise.
  *
  * Time-outs are in milliseconds; 0 is "none". A stream has three, and one deadline over all calls:
- *	idle    the longest wait for the first byte of a request (brood_await, or the first read of an empty stream)
- *	read    the longest wait for the next bytes inside a request
+ *	idle    the longest silence before a request
+ *	read    the longest silence within a request
  *	write   the longest wait for room to write
+ * A request has begun when brood_request_begin() was called (until brood_request_end()), when bytes of it are buffered,
+ * or when the call at hand has got its first byte. So brood_await() waits `idle`; outside a request and with nothing
+ * buffered, each brood_read() waits `idle` too, while brood_read_full(), brood_read_until() and brood_peek() wait
+ *`idle` for the first byte and `read` for the following ones. Each wait counts anew: a peer that sends a byte now and
+ *then is bounded by the deadline alone. A signal does not make a wait longer, with one exception: the time before the
+ *first signal of a wait is not known where the kernel measures it, and does not count (so twice the time-out is the
+ *most).
  *
  * A stream belongs to one process and one thread. Memory that a call returns belongs to the stream and is valid until
- * the next call that reads.
+ * the next call that reads or closes.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,6 +51,17 @@ struct brood_timeouts {
 	uint32_t write_ms;
 };
 
+/* ---- a stream of one's own ---- */
+
+/*
+ * Makes a stream of the connected stream socket FD, a client's for instance, and owns it from then on. Workers do not
+ * call this: they hand each handler its stream. Returns 0, or -ENOMEM; FD is then still the caller's.
+ */
+int brood_open(int fd, const struct brood_timeouts *timeouts, struct brood_stream **ret_stream);
+
+/* Closes as brood_close() does, and frees what brood_open() made. Takes NULL. */
+void brood_free(struct brood_stream *stream);
+
 /* ---- reading ---- */
 
 /*
@@ -53,7 +71,8 @@ struct brood_timeouts {
 int brood_await(struct brood_stream *stream);
 
 /*
- * Reads what is there, at least one byte, at most SIZE. Returns the count, or 0 at the end of the stream.
+ * Reads what is there, at least one byte, at most SIZE, which must not be 0. Returns the count, or 0 at the end of the
+ * stream.
  */
 ssize_t brood_read(struct brood_stream *stream, void *buffer, size_t size);
 
@@ -65,7 +84,8 @@ ssize_t brood_read_full(struct brood_stream *stream, void *buffer, size_t size);
 /*
  * Reads until DELIMITER (1 to 16 bytes), which is included, at most LIMIT bytes in all. *ret_text is the text, in the
  * stream's own buffer, not terminated. Returns its length; 0 at the end of the stream before the first byte;
- * -EBADMSG if it ended before the delimiter; -EMSGSIZE if LIMIT bytes have come without it; -ENOMEM.
+ * -EBADMSG if it ended before the delimiter; -EMSGSIZE if LIMIT bytes have come without it; -ENOMEM; -EINVAL for a
+ * delimiter of another size. After -EBADMSG and -EMSGSIZE what has come is still buffered, and can be read.
  */
 ssize_t brood_read_until(
 	struct brood_stream *stream, const void *delimiter, size_t delimiter_size, size_t limit, const char **ret_text);
@@ -73,7 +93,8 @@ ssize_t brood_read_until(
 /*
  * Looks at what is buffered without taking it: waits until more than HAVE bytes are there (so 0 waits for the first)
  * and returns how many, *ret_text pointing at them; 0 at the end of the stream when no more than HAVE will ever come;
- * -EMSGSIZE if the buffer is at LIMIT bytes already. brood_consume() takes COUNT of them away.
+ * -EMSGSIZE if LIMIT bytes are there already, and those are no more than HAVE; -ENOMEM. More than LIMIT may be
+ * returned, where the next message has come too. brood_consume() takes COUNT bytes of what is buffered away.
  */
 ssize_t brood_peek(struct brood_stream *stream, size_t have, size_t limit, const char **ret_text);
 void brood_consume(struct brood_stream *stream, size_t count);
@@ -122,16 +143,20 @@ int brood_shutdown_write(struct brood_stream *stream);
 /*
  * Closes in order: where the peer may still be sending, writing is shut down first and what comes is read away for a
  * bounded time (at most 2 s and 1 MiB), since closing a socket with unread data resets it and may destroy the answer
- * on its way (RFC 1122 4.2.2.13). Where everything has been read it is one close(2). The worker calls it after serve();
- * a handler may call it earlier, once.
+ * on its way (RFC 1122 4.2.2.13). That is so where the last read got all it asked for, where bytes are buffered that
+ * nobody took, where nothing was ever read, and after brood_shutdown_write(): a handler that knows better than the
+ * stream that more is coming (it refuses a request before its body) calls that first.
+ *
+ * Where everything has been read, or a call has failed or timed out, it is one close(2). The worker calls it after
+ * serve(); a handler may do so earlier. A second call does nothing.
  */
 void brood_close(struct brood_stream *stream);
 
 /* ---- requests, for handlers ---- */
 
 /* A request begins (its first byte is there) and ends (its answer is written). Between the two the worker counts as
- * serving it: its duration goes to the histogram, and `request_timeout` runs. On a stream without a worker (a
- * client's) they do nothing. */
+ * serving it: its duration goes to the histogram, `request_timeout` runs, and waiting for bytes is bounded by the read
+ * time-out. Beginning twice is beginning once, and so with the end. */
 void brood_request_begin(struct brood_stream *stream);
 void brood_request_end(struct brood_stream *stream);
 
