@@ -3,6 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +16,9 @@
 #include "base/fd.h"
 #include "base/log_format.h"
 #include "base/log_wire.h"
+
+/* How long a line that goes to standard error itself waits for its reader. */
+#define STDERR_WAIT_MS 500
 
 static const char *const level_names[] = {
 	[LOG_LEVEL_ERROR] = "error",
@@ -84,6 +90,34 @@ static void send_line(struct iovec *parts, size_t count)
 	errno = saved;
 }
 
+/* Waits a little for a reader that is slow, once; one that is stalled stops neither a start nor an end. */
+static bool stderr_takes_more(void)
+{
+	static bool stalled;
+	struct pollfd polled = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	stalled = poll(&polled, 1, stalled ? 0 : STDERR_WAIT_MS) == 0;
+	return !stalled;
+}
+
+/* A pipe that polls writable takes PIPE_BUF bytes without waiting (pipe(7)). */
+static int write_to_reader(const char *line, size_t size)
+{
+	while (size > 0) {
+		size_t piece = size < PIPE_BUF ? size : PIPE_BUF;
+		int error;
+
+		if (!stderr_takes_more())
+			return -EAGAIN;
+		error = fd_write_all(STDERR_FILENO, line, piece);
+		if (error < 0)
+			return error;
+		line += piece;
+		size -= piece;
+	}
+	return 0;
+}
+
 /* There is no logger yet: this is the start, and standard error is where whoever starts us looks. */
 static void write_to_stderr(const char *message, size_t size)
 {
@@ -96,7 +130,7 @@ static void write_to_stderr(const char *message, size_t size)
 		return;
 	log_format_start(&text, &record);
 	line[text.used++] = '\n';
-	if (fd_write_all(STDERR_FILENO, line, text.used) < 0 && current_dropped != NULL)
+	if (write_to_reader(line, text.used) < 0 && current_dropped != NULL)
 		__atomic_fetch_add(current_dropped, 1, __ATOMIC_RELAXED);
 	errno = saved;
 }

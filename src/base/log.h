@@ -8,8 +8,8 @@
  *
  * A line goes to the logger process (base/logger.h) through a socket, never blocks, never allocates and never fails: a
  * line that finds the socket full is dropped and counted, and the logger reports the count. Before a logger is there
- * (log_connect() not called yet) lines go to standard error as they are. Control bytes, and all bytes beyond ASCII,
- * are escaped here, at the source, as \xHH.
+ * (log_connect() not called yet) lines go to standard error themselves, and wait for a slow reader only shortly. Control
+ * bytes, and all bytes beyond ASCII, are escaped here, at the source, as \xHH, and so is the backslash.
  *
  * Not for signal handlers. Any process may call it; a forked child inherits the connection.
  */

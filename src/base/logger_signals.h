@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define LOGGER_LEAVE_MS 2000
+#define LOGGER_LEAVE_MS 800
 
 /* Sets dispositions and mask. Signals that were sent since fork() and are blocked now are not lost. */
 void logger_signals_init(void);

@@ -233,6 +233,17 @@ Test(log, before_the_logger_lines_go_to_standard_error)
 	cr_assert_eq(log_socket(), -1);
 }
 
+Test(log, standard_error_that_stalls_holds_nobody, .timeout = 60)
+{
+	int pipe_fds[2];
+
+	cr_assert_eq(pipe(pipe_fds), 0);
+	dup2(pipe_fds[1], STDERR_FILENO);
+	for (int i = 0; i < 100000; i++)
+		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", i));
+	cr_assert_eq(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0);
+}
+
 /* Whatever bytes come through the socket, the forms of the line hold one line and no separator. */
 Test(log, foreign_messages_make_no_foreign_lines)
 {
