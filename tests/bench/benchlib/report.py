@@ -128,6 +128,8 @@ def render(report):
             title, draw = UNTIMED[name]
             lines += ["", title.format(**settings), *draw(found)]
     lines += ["", "Targets", *verdict_table(report["verdicts"]), ""]
+    if settings["quick"]:
+        lines[-len(report["verdicts"]) - 3:] = ["", "A quick run judges nothing.", ""]
     foreign = report["machine"]["foreign_cpu_share"]
     if foreign:
         lines.append(f"Others had {foreign['median']:.1%} of the CPUs while it measured (at most {foreign['max']:.1%}).")

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark itself works: a quick run has every measure, with values that can be true. No speed is asserted."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from benchlib import measures, stats  # noqa: E402
+
+OURS = ("floor", "floor again", "brood")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    build = os.environ.get("BROOD_BUILD")
+    if not build or not Path(build, "tests/bench/bench-load").exists():
+        pytest.skip("wants $BROOD_BUILD to be a build with -Dbench=true")
+    path = tmp_path_factory.mktemp("bench") / "report.json"
+    done = subprocess.run([sys.executable, str(HERE / "bench.py"), "--quick", "--build", build, "--json", str(path)],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
+    return json.loads(path.read_text())
+
+
+def test_every_section_is_there_and_nothing_of_ours_failed(report):
+    assert list(report["sections"]) == list(measures.SECTIONS)
+    ours = [problem for problem in report["problems"] if problem["where"].split(", ")[-1].split()[0] in ("floor", "brood")]
+    assert ours == []
+
+
+@pytest.mark.parametrize("section", measures.TIMED)
+def test_timed_sections_have_plausible_values(report, section):
+    found = report["sections"][section]["summary"]
+    if section == "keep_alive" and not shutil.which("wrk"):
+        assert "keep-alive" in report["skipped"]
+        return
+    for name in OURS:
+        entry = found[name]
+        assert 100 < entry["rate"]["median"] < 10_000_000
+        assert 0.05 < entry["rate_to_floor"]["median"] < 20
+        assert 0 < entry["p50_us"]["median"] <= entry["p99_us"]["median"] <= entry["p999_us"]["median"] < 10_000_000
+        assert entry["errors"] == {}
+        if report["machine"]["cpu_accounting"]:
+            assert 0.5 < entry["cpu_us"]["median"] < 10_000
+            assert 0.05 < entry["cpu_to_floor"]["median"] < 20
+    for name, entry in found.items():
+        assert entry["rate"] is None or entry["rate"]["median"] > 0, name
+
+
+def test_peers_that_are_installed_were_measured(report):
+    for program, names in {"nginx": ["nginx"], "haproxy": ["haproxy", "haproxy defer"], "apache2": ["apache"],
+                           "lighttpd": ["lighttpd"]}.items():
+        for name in names:
+            if shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin"):
+                assert report["sections"]["echo"]["summary"][name]["rate"] is not None, report["problems"]
+            else:
+                assert name in report["skipped"]
+
+
+def test_system_calls_of_the_floor_are_four(report):
+    if not shutil.which("strace"):
+        assert "system calls" in report["skipped"]
+        return
+    found = report["sections"]["syscalls"]
+    for name in ("floor", "floor http"):
+        assert found[name]["each"] == {"accept4": 1, "close": 1, "read": 1, "write": 1}
+    assert found["brood"]["each"]["accept4"] == 1
+
+
+def test_memory_start_and_kills_have_values(report):
+    memory = report["sections"]["memory"]
+    for name in ("floor", "brood"):
+        assert memory[name]["workers"] == report["settings"]["many"]
+        assert 0 < memory[name]["pss_kb"] < memory[name]["pss_kb_with_master"] < 1_000_000
+        assert 0 < report["sections"]["start"][name][0] < 60
+        kinds = report["sections"]["kills"][name]
+        assert kinds["quiet"][0]["kills"] == 0 and not kinds["quiet"][0]["errors"]
+        assert kinds["killed"][0]["kills"] > 5
+        assert kinds["killed"][0]["served"] > 0
+        assert 0 < kinds["killed"][0]["gap_us"] < 10_000_000
+
+
+def test_a_quick_run_judges_nothing(report):
+    assert len(report["verdicts"]) >= 14
+    assert {verdict["outcome"] for verdict in report["verdicts"]} == {"void"}
+
+
+def test_the_report_describes_the_machine(report):
+    assert report["machine"]["kernel"] and report["machine"]["cpus"] >= 1
+    assert report["took_seconds"] < 240
+
+
+def test_nothing_is_left_behind(report):
+    left = [path for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/cpuacct", "/tmp")
+            if os.path.isdir(root) for path in Path(root).glob("brood-bench-*")]
+    assert left == []
+
+
+# ---- the arithmetic ----
+
+def test_interval_of_21_values_is_the_6th_and_the_16th():
+    low, high, coverage = stats.interval_of_median(range(1, 22))
+    assert (low, high) == (6, 16)
+    assert 0.95 <= coverage < 0.98
+
+
+def test_interval_of_few_values_is_their_range():
+    assert stats.interval_of_median([3, 1, 2])[:2] == (1, 3)
+    assert stats.interval_of_median([7])[:2] == (7, 7)
+
+
+def test_ratios_are_of_the_same_round():
+    assert stats.ratios([2, None, 6], [1, 5, None]) == [2]
+
+
+def test_strace_lines_are_counted_once():
+    counts = measures.count_syscalls(
+        '10 accept4(3, NULL, NULL, SOCK_CLOEXEC <unfinished ...>\n'
+        '11 read(4, "x", 512)  = 1\n'
+        '10 <... accept4 resumed>) = 4\n'
+        '10 accept4(3, NULL, NULL, 0) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)\n'
+        '10 recvfrom(4, 0x7ff, 16, 0, NULL, NULL) = -1 EINTR (Interrupted system call)\n'
+        '10 close(4)                          = 0\n')
+    assert counts == {"accept4": 1, "read": 1, "close": 1}
