@@ -110,7 +110,7 @@ def brood(binary, name="brood", workers=8, *, defer=False, http=None):
     def prepare(directory, port):
         more = ["    echo { framing = raw messages = 1 }"]
         if http:
-            more = [f'    http {{ root = "{web_root(directory)}" }}']
+            more = [f'    http {{ root = "{web_root(directory)}" keepalive_requests = 0 }}']
         if defer:
             more.append(f'    defer_accept = "{DEFER_S}s"')
         conf = BROOD_CONF.format(workers=workers, port=port, backlog=BACKLOG, timeout=TIMEOUT_S,
