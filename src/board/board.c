@@ -140,7 +140,8 @@ void board_slot_claim(struct board *board, uint32_t slot, const char *pool, uint
 	struct board_slot *claimed = &board->slots[slot];
 
 	clear_worker_lines(claimed);
-	snprintf(claimed->pool, sizeof(claimed->pool), "%s", pool);
+	memset(claimed->pool, 0, sizeof(claimed->pool));
+	memcpy(claimed->pool, pool, strnlen(pool, sizeof(claimed->pool) - 1));
 	atomic_store_explicit(&claimed->pool_slot, pool_slot, memory_order_relaxed);
 	atomic_store_explicit(&claimed->generation, generation, memory_order_relaxed);
 	atomic_store_explicit(&claimed->born_us, 0, memory_order_relaxed);

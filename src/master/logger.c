@@ -24,18 +24,25 @@ static const struct backoff_rules logger_backoff = { .min_ms = 100, .max_ms = 30
 /* How long the end of the daemon waits for what is queued to be written. */
 #define LOGGER_STOP_MS 1000
 
+/* What the child is given: it does not have the master's state. */
+struct logger_start {
+	struct logger_config config;
+	struct logger_channel channel;
+};
+
 static void logger_entry(void *argument)
 {
-	struct logger_process *logger = argument;
+	struct logger_start *start = argument;
 
 	title_set("brood: logger");
-	logger_main(&logger->config, &logger->channel);
+	logger_main(&start->config, &start->channel);
 }
 
 static void logger_spawn(struct master *master, uint64_t now_ms)
 {
 	struct logger_process *logger = &master->logger;
-	pid_t pid = spawn(logger_entry, logger);
+	struct logger_start start = { .config = logger->config, .channel = logger->channel };
+	pid_t pid = spawn(logger_entry, &start);
 
 	if (pid < 0) {
 		logger->backoff = backoff_next(&logger_backoff, logger->backoff, now_ms);

@@ -18,6 +18,7 @@
 #include "base/exit_status.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/title.h"
 #include "build_config.h"
 #include "master/master_private.h"
@@ -284,9 +285,30 @@ static void clean_up(struct master *master)
 	fd_close(&master->dead_fd);
 }
 
+static void live(struct master *master)
+{
+	notify_init(&master->notify, clock_monotonic_ms());
+	raise_descriptor_limit(master);
+	master->reset_oom_score = oom_score_is_protected();
+	master->exit_status = prepare(master);
+	if (master->exit_status == EXIT_STATUS_OK) {
+		set_title(master);
+		logger_process_start(master);
+		report_start(master);
+		run(master);
+		log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_status", master->exit_status));
+	}
+	clean_up(master);
+}
+
 int master_run(const struct config *config, const struct master_options *options)
 {
-	struct master master = {
+	struct master *master = memory_unforked(1, sizeof(*master));
+	int status;
+
+	if (master == NULL)
+		return failed("cannot start", ENOMEM);
+	*master = (struct master){
 		.config = config,
 		.options = options,
 		.pid = getpid(),
@@ -301,18 +323,8 @@ int master_run(const struct config *config, const struct master_options *options
 		.stop_deadline_ms = DEADLINE_NONE,
 		.drain_check_ms = DEADLINE_NONE,
 	};
-
-	notify_init(&master.notify, clock_monotonic_ms());
-	raise_descriptor_limit(&master);
-	master.reset_oom_score = oom_score_is_protected();
-	master.exit_status = prepare(&master);
-	if (master.exit_status == EXIT_STATUS_OK) {
-		set_title(&master);
-		logger_process_start(&master);
-		report_start(&master);
-		run(&master);
-		log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_status", master.exit_status));
-	}
-	clean_up(&master);
-	return master.exit_status;
+	live(master);
+	status = master->exit_status;
+	memory_unforked_free(master, 1, sizeof(*master));
+	return status;
 }

@@ -11,6 +11,8 @@
  *	lifecycle.c   carries out the phases of policy/lifecycle.h
  *	logger.c      keeps a logger process
  *	report.c      what is said at the start, in the status line, and of a death
+ *
+ * All of this, but for what `struct worker_start` points at, is memory that a worker does not have (base/memory.h).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,8 +37,6 @@ struct worker {
 	uint32_t board_slot; /* meaningful while there is a pid */
 };
 
-/* The tables that change with every birth and death are memory that workers do not have (base/memory.h). What they are
- * given, they are given by `struct worker_start`, and by the title and the descriptors of their pool. */
 struct pool {
 	const struct pool_config *config;
 	uint32_t index; /* in the master's pools */
