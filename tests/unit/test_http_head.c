@@ -263,6 +263,17 @@ Test(http_head, limits)
 	expect_repeated(field, 5000, "\r\n\r\n", 431);
 }
 
+/* A byte that is wrong beyond a limit must not change the answer when it comes together with the rest. */
+Test(http_head, limits_do_not_depend_on_pieces)
+{
+	char *text = repeat("GET /", 'a', limits.target + 100, "\001 HTTP/1.1\r\n");
+	size_t length;
+
+	for (size_t piece = 1; piece <= strlen(text); piece++)
+		cr_expect_eq(scan_by_pieces(text, strlen(text), piece, &length), 414, "by %zu", piece);
+	free(text);
+}
+
 Test(http_head, number_of_fields)
 {
 	char text[1024] = GET;

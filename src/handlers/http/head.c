@@ -49,11 +49,20 @@ static int scan_limits(const struct head_scan *scan, size_t size, const struct h
 	return 0;
 }
 
-int head_scan(struct head_scan *scan, const char *text, size_t size, const struct head_limits *limits)
+/* Where to stop looking for now. It must not depend on how much has come beyond a limit. */
+static size_t scan_end(const struct head_scan *scan, size_t size, const struct head_limits *limits)
 {
 	size_t end = size < limits->head ? size : limits->head;
+	size_t longest = scan->line + limits->target + REQUEST_LINE_REST;
 
-	while (scan->seen < end) {
+	return scan->lines == 0 && end > longest ? longest : end;
+}
+
+int head_scan(struct head_scan *scan, const char *text, size_t size, const struct head_limits *limits)
+{
+	size_t end;
+
+	while (scan->seen < (end = scan_end(scan, size, limits))) {
 		size_t at = scan->seen;
 		int refused;
 
