@@ -183,11 +183,9 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 	}
 }
 
-/*
- * The highest numbers leave first, so that the pool's slots stay dense. One that is asked for leaves once it is born;
- * one that is overdue is being ended already.
+/* The highest numbers leave first, so that the pool's slots stay dense. One that is asked for leaves once it is born.
  */
-static void plan_surplus(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
+static void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
 {
 	uint32_t serving = pool_serving(pool);
 	uint32_t surplus = serving > pool->target ? serving - pool->target : 0;
@@ -198,7 +196,7 @@ static void plan_surplus(const struct pool_policy *pool, uint64_t now_ms, struct
 		if (slot->state != SLOT_ASKED && slot->state != SLOT_STARTING && slot->state != SLOT_READY)
 			continue;
 		surplus--;
-		if (slot->state != SLOT_ASKED && !deadline_passed(slot->deadline_ms, now_ms))
+		if (slot->state != SLOT_ASKED)
 			plan_add(plan, SLOT_RETIRE, i, SLOT_REASON_SCALE_DOWN);
 	}
 }
@@ -266,11 +264,11 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
 			plan_ending(pool, i, ret_plan);
 		}
 	}
-	if (pool->phase == POOL_SERVING)
-		plan_surplus(pool, now_ms, ret_plan);
-	/* Alone, for to end a worker that did not become ready is a failure, and holds starts back. */
-	if (pool->phase == POOL_SERVING && ret_plan->count == 0)
+	/* Alone: the end of one that is overdue makes the pool smaller, and may be a failure that holds starts back. */
+	if (pool->phase == POOL_SERVING && ret_plan->count == 0) {
+		plan_surplus(pool, ret_plan);
 		plan_starts(pool, now_ms, ret_plan);
+	}
 }
 
 /* ---- events ---- */

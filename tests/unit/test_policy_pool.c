@@ -550,14 +550,19 @@ Test(policy_pool, what_is_asked_for_counts_as_surplus_and_leaves_once_it_is_born
 	PLAN("retire 3 scale down");
 }
 
-Test(policy_pool, asks_one_thing_of_a_slot_at_a_time)
+/* Its end may be all that the smaller target asks for. */
+Test(policy_pool, retires_nobody_beside_one_that_is_overdue)
 {
-	pool_begin(2, 2);
+	pool_begin(3, 3);
 	born_ready(0, 0);
 	born(1);
+	pool.now_ms += 10;
+	born_ready(2, 2);
 	pool_policy_resize(&pool.policy, -1);
-	pool.now_ms += START_TIMEOUT;
+	pool.now_ms += START_TIMEOUT - 10;
 	PLAN("kill 1 start_timeout");
+	tell(1, SLOT_KILL, SLOT_REASON_START_TIMEOUT);
+	PLAN("");
 }
 
 Test(policy_pool, replaces_one_that_retires_after_the_target_has_risen_again)
