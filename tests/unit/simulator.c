@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT */
+#include "simulator.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "policy/pool.h"
+
+/* ---- chance ---- */
+
+/* xorshift64*: small, and good enough to draw events with. */
+uint64_t sim_random(uint64_t *state)
+{
+	uint64_t x = *state;
+
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	*state = x;
+	return x * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+uint64_t sim_upto(struct sim *sim, uint64_t most)
+{
+	return (sim_random(&sim->random) >> 11) % (most + 1);
+}
+
+bool sim_chance(struct sim *sim, unsigned int of_1000)
+{
+	return sim_upto(sim, 999) < of_1000;
+}
+
+/* ---- trace ---- */
+
+void sim_note(struct sim *sim, const char *what, uint32_t slot, const char *detail)
+{
+	sim->trace[sim->traced++ % SIM_TRACE] =
+		(struct sim_trace){ .now_ms = sim->now_ms, .what = what, .slot = slot, .detail = detail };
+}
+
+void sim_print_trace(const struct sim *sim)
+{
+	const struct sim_world *world = sim->world;
+
+	fprintf(stderr, "capacity %u, start_timeout %llu, backoff %llu to %llu; target %u, phase %d, now %llu\n",
+		world->rules.capacity, (unsigned long long)world->rules.start_timeout_ms,
+		(unsigned long long)world->rules.backoff.min_ms, (unsigned long long)world->rules.backoff.max_ms,
+		sim->target, (int)sim->phase, (unsigned long long)sim->now_ms);
+	for (uint64_t i = sim->traced < SIM_TRACE ? 0 : sim->traced - SIM_TRACE; i < sim->traced; i++) {
+		const struct sim_trace *trace = &sim->trace[i % SIM_TRACE];
+
+		fprintf(stderr, "%12llu  %-14s slot %2u  %s\n", (unsigned long long)trace->now_ms, trace->what,
+			trace->slot, trace->detail);
+	}
+}
+
+/* ---- what happens ---- */
+
+static void tell(struct sim *sim, uint32_t slot, enum slot_event event, enum slot_reason reason, bool expected)
+{
+	bool taken = pool_policy_event(&sim->policy, slot, event, reason, sim->now_ms);
+
+	sim_note(sim, slot_event_name(event), slot, reason == SLOT_REASON_NONE ? "" : slot_reason_name(reason));
+	if (taken != expected)
+		sim_fail(sim, "'%s' for slot %u is %s", slot_event_name(event), slot, taken ? "taken" : "refused");
+}
+
+static void die(struct sim *sim, struct sim_process *process)
+{
+	const struct death death = {
+		.by_signal = process->fate == FATE_CRASH,
+		.code = process->code,
+		.served = process->served,
+		.serving = process->serving,
+		.pool_has_served = sim->has_served,
+	};
+	struct death_verdict verdict;
+
+	sim_note(sim, death.by_signal ? "crashes" : "exits", process->slot, process->ready ? "ready" : "before ready");
+	if (!pool_policy_died(&sim->policy, process->slot, &death, sim->now_ms, &verdict)) {
+		sim_fail(sim, "the death in slot %u is refused", process->slot);
+		return;
+	}
+	sim_check_verdict(sim, process, &death, &verdict);
+}
+
+static void be_born(struct sim *sim, struct sim_process *process)
+{
+	tell(sim, process->slot, SLOT_BORN, SLOT_REASON_NONE, true);
+	process->born = true;
+	process->born_ms = sim->now_ms;
+	sim->last_born_ms = sim->now_ms;
+	sim_process_draw(sim, process);
+}
+
+static void fail_to_be_born(struct sim *sim, struct sim_process *process)
+{
+	tell(sim, process->slot, SLOT_FAILED, SLOT_REASON_NONE, true);
+	sim_count_failure(sim, process);
+	sim_process_free(sim, process);
+	sim->tally.fork_failures++;
+}
+
+static void become_ready(struct sim *sim, struct sim_process *process)
+{
+	tell(sim, process->slot, SLOT_BECAME_READY, SLOT_REASON_NONE, process->order != ORDER_GIVEN_UP);
+	if (process->order < ORDER_KILL) {
+		process->ready = true;
+		process->ready_ms = sim->now_ms;
+		sim->tally.readies++;
+	}
+	process->fate = FATE_NOTHING;
+	sim_process_draw(sim, process);
+}
+
+static void happen(struct sim *sim, struct sim_process *process)
+{
+	switch (process->fate) {
+	case FATE_BORN:
+		be_born(sim, process);
+		break;
+	case FATE_FAILED:
+		fail_to_be_born(sim, process);
+		break;
+	case FATE_READY:
+		become_ready(sim, process);
+		break;
+	case FATE_SERVE:
+	case FATE_SERVED:
+		process->serving = process->fate == FATE_SERVE;
+		process->served += process->fate == FATE_SERVED;
+		sim->has_served |= process->fate == FATE_SERVED;
+		sim_process_draw(sim, process);
+		break;
+	case FATE_EXIT:
+	case FATE_CRASH:
+		die(sim, process);
+		break;
+	default:
+		sim_fail(sim, "nothing cannot happen");
+	}
+	sim_check_state(sim);
+}
+
+/* ---- the master ---- */
+
+static enum sim_order order_of(enum slot_event what)
+{
+	switch (what) {
+	case SLOT_RETIRE:
+		return ORDER_RETIRE;
+	case SLOT_QUIT:
+		return ORDER_QUIT;
+	case SLOT_KILL:
+		return ORDER_KILL;
+	default:
+		return ORDER_GIVEN_UP;
+	}
+}
+
+static void give_order(struct sim *sim, uint32_t slot, enum slot_event what, enum slot_reason reason)
+{
+	struct sim_process *process = sim_process_of(sim, slot);
+
+	tell(sim, slot, what, reason, true);
+	if (what == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT) {
+		sim_count_failure(sim, process);
+		sim->tally.start_timeouts++;
+	}
+	sim->tally.lost += what == SLOT_GIVE_UP;
+	sim_process_order(sim, process, order_of(what), reason);
+}
+
+/* False: it failed at once, and the rest of the plan is stale. */
+static bool ask(struct sim *sim, uint32_t slot)
+{
+	struct sim_process *process = sim_process_new(sim, slot);
+	bool fails;
+
+	tell(sim, slot, SLOT_ASK, SLOT_REASON_NONE, true);
+	sim->tally.starts++;
+	if (sim->on_start != NULL)
+		sim->on_start(sim->context, sim->now_ms);
+	sim_process_draw(sim, process);
+	if (sim->world->born_in_ms > 0)
+		return true;
+	sim_check_state(sim);
+	fails = process->fate == FATE_FAILED;
+	happen(sim, process);
+	return !fails;
+}
+
+static void carry_out(struct sim *sim)
+{
+	bool stale = false;
+
+	sim_check_plan(sim);
+	for (size_t i = 0; i < sim->plan.count && !stale && !sim->broken; i++) {
+		const struct pool_action *action = &sim->plan.actions[i];
+
+		sim_check_action(sim, action);
+		if (sim->broken)
+			return;
+		sim->tally.actions[action->what]++;
+		if (action->what == SLOT_ASK)
+			stale = !ask(sim, action->slot);
+		else
+			give_order(sim, action->slot, action->what, action->reason);
+		sim_check_state(sim);
+	}
+}
+
+/* Asks for plans until there is nothing more to do at this time. */
+static void settle(struct sim *sim)
+{
+	/* A slot can be asked for, told to retire, to quit and killed, at one time. */
+	uint32_t most = 8 * sim->world->rules.capacity + 8;
+
+	for (uint32_t plans = 0; !sim->broken; plans++) {
+		pool_policy_plan(&sim->policy, sim->now_ms, &sim->plan);
+		sim->tally.plans++;
+		if (sim->plan.count == 0) {
+			sim_check_idle(sim);
+			return;
+		}
+		if (plans > most)
+			sim_fail(sim, "plans without end");
+		carry_out(sim);
+	}
+}
+
+/* ---- the operator ---- */
+
+static void resize(struct sim *sim, int delta)
+{
+	int64_t target = (int64_t)sim->target + delta;
+
+	if (target > sim->world->rules.capacity)
+		target = sim->world->rules.capacity;
+	sim->target = target < 1 ? 1 : (uint32_t)target;
+	sim_note(sim, "resize", sim->target, "(target)");
+	if (pool_policy_resize(&sim->policy, delta) != sim->target)
+		sim_fail(sim, "resized to %u and not %u", sim->policy.target, sim->target);
+}
+
+/* A request that takes too long: the master kills its worker. */
+static void time_request_out(struct sim *sim)
+{
+	uint32_t first = (uint32_t)sim_upto(sim, sim->world->rules.capacity - 1);
+
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++) {
+		struct sim_process *process = &sim->processes[(first + i) % sim->world->rules.capacity];
+
+		if (process->used && process->serving && process->order < ORDER_KILL) {
+			give_order(sim, process->slot, SLOT_KILL, SLOT_REASON_REQUEST_TIMEOUT);
+			return;
+		}
+	}
+}
+
+static void begin_retiring(struct sim *sim, uint64_t deadline_ms)
+{
+	pool_policy_retire(&sim->policy, deadline_ms);
+	sim_note(sim, "stop", 0, "");
+	if (sim->phase != POOL_SERVING)
+		return;
+	sim->phase = POOL_RETIRING;
+	sim->stop_deadline_ms = deadline_ms;
+	sim->end_ms = deadline_ms > sim->now_ms ? deadline_ms : sim->now_ms;
+}
+
+static void begin_quitting(struct sim *sim, enum slot_reason reason)
+{
+	pool_policy_quit(&sim->policy, reason);
+	sim_note(sim, "quit", 0, slot_reason_name(reason));
+	if (sim->phase != POOL_QUITTING)
+		sim->end_ms = sim->now_ms;
+	sim->phase = POOL_QUITTING;
+	sim->quit_reason = reason;
+}
+
+static uint64_t stop_deadline(struct sim *sim)
+{
+	uint64_t after_ms = sim_upto(sim, 20000);
+
+	if (sim_chance(sim, 100))
+		return sim->now_ms > after_ms ? sim->now_ms - after_ms : 0;
+	return sim->now_ms + after_ms;
+}
+
+static void end_pool(struct sim *sim)
+{
+	if (sim_chance(sim, 700))
+		begin_retiring(sim, stop_deadline(sim));
+	else
+		begin_quitting(sim, sim_chance(sim, 500) ? SLOT_REASON_STOP : SLOT_REASON_STOP_TIMEOUT);
+	if (sim_chance(sim, 50))
+		begin_quitting(sim, SLOT_REASON_STOP);
+}
+
+/*
+ * By when the target must be reached once nothing fails: what is under way comes to its end or is killed, which may be
+ * one last failure; its wait is over; one goes ahead; the others follow. Those that leave make room meanwhile.
+ */
+static void begin_calm(struct sim *sim)
+{
+	const struct sim_world *world = sim->world;
+	uint64_t start_ms = world->born_in_ms + world->start_in_ms + 1;
+	uint64_t leave_ms = 4 * world->leave_in_ms + 2 * world->dies_in_ms;
+
+	sim_note(sim, "calm begins", 0, "");
+	sim->calm = true;
+	sim->calm_until_ms = sim->now_ms + 3 * start_ms + world->rules.backoff.max_ms + leave_ms + 1;
+	sim->operator_ms = sim->calm_until_ms;
+	for (uint32_t i = 0; i < world->rules.capacity; i++)
+		if (sim->processes[i].used)
+			sim_process_draw(sim, &sim->processes[i]);
+}
+
+static void end_calm(struct sim *sim)
+{
+	sim_note(sim, "calm ends", 0, "");
+	sim_check_calm(sim);
+	sim->calm = false;
+	sim->tally.calms++;
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+		if (sim->processes[i].used)
+			sim_process_draw(sim, &sim->processes[i]);
+}
+
+static void operate(struct sim *sim)
+{
+	uint64_t act = sim_upto(sim, 99);
+
+	if (sim->calm)
+		end_calm(sim);
+	if (sim->world->operator_in_ms == SIM_NEVER)
+		sim->operator_ms = SIM_NEVER;
+	else
+		sim->operator_ms = sim->now_ms + 1 + sim_upto(sim, sim->world->operator_in_ms) +
+			(sim->phase == POOL_SERVING ? 0 : 500);
+	if (act < 30)
+		resize(sim, sim_chance(sim, 500) ? 1 : -1);
+	else if (act < 35)
+		resize(sim, (int)sim_upto(sim, 20) - 10);
+	else if (act < 60)
+		time_request_out(sim);
+	else if (act < 70 && sim->phase == POOL_SERVING)
+		begin_calm(sim);
+	else if (act < 75 && sim->phase != POOL_SERVING)
+		begin_quitting(sim, sim_chance(sim, 500) ? SLOT_REASON_STOP : SLOT_REASON_STOP_TIMEOUT);
+	else if (act < 80 && sim->phase != POOL_SERVING)
+		begin_retiring(sim, stop_deadline(sim));
+	/* Else the master has only been woken for something else. */
+	sim_check_state(sim);
+}
+
+/* ---- the clock ---- */
+
+/* A process to which something happens now; any of them. */
+static struct sim_process *find_due(struct sim *sim)
+{
+	uint32_t capacity = sim->world->rules.capacity;
+	uint32_t first = (uint32_t)sim_upto(sim, capacity - 1);
+
+	for (uint32_t i = 0; i < capacity; i++) {
+		struct sim_process *process = &sim->processes[(first + i) % capacity];
+
+		if (process->used && process->fate_ms <= sim->now_ms)
+			return process;
+	}
+	return NULL;
+}
+
+static uint64_t next_ms(const struct sim *sim)
+{
+	uint64_t next = sim->plan.wake_ms < sim->operator_ms ? sim->plan.wake_ms : sim->operator_ms;
+
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+		if (sim->processes[i].used && sim->processes[i].fate_ms < next)
+			next = sim->processes[i].fate_ms;
+	return next;
+}
+
+/* To the next happening; or later, if the master does not run meanwhile. */
+static void advance(struct sim *sim, uint64_t to_ms)
+{
+	uint64_t stall_ms = 0;
+
+	if (sim->world->stall_ms > 0 && !sim->calm && sim_chance(sim, 20))
+		stall_ms = sim_upto(sim, sim->world->stall_ms);
+	if (sim->phase != POOL_SERVING)
+		sim->stalled_ms += stall_ms;
+	if (to_ms > sim->now_ms)
+		sim->now_ms = to_ms;
+	sim->now_ms += stall_ms;
+}
+
+/* One or several things happen before the master asks for a plan again. */
+static void step(struct sim *sim)
+{
+	do {
+		struct sim_process *process = find_due(sim);
+
+		sim->tally.steps++;
+		if (process != NULL)
+			happen(sim, process);
+		else if (sim->operator_ms <= sim->now_ms)
+			operate(sim);
+		else
+			return;
+	} while (!sim->broken && sim_chance(sim, 400));
+}
+
+static void check_end(struct sim *sim)
+{
+	uint64_t from_ms = sim->end_ms > sim->last_born_ms ? sim->end_ms : sim->last_born_ms;
+	uint64_t by_ms = from_ms + sim->world->born_in_ms + POOL_QUIT_GRACE_MS + POOL_KILL_GRACE_MS + sim->stalled_ms;
+
+	if (sim->now_ms > by_ms && pool_policy_living(&sim->policy) > 0)
+		sim_fail(sim, "%u still live %llu ms after the end", pool_policy_living(&sim->policy),
+			(unsigned long long)(sim->now_ms - sim->end_ms));
+}
+
+/* ---- a pool's life ---- */
+
+static void begin(struct sim *sim, const struct sim_world *world, uint64_t seed)
+{
+	void (*on_start)(void *, uint64_t) = sim->on_start;
+	void *context = sim->context;
+	struct sim_tally tally = sim->tally;
+
+	memset(sim, 0, sizeof(*sim));
+	sim->on_start = on_start;
+	sim->context = context;
+	sim->tally = tally;
+	sim->world = world;
+	sim->random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
+	sim_random(&sim->random);
+	sim->now_ms = sim_chance(sim, 100) ? 0 : sim_upto(sim, UINT64_C(1) << 40);
+	sim->target = world->target < world->rules.capacity ? world->target : world->rules.capacity;
+	sim->operator_ms = SIM_NEVER;
+	if (world->operator_in_ms != SIM_NEVER)
+		sim->operator_ms = sim->now_ms + sim_upto(sim, world->operator_in_ms);
+	pool_policy_init(&sim->policy, &world->rules, world->target, sim->slots);
+	sim_check_state(sim);
+}
+
+bool sim_run(struct sim *sim, const struct sim_world *world, uint64_t seed, uint64_t length)
+{
+	uint64_t end_at_step = sim->tally.steps + length;
+
+	begin(sim, world, seed);
+	for (;;) {
+		uint64_t to_ms;
+
+		settle(sim);
+		if (sim->phase != POOL_SERVING)
+			check_end(sim);
+		if (sim->broken)
+			return false;
+		if (sim->phase != POOL_SERVING && pool_policy_living(&sim->policy) == 0)
+			break;
+		to_ms = next_ms(sim);
+		if (sim->phase == POOL_SERVING && !sim->calm &&
+			(sim->tally.steps >= end_at_step || to_ms == SIM_NEVER)) {
+			end_pool(sim);
+			continue;
+		}
+		if (to_ms == SIM_NEVER) {
+			sim_fail(sim, "%u live, and nothing will ever happen", pool_policy_living(&sim->policy));
+			return false;
+		}
+		advance(sim, to_ms);
+		step(sim);
+	}
+	sim->tally.ends++;
+	return true;
+}

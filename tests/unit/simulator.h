@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef UNIT_SIMULATOR_H
+#define UNIT_SIMULATOR_H
+/*
+ * A pool's policy (policy/pool.h) under a virtual clock, with a model of the master that carries its plans out, of the
+ * processes that live and die, and of an operator who resizes, stops and quits. After each event the policy is held
+ * against what the model knows to be true.
+ *
+ *	simulator.c            the clock, the master and the operator
+ *	simulator_processes.c  what processes do by themselves, and when they are told something
+ *	simulator_checks.c     what must hold: it has its own reckoning of backoff, deadlines and deaths, and calls
+ *nothing of policy/backoff.h and policy/deadline.h
+ *
+ * Milliseconds of the virtual clock throughout. Everything follows from the seed.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "policy/pool.h"
+
+#define SIM_CAPACITY_MAX 40
+#define SIM_NEVER        UINT64_MAX
+#define SIM_TRACE        40
+
+/* How the world of one pool is. Chances are out of 1,000; times are upper bounds, each is drawn anew. */
+struct sim_world {
+	struct pool_rules rules;
+	uint32_t target;
+	uint64_t born_in_ms;     /* from asked to born; 0: fork() answers at once */
+	uint64_t start_in_ms;    /* from born to ready */
+	uint64_t life_ms;        /* between two happenings of a ready worker's */
+	uint64_t leave_in_ms;    /* after it was told */
+	uint64_t dies_in_ms;     /* after SIGKILL */
+	uint64_t operator_in_ms; /* between two acts of the operator's; SIM_NEVER: no acts but the stop */
+	uint64_t stall_ms;       /* for so long the master itself may not run; 0: it always does */
+	unsigned int fork_fails;
+	unsigned int start_dies;
+	unsigned int start_hangs;
+	unsigned int crashes_idle;
+	unsigned int crashes_serving;
+	unsigned int leaves; /* by itself with status 0 */
+	unsigned int hangs;
+	unsigned int ignores_orders;
+	unsigned int outlives_kill;
+};
+
+/* What processes do next. */
+enum sim_fate {
+	FATE_NOTHING, /* hangs, or ignores what it was told */
+	FATE_BORN,
+	FATE_FAILED, /* to be born */
+	FATE_READY,
+	FATE_SERVE,  /* a connection comes */
+	FATE_SERVED, /* and ends */
+	FATE_EXIT,
+	FATE_CRASH,
+	FATES,
+};
+
+/* How far the master has gone with a process. */
+enum sim_order {
+	ORDER_NONE,
+	ORDER_RETIRE,
+	ORDER_QUIT,
+	ORDER_KILL,
+	ORDER_GIVEN_UP,
+};
+
+struct sim_process {
+	bool used;
+	uint32_t slot;
+	bool born;
+	bool ready; /* as the policy was told while that counted */
+	bool serving;
+	uint64_t served;
+	uint64_t asked_ms, born_ms, ready_ms;
+	uint64_t failures_before; /* how many the pool had counted when it was asked for */
+	enum sim_order order;
+	enum slot_reason reason;
+	uint64_t order_ms;
+	enum sim_fate fate;
+	uint64_t fate_ms;
+	int code; /* of FATE_EXIT and FATE_CRASH */
+};
+
+/* The simulator's own reckoning of the backoff. */
+struct sim_backoff {
+	uint64_t failures;   /* ever counted */
+	uint32_t in_a_row;   /* 0: not backing off */
+	uint64_t wait_ms;    /* the last wait */
+	uint64_t allowed_ms; /* no start before */
+};
+
+/* What was seen to happen: a simulation in which nothing happens checks nothing. */
+struct sim_tally {
+	uint64_t steps;
+	uint64_t plans;
+	uint64_t starts;
+	uint64_t fork_failures;
+	uint64_t readies;
+	uint64_t failures;
+	uint64_t deaths[DEATH_KINDS];
+	uint64_t sequels[DEATH_SEQUELS];
+	uint64_t actions[SLOT_EVENTS];
+	uint64_t start_timeouts;
+	uint64_t lost;
+	uint64_t calms;
+	uint64_t ends;
+	uint64_t start_failures;
+	uint32_t longest_row;
+};
+
+struct sim_trace {
+	uint64_t now_ms;
+	const char *what;
+	uint32_t slot;
+	const char *detail;
+};
+
+struct sim {
+	const struct sim_world *world;
+	uint64_t random;
+	uint64_t now_ms;
+	struct pool_policy policy;
+	struct slot slots[SIM_CAPACITY_MAX];
+	struct pool_plan plan;
+
+	struct sim_process processes[SIM_CAPACITY_MAX];
+	uint32_t owner[SIM_CAPACITY_MAX]; /* number of the process in each slot plus 1; 0: none */
+	uint32_t target;
+	enum pool_phase phase;
+	enum slot_reason quit_reason;
+	uint64_t stop_deadline_ms;
+	uint64_t end_ms; /* by then, and the graces, all must be gone */
+	uint64_t last_born_ms;
+	uint64_t stalled_ms; /* in all since the end began */
+	bool has_served;
+	bool proven;
+	bool was_ready;
+	struct sim_backoff backoff;
+
+	uint64_t operator_ms;
+	bool calm; /* nothing fails now, and no one interferes: by calm_until_ms the target must be reached */
+	uint64_t calm_until_ms;
+
+	struct sim_tally tally;
+	void (*on_start)(void *context, uint64_t now_ms); /* may be NULL */
+	void *context;
+
+	struct sim_trace trace[SIM_TRACE];
+	uint64_t traced;
+	bool broken;
+	char error[256];
+};
+
+/* A life of the pool: LENGTH events of SEED's, then its end. False: SIM->error says what did not hold. */
+bool sim_run(struct sim *sim, const struct sim_world *world, uint64_t seed, uint64_t length);
+
+/* The last happenings, to stderr. */
+void sim_print_trace(const struct sim *sim);
+
+void sim_note(struct sim *sim, const char *what, uint32_t slot, const char *detail);
+
+/* ---- chance ---- */
+
+uint64_t sim_random(uint64_t *state);
+uint64_t sim_upto(struct sim *sim, uint64_t most); /* 0 to MOST */
+bool sim_chance(struct sim *sim, unsigned int of_1000);
+
+/* ---- simulator_processes.c ---- */
+
+struct sim_process *sim_process_of(struct sim *sim, uint32_t slot); /* NULL: none */
+struct sim_process *sim_process_new(struct sim *sim, uint32_t slot);
+void sim_process_free(struct sim *sim, struct sim_process *process);
+
+/* Draws what PROCESS does next, from its state, its orders and the world. */
+void sim_process_draw(struct sim *sim, struct sim_process *process);
+
+/* It was told something that it has not been told before. */
+void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_order order, enum slot_reason reason);
+
+bool sim_process_is_healthy(const struct sim *sim, const struct sim_process *process);
+
+/* ---- simulator_checks.c ---- */
+
+/* Notes the first thing that does not hold. */
+__attribute__((format(printf, 2, 3))) void sim_fail(struct sim *sim, const char *format, ...);
+
+void sim_count_failure(struct sim *sim, const struct sim_process *process);
+uint32_t sim_count_serving(const struct sim *sim);
+
+void sim_check_state(struct sim *sim);
+void sim_check_action(struct sim *sim, const struct pool_action *action);
+void sim_check_plan(struct sim *sim);
+/* The plan is empty: nothing that is due was forgotten, and it wakes in time. */
+void sim_check_idle(struct sim *sim);
+/* PROCESS has died, and the policy answered VERDICT; both still as they were before. */
+void sim_check_verdict(
+	struct sim *sim, struct sim_process *process, const struct death *death, const struct death_verdict *verdict);
+void sim_check_calm(struct sim *sim);
+
+#endif

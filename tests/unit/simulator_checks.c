@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT */
+#include "simulator.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "policy/pool.h"
+
+void sim_fail(struct sim *sim, const char *format, ...)
+{
+	va_list arguments;
+
+	if (sim->broken)
+		return;
+	sim->broken = true;
+	va_start(arguments, format);
+	vsnprintf(sim->error, sizeof(sim->error), format, arguments);
+	va_end(arguments);
+}
+
+/* ---- the simulator's own reckoning ---- */
+
+static bool is_on_its_way(const struct sim_process *process)
+{
+	return process->used && !process->ready && process->order == ORDER_NONE;
+}
+
+static bool serves(const struct sim_process *process)
+{
+	return process->used && process->ready && process->order == ORDER_NONE;
+}
+
+uint32_t sim_count_serving(const struct sim *sim)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+		count += sim->processes[i].used && sim->processes[i].order == ORDER_NONE;
+	return count;
+}
+
+static uint32_t count_ready(const struct sim *sim)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+		count += serves(&sim->processes[i]);
+	return count;
+}
+
+static uint32_t count_free(const struct sim *sim)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+		count += sim->owner[i] == 0;
+	return count;
+}
+
+static uint32_t count_missing(const struct sim *sim)
+{
+	uint32_t serving = sim_count_serving(sim);
+
+	return sim->phase == POOL_SERVING && serving < sim->target ? sim->target - serving : 0;
+}
+
+static bool is_after_failure(const struct sim *sim, const struct sim_process *process)
+{
+	return process->used && process->failures_before == sim->backoff.failures;
+}
+
+/* A failure counts if its worker was asked for after the one before; then the next start waits. */
+void sim_count_failure(struct sim *sim, const struct sim_process *process)
+{
+	const struct backoff_rules *rules = &sim->world->rules.backoff;
+	struct sim_backoff *backoff = &sim->backoff;
+
+	if (!is_after_failure(sim, process))
+		return;
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+		if (is_after_failure(sim, &sim->processes[i]) && sim_process_is_healthy(sim, &sim->processes[i]))
+			backoff->in_a_row = 0;
+	backoff->wait_ms = backoff->in_a_row == 0 ? rules->min_ms : 2 * backoff->wait_ms;
+	if (backoff->wait_ms > rules->max_ms)
+		backoff->wait_ms = rules->max_ms;
+	backoff->in_a_row++;
+	backoff->failures++;
+	backoff->allowed_ms = sim->now_ms + backoff->wait_ms;
+	sim->tally.failures++;
+	if (backoff->in_a_row > sim->tally.longest_row)
+		sim->tally.longest_row = backoff->in_a_row;
+}
+
+/* How many may be started now, by the backoff alone. */
+static uint32_t count_allowed(const struct sim *sim)
+{
+	bool on_its_way = false;
+
+	if (sim->backoff.in_a_row == 0)
+		return UINT32_MAX;
+	if (sim->now_ms < sim->backoff.allowed_ms)
+		return 0;
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++) {
+		const struct sim_process *process = &sim->processes[i];
+
+		if (!is_after_failure(sim, process))
+			continue;
+		if (serves(process))
+			return UINT32_MAX;
+		on_its_way |= is_on_its_way(process);
+	}
+	return on_its_way ? 0 : 1;
+}
+
+/* When what PROCESS does has lasted too long. */
+static uint64_t due_ms(const struct sim *sim, const struct sim_process *process)
+{
+	uint64_t start_timeout_ms = sim->world->rules.start_timeout_ms;
+	uint64_t due = SIM_NEVER;
+
+	if (!process->used || !process->born)
+		return SIM_NEVER;
+	switch (process->order) {
+	case ORDER_NONE:
+	case ORDER_RETIRE:
+		if (!process->ready && start_timeout_ms > 0)
+			due = process->born_ms + start_timeout_ms;
+		if (process->order == ORDER_RETIRE && sim->phase == POOL_RETIRING && sim->stop_deadline_ms < due)
+			due = sim->stop_deadline_ms;
+		return due;
+	case ORDER_QUIT:
+		return process->order_ms + POOL_QUIT_GRACE_MS;
+	case ORDER_KILL:
+		return process->order_ms + POOL_KILL_GRACE_MS;
+	default:
+		return SIM_NEVER;
+	}
+}
+
+static bool is_start_timed_out(const struct sim *sim, const struct sim_process *process)
+{
+	uint64_t start_timeout_ms = sim->world->rules.start_timeout_ms;
+
+	return process->born && !process->ready && process->order <= ORDER_RETIRE && start_timeout_ms > 0 &&
+	       sim->now_ms >= process->born_ms + start_timeout_ms;
+}
+
+/* ---- states ---- */
+
+static enum slot_state expected_state(const struct sim_process *process)
+{
+	static const enum slot_state of_order[] = {
+		[ORDER_RETIRE] = SLOT_RETIRING,
+		[ORDER_QUIT] = SLOT_QUITTING,
+		[ORDER_KILL] = SLOT_KILLED,
+		[ORDER_GIVEN_UP] = SLOT_LOST,
+	};
+
+	if (process == NULL)
+		return SLOT_FREE;
+	if (!process->born)
+		return SLOT_ASKED;
+	if (process->order != ORDER_NONE)
+		return of_order[process->order];
+	return process->ready ? SLOT_READY : SLOT_STARTING;
+}
+
+/* Each process is in the one slot it was asked for in, in the state that is true of it; and the counts say so. */
+static void check_slots(struct sim *sim)
+{
+	uint32_t count[SLOT_STATES] = { 0 };
+	uint32_t capacity = sim->world->rules.capacity;
+	uint32_t living = 0;
+
+	for (uint32_t i = 0; i < capacity; i++) {
+		const struct sim_process *process = sim_process_of(sim, i);
+		enum slot_state expected = expected_state(process);
+
+		if (process != NULL && (!process->used || process->slot != i))
+			sim_fail(sim, "slot %u: the model itself lost its process", i);
+		if (sim->slots[i].state != expected)
+			sim_fail(sim, "slot %u is %s, and its process is %s", i, slot_state_name(sim->slots[i].state),
+				slot_state_name(expected));
+		count[expected]++;
+		living += expected != SLOT_FREE && expected != SLOT_LOST;
+	}
+	for (enum slot_state i = 0; i < SLOT_STATES; i++)
+		if (sim->policy.count[i] != count[i])
+			sim_fail(sim, "count of %s is %u and not %u", slot_state_name(i), sim->policy.count[i],
+				count[i]);
+	if (pool_policy_living(&sim->policy) != living)
+		sim_fail(sim, "living is %u and not %u", pool_policy_living(&sim->policy), living);
+}
+
+static void check_readiness(struct sim *sim)
+{
+	uint32_t ready = count_ready(sim);
+	bool gave_up = sim->backoff.in_a_row >= POOL_START_ATTEMPTS;
+
+	if (ready >= sim->target || (ready > 0 && gave_up))
+		sim->was_ready = true;
+	if (pool_policy_is_ready(&sim->policy) != sim->was_ready)
+		sim_fail(sim, "is_ready is %d and not %d", !sim->was_ready, sim->was_ready);
+	if (pool_policy_start_failed(&sim->policy) != (gave_up && !sim->was_ready))
+		sim_fail(sim, "start_failed is not %d", gave_up && !sim->was_ready);
+	sim->tally.start_failures += gave_up && !sim->was_ready;
+}
+
+void sim_check_state(struct sim *sim)
+{
+	check_slots(sim);
+	check_readiness(sim);
+	if (sim->policy.target != sim->target || sim->policy.phase != sim->phase)
+		sim_fail(sim, "target %u, phase %d", sim->policy.target, (int)sim->policy.phase);
+}
+
+/* ---- plans ---- */
+
+static void check_ask(struct sim *sim, const struct pool_action *action)
+{
+	if (sim->phase != POOL_SERVING)
+		sim_fail(sim, "starts in slot %u after the end began", action->slot);
+	if (count_missing(sim) == 0)
+		sim_fail(sim, "starts in slot %u above the target %u", action->slot, sim->target);
+	if (sim->owner[action->slot] != 0)
+		sim_fail(sim, "starts in slot %u, which is taken", action->slot);
+	if (count_allowed(sim) == 0)
+		sim_fail(sim, "starts in slot %u while the backoff holds (%u in a row, %lld ms too early)",
+			action->slot, sim->backoff.in_a_row, (long long)(sim->backoff.allowed_ms - sim->now_ms));
+}
+
+static void check_retire(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	enum slot_reason reason = sim->phase == POOL_SERVING ? SLOT_REASON_SCALE_DOWN : SLOT_REASON_STOP;
+
+	if (sim->phase == POOL_QUITTING || action->reason != reason)
+		sim_fail(sim, "retires slot %u for %s", action->slot, slot_reason_name(action->reason));
+	if (process->order != ORDER_NONE || !process->born)
+		sim_fail(sim, "retires slot %u again", action->slot);
+	if (sim->phase != POOL_SERVING)
+		return;
+	if (sim_count_serving(sim) <= sim->target)
+		sim_fail(sim, "retires slot %u below the target %u", action->slot, sim->target);
+	for (uint32_t i = action->slot + 1; i < sim->world->rules.capacity; i++) {
+		const struct sim_process *higher = sim_process_of(sim, i);
+
+		if (higher != NULL && higher->born && higher->order == ORDER_NONE)
+			sim_fail(sim, "retires slot %u before slot %u", action->slot, i);
+	}
+}
+
+static void check_quit(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	bool late =
+		sim->phase == POOL_RETIRING && process->order == ORDER_RETIRE && sim->now_ms >= sim->stop_deadline_ms;
+
+	if (process->order >= ORDER_QUIT || !process->born)
+		sim_fail(sim, "quits slot %u again", action->slot);
+	if (sim->phase != POOL_QUITTING && !late)
+		sim_fail(sim, "quits slot %u before the stop's deadline", action->slot);
+	if (action->reason != (late ? SLOT_REASON_STOP_TIMEOUT : sim->quit_reason))
+		sim_fail(sim, "quits slot %u for %s", action->slot, slot_reason_name(action->reason));
+}
+
+static void check_kill(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	if (action->reason == SLOT_REASON_START_TIMEOUT) {
+		if (!is_start_timed_out(sim, process))
+			sim_fail(sim, "kills slot %u for a start_timeout that is none", action->slot);
+		return;
+	}
+	if (process->order != ORDER_QUIT || sim->now_ms < due_ms(sim, process))
+		sim_fail(sim, "kills slot %u without need", action->slot);
+	if (action->reason != process->reason)
+		sim_fail(sim, "kills slot %u for %s", action->slot, slot_reason_name(action->reason));
+}
+
+void sim_check_action(struct sim *sim, const struct pool_action *action)
+{
+	const struct sim_process *process;
+
+	if (action->slot >= sim->world->rules.capacity) {
+		sim_fail(sim, "there is no slot %u", action->slot);
+		return;
+	}
+	process = sim_process_of(sim, action->slot);
+	if (action->what == SLOT_ASK) {
+		check_ask(sim, action);
+		return;
+	}
+	if (process == NULL) {
+		sim_fail(sim, "%s for slot %u, which is free", slot_event_name(action->what), action->slot);
+		return;
+	}
+	switch (action->what) {
+	case SLOT_RETIRE:
+		check_retire(sim, action, process);
+		break;
+	case SLOT_QUIT:
+		check_quit(sim, action, process);
+		break;
+	case SLOT_KILL:
+		check_kill(sim, action, process);
+		break;
+	case SLOT_GIVE_UP:
+		if (process->order != ORDER_KILL || sim->now_ms < due_ms(sim, process))
+			sim_fail(sim, "gives slot %u up without need", action->slot);
+		break;
+	default:
+		sim_fail(sim, "%s is no action", slot_event_name(action->what));
+	}
+}
+
+void sim_check_plan(struct sim *sim)
+{
+	bool seen[SIM_CAPACITY_MAX] = { false };
+
+	if (sim->plan.count > POOL_PLAN_MAX)
+		sim_fail(sim, "a plan of %zu actions", sim->plan.count);
+	for (size_t i = 0; i < sim->plan.count && !sim->broken; i++) {
+		uint32_t slot = sim->plan.actions[i].slot;
+
+		if (slot >= sim->world->rules.capacity)
+			sim_fail(sim, "there is no slot %u", slot);
+		else if (seen[slot])
+			sim_fail(sim, "slot %u stands twice in a plan", slot);
+		else
+			seen[slot] = true;
+	}
+}
+
+/* What was not asked of PROCESS although it is time. */
+static void check_forgotten(struct sim *sim, const struct sim_process *process)
+{
+	if (!process->used || !process->born)
+		return;
+	if (due_ms(sim, process) <= sim->now_ms)
+		sim_fail(sim, "slot %u is overdue, and nothing is done", process->slot);
+	if (sim->phase == POOL_RETIRING && process->order == ORDER_NONE)
+		sim_fail(sim, "slot %u is not told of the stop", process->slot);
+	if (sim->phase == POOL_QUITTING && process->order < ORDER_QUIT)
+		sim_fail(sim, "slot %u is not told to quit", process->slot);
+}
+
+/* When the model says that there is something to do, if nothing happens before. */
+static uint64_t next_due_ms(const struct sim *sim)
+{
+	uint64_t next = SIM_NEVER;
+
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++) {
+		uint64_t due = due_ms(sim, &sim->processes[i]);
+
+		if (due < next)
+			next = due;
+	}
+	if (count_missing(sim) > 0 && count_free(sim) > 0 && sim->backoff.in_a_row > 0 &&
+		sim->now_ms < sim->backoff.allowed_ms && sim->backoff.allowed_ms < next)
+		next = sim->backoff.allowed_ms;
+	return next;
+}
+
+void sim_check_idle(struct sim *sim)
+{
+	uint32_t serving = sim_count_serving(sim);
+	uint32_t asked = sim->policy.count[SLOT_ASKED];
+
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+		check_forgotten(sim, &sim->processes[i]);
+	if (count_missing(sim) > 0 && count_free(sim) > 0 && count_allowed(sim) > 0)
+		sim_fail(sim, "%u are missing, %u may start, and none is started", count_missing(sim),
+			count_allowed(sim));
+	if (sim->phase == POOL_SERVING && serving > sim->target && serving - sim->target > asked)
+		sim_fail(sim, "%u serve where %u are wanted", serving, sim->target);
+	if (sim->plan.wake_ms <= sim->now_ms)
+		sim_fail(sim, "nothing to do, and asks to be woken at once");
+	if (sim->plan.wake_ms > next_due_ms(sim))
+		sim_fail(sim, "sleeps %lld ms too long", (long long)(sim->plan.wake_ms - next_due_ms(sim)));
+}
+
+/* ---- deaths ---- */
+
+static enum death_kind expected_kind(const struct sim_process *process, const struct death *death)
+{
+	if (process->order >= ORDER_KILL)
+		return DEATH_KILLED;
+	if (process->order == ORDER_QUIT && process->reason == SLOT_REASON_STOP_TIMEOUT)
+		return DEATH_KILLED;
+	if (death->by_signal)
+		return DEATH_SIGNALED;
+	if (death->code != 0)
+		return DEATH_EXITED;
+	if (process->order != ORDER_NONE)
+		return DEATH_RETIRED;
+	return process->ready ? DEATH_RECYCLED : DEATH_EXITED;
+}
+
+static bool expected_failure(const struct sim *sim, const struct sim_process *process)
+{
+	bool unasked = process->order == ORDER_NONE || process->reason == SLOT_REASON_START_TIMEOUT ||
+		       process->reason == SLOT_REASON_REQUEST_TIMEOUT;
+
+	if (!unasked)
+		return false;
+	if (!process->ready)
+		return true;
+	if (process->serving || process->served > 0)
+		return !sim->proven;
+	return !sim_process_is_healthy(sim, process);
+}
+
+static void check_sequel(struct sim *sim, const struct death_verdict *verdict)
+{
+	uint32_t missing = count_missing(sim);
+	enum death_sequel sequel = DEATH_BACKING_OFF;
+	uint64_t retry_ms = 0;
+
+	if (missing == 0)
+		sequel = DEATH_NOT_REPLACED;
+	else if (count_allowed(sim) >= missing)
+		sequel = DEATH_REPLACED;
+	else if (sim->now_ms < sim->backoff.allowed_ms)
+		retry_ms = sim->backoff.allowed_ms - sim->now_ms;
+	if (verdict->sequel != sequel || verdict->retry_ms != retry_ms)
+		sim_fail(sim, "the sequel is %s (%llu ms) and not %s (%llu ms)", death_sequel_name(verdict->sequel),
+			(unsigned long long)verdict->retry_ms, death_sequel_name(sequel), (unsigned long long)retry_ms);
+	sim->tally.sequels[sequel]++;
+}
+
+void sim_check_verdict(
+	struct sim *sim, struct sim_process *process, const struct death *death, const struct death_verdict *verdict)
+{
+	enum death_kind kind = expected_kind(process, death);
+	bool failure, recovered;
+
+	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+		if (sim->processes[i].used && sim_process_is_healthy(sim, &sim->processes[i]))
+			sim->proven = true;
+	sim->proven |= death->pool_has_served;
+	failure = expected_failure(sim, process);
+	if (verdict->kind != kind)
+		sim_fail(sim, "the death in slot %u is %s and not %s", process->slot, death_kind_name(verdict->kind),
+			death_kind_name(kind));
+	if (verdict->failure != failure)
+		sim_fail(sim, "the death in slot %u is %s failure", process->slot, failure ? "a" : "no");
+	if (verdict->before_ready == process->ready)
+		sim_fail(sim, "slot %u was %sready", process->slot, process->ready ? "" : "not ");
+	if (verdict->reason != process->reason || verdict->age_ms != sim->now_ms - process->asked_ms)
+		sim_fail(sim, "reason and age of the death in slot %u", process->slot);
+	recovered = process->served > 0 || sim_process_is_healthy(sim, process);
+	if (recovered && is_after_failure(sim, process))
+		sim->backoff.in_a_row = 0;
+	if (failure)
+		sim_count_failure(sim, process);
+	sim->tally.deaths[kind]++;
+	sim_process_free(sim, process);
+	check_sequel(sim, verdict);
+}
+
+/* ---- liveness ---- */
+
+void sim_check_calm(struct sim *sim)
+{
+	uint32_t ready = count_ready(sim);
+
+	if (ready != sim->target)
+		sim_fail(sim, "%u of %u are ready although nothing fails any more", ready, sim->target);
+}

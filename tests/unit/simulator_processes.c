@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+#include "simulator.h"
+
+#include "policy/pool.h"
+
+struct sim_process *sim_process_of(struct sim *sim, uint32_t slot)
+{
+	return sim->owner[slot] == 0 ? NULL : &sim->processes[sim->owner[slot] - 1];
+}
+
+struct sim_process *sim_process_new(struct sim *sim, uint32_t slot)
+{
+	uint32_t number = 0;
+
+	while (sim->processes[number].used)
+		number++;
+	sim->owner[slot] = number + 1;
+	sim->processes[number] = (struct sim_process){
+		.used = true,
+		.slot = slot,
+		.asked_ms = sim->now_ms,
+		.failures_before = sim->backoff.failures,
+		.fate_ms = SIM_NEVER,
+	};
+	return &sim->processes[number];
+}
+
+void sim_process_free(struct sim *sim, struct sim_process *process)
+{
+	sim->owner[process->slot] = 0;
+	process->used = false;
+}
+
+bool sim_process_is_healthy(const struct sim *sim, const struct sim_process *process)
+{
+	return process->ready && sim->now_ms - process->ready_ms >= POOL_HEALTHY_MS;
+}
+
+/* ---- fates ---- */
+
+static void fate_set(struct sim *sim, struct sim_process *process, enum sim_fate fate, uint64_t within_ms)
+{
+	process->fate = fate;
+	process->fate_ms = sim->now_ms + sim_upto(sim, within_ms);
+}
+
+static void fate_nothing(struct sim_process *process)
+{
+	process->fate = FATE_NOTHING;
+	process->fate_ms = SIM_NEVER;
+}
+
+static void fate_exit(struct sim *sim, struct sim_process *process, int code, uint64_t within_ms)
+{
+	fate_set(sim, process, FATE_EXIT, within_ms);
+	process->code = code;
+}
+
+static void fate_crash(struct sim *sim, struct sim_process *process, uint64_t within_ms)
+{
+	fate_set(sim, process, FATE_CRASH, within_ms);
+	process->code = sim_chance(sim, 500) ? 11 : 6;
+}
+
+/* Any end that nobody has asked for. */
+static void fate_die(struct sim *sim, struct sim_process *process, uint64_t within_ms)
+{
+	if (sim_chance(sim, 500))
+		fate_crash(sim, process, within_ms);
+	else
+		fate_exit(sim, process, sim_chance(sim, 300) ? 0 : 70, within_ms);
+}
+
+static void draw_birth(struct sim *sim, struct sim_process *process)
+{
+	bool fails = !sim->calm && sim_chance(sim, sim->world->fork_fails);
+
+	fate_set(sim, process, fails ? FATE_FAILED : FATE_BORN, sim->world->born_in_ms);
+}
+
+static void draw_start(struct sim *sim, struct sim_process *process)
+{
+	const struct sim_world *world = sim->world;
+	uint64_t in_time_ms = world->start_in_ms;
+
+	if (!sim->calm && sim_chance(sim, world->start_hangs))
+		fate_nothing(process);
+	else if (!sim->calm && sim_chance(sim, world->start_dies))
+		fate_die(sim, process, world->start_in_ms);
+	else {
+		if (sim->calm && world->rules.start_timeout_ms > 0 && in_time_ms >= world->rules.start_timeout_ms)
+			in_time_ms = world->rules.start_timeout_ms - 1;
+		fate_set(sim, process, FATE_READY, in_time_ms);
+	}
+}
+
+static void draw_life(struct sim *sim, struct sim_process *process)
+{
+	const struct sim_world *world = sim->world;
+	unsigned int crashes = process->serving ? world->crashes_serving : world->crashes_idle;
+	/* A calm lasts long, and nothing is to be learnt from connections that come and go. */
+	uint64_t next_ms = sim->calm ? world->life_ms + world->rules.backoff.max_ms : world->life_ms;
+
+	if (!sim->calm && sim_chance(sim, world->hangs))
+		fate_nothing(process);
+	else if (!sim->calm && sim_chance(sim, crashes))
+		fate_die(sim, process, world->life_ms);
+	else if (!sim->calm && sim_chance(sim, world->leaves))
+		fate_exit(sim, process, 0, world->life_ms);
+	else
+		fate_set(sim, process, process->serving ? FATE_SERVED : FATE_SERVE, next_ms);
+}
+
+static void draw_leave(struct sim *sim, struct sim_process *process)
+{
+	const struct sim_world *world = sim->world;
+
+	if (!sim->calm && sim_chance(sim, world->ignores_orders))
+		fate_nothing(process);
+	else if (!sim->calm && sim_chance(sim, world->crashes_serving))
+		fate_die(sim, process, world->leave_in_ms);
+	else if (!process->ready && process->order == ORDER_RETIRE && sim_chance(sim, 300))
+		fate_set(sim, process, FATE_READY, world->leave_in_ms);
+	else if (process->serving && process->order == ORDER_RETIRE)
+		fate_set(sim, process, FATE_SERVED, world->leave_in_ms);
+	else
+		fate_exit(sim, process, 0, world->leave_in_ms);
+}
+
+/* Now and then a report of readiness, or an orderly end, was on its way when the signal was sent. */
+static void draw_end(struct sim *sim, struct sim_process *process)
+{
+	const struct sim_world *world = sim->world;
+
+	if (!sim->calm && sim_chance(sim, world->outlives_kill)) {
+		fate_nothing(process);
+		if (sim_chance(sim, 500))
+			fate_crash(sim, process, 20 * POOL_KILL_GRACE_MS);
+	} else if (!process->ready && process->fate == FATE_READY && sim_chance(sim, 300))
+		fate_set(sim, process, FATE_READY, world->dies_in_ms);
+	else if (sim_chance(sim, 50))
+		fate_exit(sim, process, 0, world->dies_in_ms);
+	else {
+		fate_set(sim, process, FATE_CRASH, world->dies_in_ms);
+		process->code = 9;
+	}
+}
+
+void sim_process_draw(struct sim *sim, struct sim_process *process)
+{
+	if (!process->born)
+		draw_birth(sim, process);
+	else if (process->order >= ORDER_KILL)
+		draw_end(sim, process);
+	else if (process->order > ORDER_NONE)
+		draw_leave(sim, process);
+	else if (!process->ready)
+		draw_start(sim, process);
+	else
+		draw_life(sim, process);
+}
+
+void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_order order, enum slot_reason reason)
+{
+	process->order = order;
+	process->order_ms = sim->now_ms;
+	if (order == ORDER_GIVEN_UP)
+		return;
+	process->reason = reason;
+	/* Some were on their way to an end of their own when they were told. */
+	if (order == ORDER_KILL || !sim_chance(sim, 100))
+		sim_process_draw(sim, process);
+}
