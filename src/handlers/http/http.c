@@ -31,7 +31,7 @@ enum http_option {
 static const struct brood_option options[] = {
 	[OPTION_ROOT] = {
 		.name = "root",
-		.type = BROOD_OPTION_TEXT,
+		.type = BROOD_OPTION_DIRECTORY,
 		.min = 1,
 		.max = 4095,
 		.help = "The directory whose files are served; nothing outside of it ever is, whatever symbolic links say.",

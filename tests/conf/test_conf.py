@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""The real binary on configuration files: --check and --dump, their exit statuses, and the files that come with brood."""
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BROOD_BUILD", TOP / "build"))
+EX_CONFIG = 78
+
+# Errors of files for the handlers that are compiled in: the text, and what is said of it. "root" is a directory.
+BAD = {
+    "unknown_handler": ('pool "a" { listen = ":0" handler = "status" }',
+                        'x.conf:1: pool "a": handler = "status" is none of echo, http\n'),
+    "root_missing": ('pool "a" {\n listen = ":0"\n handler = "http" }',
+                     'x.conf:1: pool "a": http: root is missing; the handler needs it\n'),
+    "root_is_not_there": ('pool "a" { listen = ":0" handler = "http" http {\n root = "nowhere" } }',
+                          'x.conf:2: pool "a": http: root = "nowhere" (from the directory of this file): '
+                          "No such file or directory\n"),
+    "section_of_the_other": ('pool "a" { listen = ":0" handler = "echo" http {\n root = "/" } }',
+                             'x.conf:1: pool "a": section http does not go with handler = echo\n'),
+    "framing": ('pool "a" { listen = ":0" handler = "echo"\n echo { framing = words } }',
+                'x.conf:2: pool "a": echo: framing = words is none of raw, line, length, fixed\n'),
+    "workers": ('\npool "web" { listen = ":0" handler = "echo"\n workers = 70000 }',
+                'x.conf:3: pool "web": workers = 70000 is out of range (1 to 65536)\n'),
+}
+
+
+def brood(*arguments, cwd=None, env=None):
+    return subprocess.run([str(BUILD / "src/brood"), *map(str, arguments)], stdin=subprocess.DEVNULL, cwd=cwd,
+                          capture_output=True, timeout=60, check=False, env={**os.environ, **(env or {})})
+
+
+def dump(path, **options):
+    result = brood("--dump", "-c", path, **options)
+    assert (result.returncode, result.stderr) == (0, b"")
+    return result.stdout
+
+
+@pytest.mark.parametrize("name", sorted(BAD))
+def test_error(name, tmp_path):
+    text, expected = BAD[name]
+    (tmp_path / "x.conf").write_text(text)
+    for option in "--check", "--dump":
+        result = brood(option, "-c", "x.conf", cwd=tmp_path)
+        assert (result.returncode, result.stdout, result.stderr.decode()) == (EX_CONFIG, b"", expected)
+
+
+def test_start_refuses_what_check_refuses(tmp_path):
+    (tmp_path / "x.conf").write_text('pidfile = "%s"\npool "a" { listen = "127.0.0.1:0" }' % (tmp_path / "pid"))
+    result = brood("-c", "x.conf", cwd=tmp_path)
+    assert result.returncode == EX_CONFIG
+    assert result.stderr == b'x.conf:2: pool "a": handler is missing; a pool needs it\n'
+    assert not (tmp_path / "pid").exists()
+
+
+def test_missing_file(tmp_path):
+    result = brood("--check", "-c", tmp_path / "none.conf")
+    assert result.returncode == EX_CONFIG
+    assert result.stderr.decode() == f"{tmp_path}/none.conf: No such file or directory\n"
+
+
+@pytest.mark.parametrize("name", ["conf/brood.conf", "conf/demo.conf"])
+def test_files_that_come_with_brood(name, tmp_path):
+    env = {"BROOD_DEMO_ROOT": str(tmp_path)}
+    result = brood("--check", "-c", TOP / name, env=env)
+    assert (result.returncode, result.stdout.decode(), result.stderr) == (0, f"{TOP / name}: OK\n", b"")
+    first = dump(TOP / name, env=env)
+    (tmp_path / "dump.conf").write_bytes(first)
+    assert dump(tmp_path / "dump.conf") == first
+
+
+def test_installed_file_is_accepted_as_installed(tmp_path):
+    subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", tmp_path], check=True,
+                   stdout=subprocess.DEVNULL, timeout=120)
+    files = list(tmp_path.glob("**/etc/brood/brood.conf"))
+    assert len(files) == 1
+    assert brood("--check", "-c", files[0]).returncode == 0
+    # and takes up what is put beside it
+    (files[0].parent / "conf.d").mkdir()
+    (files[0].parent / "conf.d/b.conf").write_text('pool "second" { listen = "127.0.0.1:0" handler = echo }')
+    assert b'pool "second" {' in dump(files[0])
+
+
+def test_relative_root_is_beside_its_file(tmp_path):
+    (tmp_path / "inc").mkdir()
+    (tmp_path / "inc/www").mkdir()
+    (tmp_path / "x.conf").write_text('include("inc/*.conf")\n')
+    (tmp_path / "inc/web.conf").write_text('pool "a" { listen = ":0" handler = http http { root = "www" } }')
+    text = dump("x.conf", cwd=tmp_path).decode()
+    assert f'root = "{tmp_path}/inc/www"\n' in text
+
+
+def test_command_line_goes_over_the_file(tmp_path):
+    (tmp_path / "x.conf").write_text('log_level = error\npool "a" { listen = ":0" handler = echo }')
+    text = dump(tmp_path / "x.conf").decode()
+    assert "log_level = error\n" in text and 'pidfile = ""\n' in text
+    result = brood("--dump", "-c", tmp_path / "x.conf", "-l", "debug", "-L", "syslog", "-p", tmp_path / "x.pid")
+    assert result.returncode == 0, result.stderr
+    text = result.stdout.decode()
+    assert "log_level = debug\n" in text and 'log_target = "syslog"\n' in text and f'pidfile = "{tmp_path}/x.pid"\n' in text
