@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "master/notify.h"
+#include "policy/deadline.h"
+
+/* A service manager: a datagram socket in the abstract name space. */
+static int manager;
+
+static void setup(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	socklen_t size = sizeof(address);
+	char path[sizeof(address.sun_path) + 1];
+
+	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	cr_assert_geq(manager, 0);
+	cr_assert_eq(bind(manager, (struct sockaddr *)&address, sizeof(sa_family_t)), 0, "the kernel chooses a name");
+	cr_assert_eq(getsockname(manager, (struct sockaddr *)&address, &size), 0);
+	snprintf(path, sizeof(path), "@%.*s", (int)(size - offsetof(struct sockaddr_un, sun_path) - 1),
+		address.sun_path + 1);
+	setenv("NOTIFY_SOCKET", path, 1);
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("WATCHDOG_PID");
+}
+
+TestSuite(notify, .init = setup);
+
+/* The next message, or "" if there is none. */
+static const char *heard(void)
+{
+	static char message[1024];
+	ssize_t size = recv(manager, message, sizeof(message) - 1, 0);
+
+	message[size > 0 ? size : 0] = '\0';
+	return message;
+}
+
+Test(notify, says_nothing_where_nobody_listens)
+{
+	struct notify notify;
+
+	unsetenv("NOTIFY_SOCKET");
+	notify_init(&notify, 0);
+	notify_ready(&notify);
+	cr_assert_eq(notify_flush(&notify, 0), DEADLINE_NONE);
+	notify_done(&notify);
+}
+
+Test(notify, a_name_that_is_no_address_is_refused)
+{
+	struct notify notify;
+
+	setenv("NOTIFY_SOCKET", "relative/path", 1);
+	notify_init(&notify, 0);
+	cr_assert_lt(notify.fd, 0);
+}
+
+Test(notify, no_child_sees_the_variables)
+{
+	struct notify notify;
+
+	setenv("WATCHDOG_USEC", "1000000", 1);
+	notify_init(&notify, 0);
+	cr_assert_null(getenv("NOTIFY_SOCKET"));
+	cr_assert_null(getenv("WATCHDOG_USEC"));
+	cr_assert_null(getenv("WATCHDOG_PID"));
+	notify_done(&notify);
+}
+
+Test(notify, ready_and_status_come_in_one_message_once)
+{
+	struct notify notify;
+
+	notify_init(&notify, 0);
+	notify_ready(&notify);
+	notify_status(&notify, "serving: web 8/8");
+	cr_assert_eq(notify_flush(&notify, 5), DEADLINE_NONE);
+	cr_assert_str_eq(heard(), "READY=1\nSTATUS=serving: web 8/8\n");
+	notify_status(&notify, "serving: web 8/8");
+	notify_flush(&notify, 6);
+	cr_assert_str_eq(heard(), "", "what has not changed is not said again");
+	notify_stopping(&notify);
+	notify_flush(&notify, 7);
+	cr_assert_str_eq(heard(), "STOPPING=1\n");
+	notify_done(&notify);
+}
+
+/* A manager that does not read must cost no time, and lose nothing once it reads. */
+Test(notify, a_full_queue_is_tried_again_later)
+{
+	struct notify notify;
+	uint64_t retry_ms = DEADLINE_NONE;
+	int sent;
+
+	notify_init(&notify, 0);
+	for (sent = 0; sent < 100000 && retry_ms == DEADLINE_NONE; sent++) {
+		char status[32];
+
+		snprintf(status, sizeof(status), "status %d", sent);
+		notify_status(&notify, status);
+		retry_ms = notify_flush(&notify, 1000);
+	}
+	cr_assert_neq(retry_ms, DEADLINE_NONE, "the queue never filled");
+	cr_assert_gt(retry_ms, 1000);
+	notify_ready(&notify);
+	notify_flush(&notify, 1000);
+	cr_assert(notify.ready, "kept");
+	while (*heard() != '\0')
+		;
+	cr_assert_eq(notify_flush(&notify, retry_ms + 1000), DEADLINE_NONE);
+	cr_assert(strstr(heard(), "READY=1\n") != NULL);
+	notify_done(&notify);
+}
+
+Test(notify, pings_at_half_the_interval)
+{
+	struct notify notify;
+	char pid[16];
+
+	setenv("WATCHDOG_USEC", "3000000", 1);
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	setenv("WATCHDOG_PID", pid, 1);
+	notify_init(&notify, 100);
+	cr_assert_eq(notify_flush(&notify, 100), 1600);
+	cr_assert_str_eq(heard(), "WATCHDOG=1");
+	cr_assert_eq(notify_flush(&notify, 1599), 1600);
+	cr_assert_str_eq(heard(), "");
+	cr_assert_eq(notify_flush(&notify, 1600), 3100);
+	cr_assert_str_eq(heard(), "WATCHDOG=1");
+	notify_done(&notify);
+}
+
+Test(notify, a_watchdog_for_another_process_is_not_ours)
+{
+	struct notify notify;
+
+	setenv("WATCHDOG_USEC", "3000000", 1);
+	setenv("WATCHDOG_PID", "1", 1);
+	notify_init(&notify, 0);
+	cr_assert_eq(notify_flush(&notify, 0), DEADLINE_NONE);
+	cr_assert_str_eq(heard(), "");
+	notify_done(&notify);
+}
