@@ -44,9 +44,9 @@ struct socket_address {
 ATTR_NODISCARD int address_parse(const char *text, struct address_spec *ret_spec, const char **ret_reason);
 
 /*
- * Turns a spec of kind INET or UNIX into its socket addresses, at most MAX, in *ret_count; each comes once. A family that
- * the machine does not have is left out where another one is there. On failure returns a negative errno (-ENOENT: no
- * such name, -EAGAIN: the name service does not answer, -ENOBUFS: more than MAX) and *ret_reason (static, or from
+ * Turns a spec of kind INET or UNIX into its socket addresses, at most MAX, in *ret_count; each comes once. A family
+ * that the machine does not have is left out where another one is there. On failure returns a negative errno (-ENOENT:
+ * no such name, -EAGAIN: the name service does not answer, -ENOBUFS: more than MAX) and *ret_reason (static, or from
  * gai_strerror(3)).
  */
 ATTR_NODISCARD int address_resolve(const struct address_spec *spec, struct socket_address *ret_addresses, size_t max,

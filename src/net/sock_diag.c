@@ -85,9 +85,15 @@ static int diag_receive(int fd, struct reply *reply)
 	return 0;
 }
 
+/* NLMSG_DATA() of a constant message. */
+static const void *message_data(const struct nlmsghdr *message)
+{
+	return (const char *)message + NLMSG_HDRLEN;
+}
+
 static int message_error(const struct nlmsghdr *message)
 {
-	const struct nlmsgerr *error = NLMSG_DATA(message);
+	const struct nlmsgerr *error = message_data(message);
 
 	if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*error)))
 		return -EPROTO;
@@ -158,7 +164,7 @@ static bool is_local(const struct inet_diag_msg *found, const struct socket_addr
 static void count_handshake(const struct nlmsghdr *message, void *context)
 {
 	struct handshakes *handshakes = context;
-	const struct inet_diag_msg *found = NLMSG_DATA(message);
+	const struct inet_diag_msg *found = message_data(message);
 
 	if (message->nlmsg_len >= NLMSG_LENGTH(sizeof(*found)) && is_local(found, handshakes->local))
 		handshakes->count++;
@@ -202,7 +208,7 @@ struct unix_request {
 /* An attribute of a unix socket's message, at least SIZE long, or NULL. */
 static const void *unix_attribute(const struct nlmsghdr *message, unsigned short type, size_t size, size_t *ret_size)
 {
-	const char *next = (const char *)NLMSG_DATA(message) + NLMSG_ALIGN(sizeof(struct unix_diag_msg));
+	const char *next = (const char *)message_data(message) + NLMSG_ALIGN(sizeof(struct unix_diag_msg));
 	const char *end = (const char *)message + message->nlmsg_len;
 
 	while (next < end && (size_t)(end - next) >= sizeof(struct rtattr)) {
@@ -212,7 +218,7 @@ static const void *unix_attribute(const struct nlmsghdr *message, unsigned short
 			break;
 		if (attribute->rta_type == type && RTA_PAYLOAD(attribute) >= size) {
 			*ret_size = RTA_PAYLOAD(attribute);
-			return RTA_DATA(attribute);
+			return next + RTA_LENGTH(0);
 		}
 		next += RTA_ALIGN(attribute->rta_len);
 	}
