@@ -422,6 +422,23 @@ Test(stream, a_deadline_ends_reading_from_a_peer_that_never_stops)
 	}
 }
 
+Test(stream, a_deadline_ends_every_wait)
+{
+	struct stream_pair pair;
+	char byte;
+
+	pair_tcp(&pair, &far_timeouts);
+	brood_set_deadline(&pair.stream, SHORT_MS);
+	EXPECT_TIMEOUT(SHORT_MS, brood_await(&pair.stream));
+	brood_set_deadline(&pair.stream, SHORT_MS);
+	EXPECT_TIMEOUT(SHORT_MS, brood_read(&pair.stream, &byte, 1));
+	brood_set_deadline(&pair.stream, SHORT_MS);
+	EXPECT_TIMEOUT(SHORT_MS, write_without_reader(&pair));
+	brood_set_deadline(&pair.stream, SHORT_MS);
+	EXPECT_TIMEOUT(SHORT_MS, send_file_without_reader(&pair, 1000));
+	pair_done(&pair);
+}
+
 /* Takes up little at a time, so that there is always progress, until the end of the stream or an error. */
 static void *sip(void *argument)
 {
@@ -634,7 +651,7 @@ static void *much_receive(void *argument)
 			if (bytes[k] != much_byte(done + (size_t)k))
 				return changed;
 		done += (size_t)got;
-		if (done % 512 == 0)
+		if (done % 4096 == 0)
 			nanosleep(&pause, NULL);
 	}
 	return done == MUCH && got == 0 ? NULL : lost;
@@ -675,12 +692,41 @@ Test(stream, much_both_ways_through_signals)
 	pair_done(&pair);
 }
 
+static void much_in_parts(struct brood_stream *stream, char *bytes)
+{
+	struct iovec parts[] = {
+		{bytes,            0             },
+                { bytes,           1             },
+                { bytes + 1,       999999        },
+                { bytes,           0             },
+                { bytes + 1000000, MUCH - 1000000},
+		{ bytes,           0             }
+	};
+
+	cr_assert_eq(brood_writev_all(stream, parts, 6), 0);
+}
+
+static void much_from_a_file(struct brood_stream *stream, const char *bytes, size_t piece)
+{
+	int file = file_of(0);
+
+	cr_assert_eq(write(file, bytes, MUCH), (ssize_t)MUCH);
+	for (size_t done = 0; done < MUCH; done += piece) {
+		size_t size = MUCH - done < piece ? MUCH - done : piece;
+
+		cr_assert_eq(brood_send_file(stream, file, (off_t)done, size), 0);
+	}
+	close(file);
+	cr_assert_eq(fcntl(stream->fd, F_GETFL) & O_NONBLOCK, 0);
+}
+
 Test(stream, much_in_parts_and_from_a_file_to_a_slow_peer)
 {
+	static const size_t pieces[] = { 0, 60000, MUCH };
 	static char bytes[MUCH];
 
 	much_fill(bytes, 0, MUCH);
-	for (int kind = 0; kind < 4; kind++) {
+	for (int kind = 0; kind < 6; kind++) {
 		struct stream_pair pair;
 		pthread_t receiver;
 		void *wrong;
@@ -690,26 +736,10 @@ Test(stream, much_in_parts_and_from_a_file_to_a_slow_peer)
 		shrink(pair.stream.fd);
 		storm_begin();
 		receiver = in_thread(much_receive, &pair.peer);
-		if (kind < 2) {
-			struct iovec parts[] = {
-				{bytes,            0             },
-                                { bytes,           1             },
-                                { bytes + 1,       999999        },
-                                { bytes,           0             },
-				{ bytes + 1000000, MUCH - 1000000},
-                                { bytes,           0             }
-			};
-
-			cr_assert_eq(brood_writev_all(&pair.stream, parts, 6), 0);
-		} else {
-			int file = file_of(0);
-
-			cr_assert_eq(write(file, bytes, MUCH), (ssize_t)MUCH);
-			cr_assert_eq(brood_send_file(&pair.stream, file, 0, 100), 0);
-			cr_assert_eq(brood_send_file(&pair.stream, file, 100, MUCH - 100), 0);
-			close(file);
-		}
-		cr_assert_eq(fcntl(pair.stream.fd, F_GETFL) & O_NONBLOCK, 0);
+		if (kind < 2)
+			much_in_parts(&pair.stream, bytes);
+		else
+			much_from_a_file(&pair.stream, bytes, pieces[kind / 2]);
 		brood_shutdown_write(&pair.stream);
 		pthread_join(receiver, &wrong);
 		storm_end();
@@ -829,12 +859,8 @@ Test(stream, a_close_does_not_destroy_the_answer)
 			cr_assert_eq(brood_read(&pair.stream, bytes, 10), 10);
 		else if (kind == 2)
 			cr_assert_eq(brood_await(&pair.stream), 1);
-		else if (kind == 3)
-			cr_assert_eq(brood_read(&pair.stream, bytes, sizeof(bytes)), 10);
 		cr_assert_eq(brood_write_all(&pair.stream, "answer", 6), 0);
-		if (kind == 3)
-			cr_assert_eq(brood_shutdown_write(&pair.stream), 0);
-		if (kind >= 2)
+		if (kind == 2)
 			peer_send(&pair, bytes, sizeof(bytes));
 		thread = in_thread(hear_after_the_end, &pair);
 		brood_close(&pair.stream);
@@ -1012,6 +1038,54 @@ Test(stream, a_short_request_costs_one_recv_and_one_send)
 
 	calls_of(keep_alive_twice, NULL, &calls);
 	calls_expect(&calls, expected, 3);
+}
+
+static void close_after_half_close(void *argument)
+{
+	struct stream_pair pair;
+	char bytes[16];
+
+	pair_tcp(&pair, &far_timeouts);
+	peer_send(&pair, "ask", 3);
+	if (brood_read(&pair.stream, bytes, sizeof(bytes)) != 3 || brood_shutdown_write(&pair.stream) < 0)
+		_exit(1);
+	peer_send(&pair, "more", 4);
+	close(pair.peer);
+	calls_mark();
+	brood_close(&pair.stream);
+	calls_mark();
+}
+
+Test(stream, a_close_after_a_half_close_reads_to_the_end)
+{
+	static const long expected[] = { SYS_recvfrom, SYS_recvfrom, SYS_close };
+	struct calls calls;
+
+	calls_of(close_after_half_close, NULL, &calls);
+	calls_expect(&calls, expected, 3);
+}
+
+static void close_after_timeout(void *argument)
+{
+	struct stream_pair pair;
+	const char *text;
+
+	pair_tcp(&pair, &short_read);
+	peer_send(&pair, "half a li", 9);
+	if (brood_read_until(&pair.stream, "\n", 1, 100, &text) != -ETIMEDOUT)
+		_exit(1);
+	calls_mark();
+	brood_close(&pair.stream);
+	calls_mark();
+}
+
+Test(stream, a_close_after_a_timeout_does_not_wait)
+{
+	static const long expected[] = { SYS_close };
+	struct calls calls;
+
+	calls_of(close_after_timeout, NULL, &calls);
+	calls_expect(&calls, expected, 1);
 }
 
 static void head_and_small_file(void *argument)
