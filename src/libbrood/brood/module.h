@@ -23,24 +23,24 @@ extern "C" {
 
 /* How the value of an option is written in the configuration file, and how it arrives. */
 enum brood_option_type {
-	BROOD_OPTION_BOOL,     /* true false on off yes no; .on */
-	BROOD_OPTION_NUMBER,   /* decimal; .number */
-	BROOD_OPTION_SIZE,     /* 64K 16M 1G; .number, in bytes */
-	BROOD_OPTION_DURATION, /* 500ms 30s 5m 2h 1d; .number, in milliseconds */
-	BROOD_OPTION_TEXT,     /* .text, never NULL */
-	BROOD_OPTION_CHOICE,   /* one of `choices`; .number is its index */
-	BROOD_OPTION_LIST,     /* { "a", "b" }; .list, ended by NULL */
-	BROOD_OPTION_LOG,      /* "off" or an absolute path; .number is 0 or the handle for access_log() */
-	BROOD_OPTION_DIRECTORY, /* one that exists; .text is absolute: what is relative is so to the file it stands in */
+	BROOD_OPTION_BOOL,      /* true false on off yes no; .on */
+	BROOD_OPTION_NUMBER,    /* decimal; .number */
+	BROOD_OPTION_SIZE,      /* 64K 16M 1G; .number, in bytes */
+	BROOD_OPTION_DURATION,  /* 500ms 30s 5m 2h 1d; .number, in milliseconds */
+	BROOD_OPTION_TEXT,      /* .text, never NULL */
+	BROOD_OPTION_CHOICE,    /* one of `choices`; .number is its index */
+	BROOD_OPTION_LIST,      /* { "a", "b" }; .list, ended by NULL */
+	BROOD_OPTION_LOG,       /* "off" or an absolute path; .number is 0 or the handle for access_log() */
+	BROOD_OPTION_DIRECTORY, /* one that exists; .text is absolute, what is relative is so to the configuration */
 };
 
 /* One option of a module's section. A table of them ends with a NULL name. */
 struct brood_option {
 	const char *name;
 	enum brood_option_type type;
-	const char *fallback; /* the default, as it would be written in the file; NULL: it must be given */
-	int64_t min;          /* of .number; of the length of .text */
-	int64_t max;          /* min and max both 0: no limit */
+	const char *fallback;       /* the default, as it would be written in the file; NULL: it must be given */
+	int64_t min;                /* of .number; of the length of .text */
+	int64_t max;                /* min and max both 0: no limit */
 	const char *const *choices; /* ended by NULL; with BROOD_OPTION_CHOICE */
 	const char *help;           /* one sentence, for the manual and --dump */
 };
