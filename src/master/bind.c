@@ -70,6 +70,16 @@ static void use_port_of(const struct listener *first, struct socket_address *add
 		address_set_port(address, address_port(&first->address));
 }
 
+/* Whether a socket of the service manager's that the pool has already serves the address: a dual-stack one, of one entry
+ * that stands for both families. */
+static bool pool_serves(const struct pool *pool, const struct socket_address *address)
+{
+	for (size_t i = 0; i < pool->listener_count; i++)
+		if (pool->listeners[i].origin == LISTENER_SYSTEMD && listener_serves(&pool->listeners[i], address))
+			return true;
+	return false;
+}
+
 static int bind_address(
 	const struct master *master, struct pool *pool, const char *spec, const struct socket_address *address)
 {
@@ -80,6 +90,8 @@ static int bind_address(
 
 	if (inherited != NULL)
 		return bind_adopt(pool, inherited, spec);
+	if (pool_serves(pool, address))
+		return EXIT_STATUS_OK;
 	listener = pool_add_listener(pool);
 	if (listener != NULL)
 		result = listener_bind(listener, spec, address, &pool->config->listener, &step);

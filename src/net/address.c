@@ -468,3 +468,18 @@ void address_set_port(struct socket_address *address, uint16_t port)
 	if (address->storage.ss_family == AF_INET6)
 		((struct sockaddr_in6 *)&address->storage)->sin6_port = htons(port);
 }
+
+bool address_covers(const struct socket_address *bound, int fd, const struct socket_address *address)
+{
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&bound->storage;
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address->storage;
+	int v6_only = 1;
+	socklen_t size = sizeof(v6_only);
+
+	if (bound->storage.ss_family != AF_INET6 || address->storage.ss_family != AF_INET ||
+		v6->sin6_port != v4->sin_port)
+		return false;
+	if (!IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr) || v4->sin_addr.s_addr != htonl(INADDR_ANY))
+		return false;
+	return getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, &size) == 0 && !v6_only;
+}

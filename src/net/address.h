@@ -63,6 +63,10 @@ char *address_format_host(const struct sockaddr *address, socklen_t size, char *
 uint16_t address_port(const struct socket_address *address);
 void address_set_port(struct socket_address *address, uint16_t port);
 
+/* Whether the socket FD, which is bound to BOUND, serves ADDRESS too, under another name: a dual-stack socket at [::],
+ * as systemd's ListenStream=PORT is one, serves 0.0.0.0 of the same port. */
+bool address_covers(const struct socket_address *bound, int fd, const struct socket_address *address);
+
 bool address_equal(const struct sockaddr *a, socklen_t a_size, const struct sockaddr *b, socklen_t b_size);
 
 #endif

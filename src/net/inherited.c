@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -92,12 +91,6 @@ static bool option_is(int fd, int level, int name, int wanted)
 	return getsockopt(fd, level, name, &value, &size) == 0 && value == wanted;
 }
 
-static bool is_wildcard_v6(const struct socket_address *address)
-{
-	return address->storage.ss_family == AF_INET6 &&
-	       IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)&address->storage)->sin6_addr);
-}
-
 static void describe(struct inherited_socket *inherited)
 {
 	struct socket_address *address = &inherited->address;
@@ -109,8 +102,6 @@ static void describe(struct inherited_socket *inherited)
 		address->size = 0;
 	inherited->listening = address->size > 0 && option_is(fd, SOL_SOCKET, SO_TYPE, SOCK_STREAM) &&
 			       option_is(fd, SOL_SOCKET, SO_ACCEPTCONN, 1);
-	inherited->dual_stack =
-		inherited->listening && is_wildcard_v6(address) && option_is(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
 }
 
 static int take(struct inherited *inherited, size_t count)
@@ -177,28 +168,22 @@ struct inherited_socket *inherited_by_name(struct inherited *inherited, const ch
 	return NULL;
 }
 
+static struct inherited_socket *find_covering(struct inherited *inherited, const struct socket_address *address)
+{
+	for (size_t i = 0; i < inherited->count; i++) {
+		struct inherited_socket *socket = &inherited->sockets[i];
+
+		if (is_claimable(socket) && address_covers(&socket->address, socket->fd, address))
+			return socket;
+	}
+	return NULL;
+}
+
 struct inherited_socket *inherited_by_address(struct inherited *inherited, const struct socket_address *address)
 {
 	for (size_t i = 0; i < inherited->count; i++) {
 		if (is_claimable(&inherited->sockets[i]) && is_at(&inherited->sockets[i], address))
 			return &inherited->sockets[i];
 	}
-	return NULL;
-}
-
-bool inherited_covers(const struct inherited *inherited, const struct socket_address *address)
-{
-	const struct sockaddr_in *wanted = (const struct sockaddr_in *)&address->storage;
-
-	if (address->storage.ss_family != AF_INET)
-		return false;
-	for (size_t i = 0; i < inherited->count; i++) {
-		const struct inherited_socket *socket = &inherited->sockets[i];
-
-		/* Ports lie at one place in both families' addresses. */
-		if (socket->dual_stack &&
-			((const struct sockaddr_in *)&socket->address.storage)->sin_port == wanted->sin_port)
-			return true;
-	}
-	return false;
+	return find_covering(inherited, address);
 }

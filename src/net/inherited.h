@@ -15,8 +15,7 @@ struct inherited_socket {
 	int fd;         /* close-on-exec since it was taken; -1 once a listener owns it */
 	char name[256]; /* from $LISTEN_FDNAMES, or "unknown" */
 	struct socket_address address;
-	bool listening;  /* a stream socket with SO_ACCEPTCONN */
-	bool dual_stack; /* bound to [::], and serves IPv4 too, as systemd's ListenStream=PORT does */
+	bool listening; /* a stream socket with SO_ACCEPTCONN */
 };
 
 struct inherited {
@@ -32,12 +31,11 @@ struct inherited {
 ATTR_NODISCARD int inherited_take(struct inherited *ret_inherited);
 void inherited_done(struct inherited *inherited); /* closes what nobody claimed */
 
-/* The next unclaimed listening socket of that name, or bound to that address; NULL if there is none. */
+/*
+ * The next unclaimed listening socket of that name, or bound to that address; NULL if there is none. 0.0.0.0 is served
+ * by a dual-stack socket at [::] too, beside which it could not be bound.
+ */
 struct inherited_socket *inherited_by_name(struct inherited *inherited, const char *name);
 struct inherited_socket *inherited_by_address(struct inherited *inherited, const struct socket_address *address);
-
-/* Whether a socket that was inherited, claimed or not, serves that IPv4 address too: it can then not be bound, and need
- * not. */
-bool inherited_covers(const struct inherited *inherited, const struct socket_address *address);
 
 #endif

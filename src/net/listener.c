@@ -31,9 +31,6 @@
 /* The index of no interface: the largest one, which the kernel, counting up, does not reach. */
 #define NO_INTERFACE 0x7fffffff
 
-/* How often a port that the kernel chose for the first address is found taken at another, before giving up. */
-#define PORT_ATTEMPTS 16
-
 static const char *const origin_names[] = {
 	[LISTENER_OPENED] = "opened",
 	[LISTENER_SYSTEMD] = "systemd",
@@ -156,54 +153,6 @@ int listener_bind(struct listener *listener, const char *spec, const struct sock
 	return result;
 }
 
-/* ---- several addresses of one entry ---- */
-
-/* Ports lie at one place in both families' addresses. */
-static in_port_t *port_of(struct socket_address *address)
-{
-	return &((struct sockaddr_in *)&address->storage)->sin_port;
-}
-
-static bool wants_any_port(const struct socket_address *address)
-{
-	struct socket_address copy = *address;
-
-	return address->storage.ss_family != AF_UNIX && *port_of(&copy) == 0;
-}
-
-static int bind_each(struct listener *listeners, const char *spec, const struct socket_address *addresses, size_t count,
-	const struct listener_options *options, size_t *ret_failed, const char **ret_step)
-{
-	for (size_t i = 0; i < count; i++) {
-		struct socket_address address = addresses[i];
-		int result;
-
-		if (i > 0 && wants_any_port(&address))
-			*port_of(&address) = *port_of(&listeners[0].address);
-		result = listener_bind(&listeners[i], spec, &address, options, ret_step);
-		if (result < 0) {
-			*ret_failed = i;
-			while (i-- > 0)
-				listener_close(&listeners[i]);
-			return result;
-		}
-	}
-	return 0;
-}
-
-int listener_bind_all(struct listener *listeners, const char *spec, const struct socket_address *addresses,
-	size_t count, const struct listener_options *options, size_t *ret_failed, const char **ret_step)
-{
-	int result = 0;
-
-	for (int attempt = 0; attempt < PORT_ATTEMPTS; attempt++) {
-		result = bind_each(listeners, spec, addresses, count, options, ret_failed, ret_step);
-		if (result != -EADDRINUSE || !wants_any_port(&addresses[*ret_failed]))
-			return result;
-	}
-	return result;
-}
-
 /* ---- adopt ---- */
 
 static int get_int(int fd, int name, int *ret_value)
@@ -256,6 +205,13 @@ int listener_adopt(struct listener *listener, int fd, enum listener_origin origi
 		set_option(fd, &nodelay);
 	*listener = adopted;
 	return 0;
+}
+
+bool listener_serves(const struct listener *listener, const struct socket_address *address)
+{
+	return address_equal((const struct sockaddr *)&listener->address.storage, listener->address.size,
+		       (const struct sockaddr *)&address->storage, address->size) ||
+	       address_covers(&listener->address, listener->fd, address);
 }
 
 /* ---- listen, and what workers need ---- */
@@ -359,12 +315,10 @@ static int tcp_queue(int fd, uint32_t *ret_queued)
 static int tcp_pending(const struct listener *listener, uint32_t *ret_queued, uint32_t *ret_handshakes)
 {
 	int asked = sock_diag_tcp_handshakes(&listener->address, ret_handshakes);
-	int result;
 
-	if (asked < 0)
-		*ret_handshakes = 0;
-	result = tcp_queue(listener->fd, ret_queued);
-	return first_error(result, asked);
+	if (asked == -EOPNOTSUPP)
+		*ret_handshakes = asked = 0;
+	return first_error(asked, tcp_queue(listener->fd, ret_queued));
 }
 
 int listener_pending(const struct listener *listener, uint32_t *ret_queued, uint32_t *ret_handshakes)

@@ -71,19 +71,13 @@ struct listener {
 ATTR_NODISCARD int listener_bind(struct listener *listener, const char *spec, const struct socket_address *address,
 	const struct listener_options *options, const char **ret_step);
 
-/*
- * Binds the COUNT addresses that one entry of the configuration has resolved to, LISTENERS[i] to ADDRESSES[i]. Where
- * the port is 0, the one that the kernel chooses for the first address is the others' too, so that "localhost:0" has
- * one port. On failure all are closed again and *ret_failed is the index of the address that did not bind.
- */
-ATTR_NODISCARD int listener_bind_all(struct listener *listeners, const char *spec,
-	const struct socket_address *addresses, size_t count, const struct listener_options *options,
-	size_t *ret_failed, const char **ret_step);
-
 /* Takes over FD, which must be a listening stream socket, of TCP or unix (-ENOTSOCK, -EPROTOTYPE, -EINVAL otherwise).
  * On failure it stays the caller's. */
 ATTR_NODISCARD int listener_adopt(struct listener *listener, int fd, enum listener_origin origin, const char *spec,
 	const struct listener_options *options);
+
+/* Whether it serves that address: it is bound to it, or is a dual-stack socket at [::] and the address is 0.0.0.0. */
+bool listener_serves(const struct listener *listener, const struct socket_address *address);
 
 /* listen(2), and the options that need it. -EADDRINUSE is possible here too: TCP addresses may be bound twice as long
  * as nobody listens. Does nothing to sockets of systemd's, which have a unit's settings. */
@@ -108,9 +102,9 @@ int listener_refuse(struct listener *listener);
  * two zeros final after listener_refuse(): handshakes first, then the queue. A deferred handshake (defer_accept) whose
  * client sends nothing ends when the kernel next repeats its SYN-ACK, some seconds later.
  *
- * -EOPNOTSUPP: the kernel cannot be asked (sock_diag(7): no module, or a sandbox without AF_NETLINK). Of a TCP listener
- * the queue is told all the same, handshakes are 0: the caller gives them some time. Of a unix listener nothing is
- * known, but accept(2) tells the workers.
+ * Where the kernel cannot be asked (sock_diag(7): no module, or a sandbox without AF_NETLINK), handshakes of TCP are
+ * not seen and count 0, so that a stop may lose one; of a unix listener nothing is known: -EOPNOTSUPP, but accept(2)
+ * tells the workers.
  */
 int listener_pending(const struct listener *listener, uint32_t *ret_queued, uint32_t *ret_handshakes);
 

@@ -376,13 +376,13 @@ static void cover(bool v6_only)
 	inet->sin_port = ((struct sockaddr_in6 *)&v6.storage)->sin6_port;
 	set_environment("own", "1", NULL);
 	CHECK(inherited_take(&inherited) == 0);
-	CHECK(inherited.sockets[0].dual_stack == !v6_only);
-	CHECK(inherited_covers(&inherited, &v4) == !v6_only);
-	CHECK(!inherited_covers(&inherited, &v6));
-	inherited_by_address(&inherited, &v6)->fd = -1;
-	CHECK(inherited_covers(&inherited, &v4) == !v6_only);
+	CHECK(inherited_by_address(&inherited, &v6) == &inherited.sockets[0]);
+	CHECK(inherited_by_address(&inherited, &v4) == (v6_only ? NULL : &inherited.sockets[0]));
+	inet->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	CHECK(inherited_by_address(&inherited, &v4) == NULL);
+	inet->sin_addr.s_addr = htonl(INADDR_ANY);
 	inet->sin_port = (in_port_t)(inet->sin_port + 1);
-	CHECK(!inherited_covers(&inherited, &v4));
+	CHECK(inherited_by_address(&inherited, &v4) == NULL);
 	inherited_done(&inherited);
 }
 

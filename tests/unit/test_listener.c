@@ -300,72 +300,6 @@ Test(listener, reuse_port_lets_two_listen)
 	listener_close(&second);
 }
 
-/* ---- several addresses ---- */
-
-Test(listener, one_port_for_all_addresses_of_an_entry)
-{
-	struct socket_address addresses[] = { resolve("127.0.0.1:0"), resolve("127.0.0.2:0"), resolve("127.0.0.3:0") };
-	struct listener listeners[ARRAY_SIZE(addresses)];
-	const char *step;
-	size_t failed;
-
-	cr_assert_eq(listener_bind_all(listeners, "name:0", addresses, 3, &defaults, &failed, &step), 0);
-	for (size_t i = 0; i < ARRAY_SIZE(listeners); i++) {
-		cr_assert_neq(port_of(&listeners[i]), 0);
-		cr_assert_eq(port_of(&listeners[i]), port_of(&listeners[0]));
-		cr_assert_eq(listener_listen(&listeners[i]), 0);
-		listener_close(&listeners[i]);
-	}
-}
-
-/* All ports but a few of the range that the kernel chooses from are taken at the second address: the first choice would
- * fail most of the time. */
-Test(listener, a_port_taken_at_another_address_is_not_chosen)
-{
-	struct socket_address addresses[] = { resolve("127.0.0.1:0"), resolve("127.0.0.2:0") };
-	struct listener taken[2000];
-	struct listener listeners[2];
-	const char *step;
-	size_t failed;
-
-	for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
-		taken[i] = listening("127.0.0.2:0", &defaults);
-	for (int i = 0; i < 50; i++) {
-		cr_assert_eq(listener_bind_all(listeners, "x:0", addresses, 2, &defaults, &failed, &step), 0);
-		listener_close(&listeners[0]);
-		listener_close(&listeners[1]);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
-		listener_close(&taken[i]);
-}
-
-Test(listener, an_address_that_does_not_bind_closes_the_others)
-{
-	struct socket_address addresses[] = { resolve("127.0.0.1:0"), resolve("192.0.2.1:0") };
-	struct listener listeners[ARRAY_SIZE(addresses)];
-	size_t descriptors = count_descriptors();
-	const char *step = "";
-	size_t failed = 4711;
-
-	cr_assert_eq(listener_bind_all(listeners, "x:0", addresses, 2, &defaults, &failed, &step), -EADDRNOTAVAIL);
-	cr_assert_eq(failed, 1);
-	cr_assert_str_eq(step, "bind");
-	cr_assert_eq(count_descriptors(), descriptors, "the first is closed again");
-}
-
-Test(listener, entry_without_port_zero_keeps_its_ports)
-{
-	struct listener busy = listening("127.0.0.1:0", &defaults);
-	struct socket_address addresses[] = { resolve("127.0.0.2:0"), busy.address };
-	struct listener listeners[ARRAY_SIZE(addresses)];
-	const char *step;
-	size_t failed = 4711;
-
-	cr_assert_eq(listener_bind_all(listeners, "x", addresses, 2, &defaults, &failed, &step), -EADDRINUSE);
-	cr_assert_eq(failed, 1);
-	listener_close(&busy);
-}
-
 /* ---- adopting ---- */
 
 static int try_adopt(int fd)
@@ -427,6 +361,41 @@ Test(listener, socket_of_systemds_keeps_its_settings)
 	cr_assert_eq(info.tcpi_sacked, 16);
 	cr_assert_eq(option(listener.fd, IPPROTO_TCP, TCP_DEFER_ACCEPT), 0);
 	listener_close(&listener);
+}
+
+static struct listener adopted_at_any_v6(int v6_only)
+{
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
+	struct listener listener = LISTENER_NONE;
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+
+	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only));
+	cr_assert_eq(bind(fd, (struct sockaddr *)&any, sizeof(any)), 0);
+	cr_assert_eq(listen(fd, 1), 0);
+	cr_assert_eq(listener_adopt(&listener, fd, LISTENER_SYSTEMD, "systemd:web", &defaults), 0);
+	return listener;
+}
+
+Test(listener, dual_stack_socket_serves_v4)
+{
+	struct socket_address any = resolve("0.0.0.0:0");
+	struct socket_address loopback = resolve("127.0.0.1:0");
+
+	if (!machine_has_v6())
+		cr_skip("no IPv6 here");
+	for (int v6_only = 0; v6_only <= 1; v6_only++) {
+		struct listener listener = adopted_at_any_v6(v6_only);
+		in_port_t port = htons(port_of(&listener));
+
+		((struct sockaddr_in *)&any.storage)->sin_port = port;
+		((struct sockaddr_in *)&loopback.storage)->sin_port = port;
+		cr_assert(listener_serves(&listener, &listener.address));
+		cr_assert_eq(listener_serves(&listener, &any), !v6_only);
+		cr_assert_not(listener_serves(&listener, &loopback), "it serves more than that");
+		((struct sockaddr_in *)&any.storage)->sin_port = (in_port_t)(port + 1);
+		cr_assert_not(listener_serves(&listener, &any));
+		listener_close(&listener);
+	}
 }
 
 Test(listener, every_origin_has_a_name)

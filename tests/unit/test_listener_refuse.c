@@ -360,7 +360,7 @@ static int look_without_netlink(const struct listener *tcp, const struct listene
 
 	if (!forbid_netlink())
 		return 1;
-	if (listener_pending(tcp, &queued, &handshakes) != -EOPNOTSUPP)
+	if (listener_pending(tcp, &queued, &handshakes) != 0)
 		return 2;
 	if (queued != 1 || handshakes != 0)
 		return 3;
