@@ -11,13 +11,16 @@
 /* Where errors of the parse under way go: libconfuse's error function gets no pointer of ours. */
 static struct diagnostics *parse_diagnostics;
 
+static void report_error(cfg_t *section, const char *format, va_list args) ATTR_PRINTF(2, 0);
+
+/* What libconfuse finds and the outline did not. There should be nothing; the fuzzer looks for these words. */
 static void report_error(cfg_t *section, const char *format, va_list args)
 {
 	char text[256];
 
 	vsnprintf(text, sizeof(text), format, args);
 	if (parse_diagnostics)
-		diagnostics_add(parse_diagnostics, (unsigned int)section->line, "", "%s", text);
+		diagnostics_add(parse_diagnostics, (unsigned int)section->line, "", "libconfuse: %s", text);
 }
 
 static int setting_new(cfg_t *section, cfg_opt_t *option, const char *value, void *result)
