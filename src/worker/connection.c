@@ -20,12 +20,10 @@ static struct {
 static void on_request_begin(struct brood_stream *stream)
 {
 	uint64_t now_us = clock_monotonic_us();
-	uint64_t deadline_us = 0;
+	uint64_t deadline_us = connection.request_timeout_us == 0 ? 0 : now_us + connection.request_timeout_us;
 
-	if (connection.request_timeout_us != 0) {
-		deadline_us = now_us + connection.request_timeout_us;
-		brood_set_deadline(stream, (uint32_t)(connection.request_timeout_us / 1000));
-	}
+	if (deadline_us != 0) /* else the handler's own, if it has set one, stays */
+		stream->deadline_us = deadline_us;
 	board_worker_request_begin(connection.start->slot, now_us, deadline_us);
 }
 
@@ -36,7 +34,7 @@ static void on_request_end(struct brood_stream *stream)
 	connection.noted_in = stream->bytes_in;
 	connection.noted_out = stream->bytes_out;
 	if (connection.request_timeout_us != 0)
-		brood_set_deadline(stream, 0);
+		stream->deadline_us = 0;
 }
 
 static const struct brood_stream_host host = {
