@@ -7,9 +7,9 @@
  *	log_event(LOG_LEVEL_WARNING, "worker died", LOG_TEXT("pool", pool->name), LOG_INT("slot", slot));
  *
  * A line goes to the logger process (base/logger.h) through a socket, never blocks, never allocates and never fails: a
- * line that finds the socket full is dropped and counted, and the logger reports the count. Before a logger is there
- * (log_connect() not called yet) lines go to standard error themselves, and wait for a slow reader only shortly. Control
- * bytes, and all bytes beyond ASCII, are escaped here, at the source, as \xHH, and so is the backslash.
+ * line that finds the socket full is dropped and counted, and the logger reports the count. Before there is a logger
+ * (log_connect() not called yet) lines go to standard error directly, and wait but shortly for a slow reader. Control
+ * bytes, the backslash, and all bytes beyond ASCII are escaped here, at the source, as \xHH.
  *
  * Not for signal handlers. Any process may call it; a forked child inherits the connection.
  */
@@ -38,8 +38,10 @@ struct log_field {
 /* A negative or positive errno as its message. */
 #define LOG_ERRNO(field_name, error) LOG_TEXT(field_name, log_strerror(error))
 
-#define log_event(level, event, ...)                                                                                   \
-	log_write((level), (event), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ .name = NULL } })
+/* The first field is not looked at: with it, an empty list needs no __VA_OPT__, which not every tool knows. */
+#define LOG_FIELDS(...) (&(const struct log_field[]){ { .name = NULL }, ##__VA_ARGS__, { .name = NULL } }[1])
+
+#define log_event(level, event, ...) log_write((level), (event), LOG_FIELDS(__VA_ARGS__))
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 

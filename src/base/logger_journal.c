@@ -94,8 +94,11 @@ static void entry_add_field(struct entry *entry, const struct log_wire_field *fi
 	size_t start = entry->text.used;
 
 	log_text_add_string(&entry->text, "BROOD_");
-	for (size_t i = 0; i < field->name_size; i++)
-		log_text_add(&entry->text, &(char){ journal_byte(field->name[i]) }, 1);
+	for (size_t i = 0; i < field->name_size; i++) {
+		char byte = journal_byte(field->name[i]);
+
+		log_text_add(&entry->text, &byte, 1);
+	}
 	log_text_add_string(&entry->text, "=");
 	log_text_add(&entry->text, field->value, field->value_size);
 	entry_close_field(entry, start);

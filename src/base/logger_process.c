@@ -65,9 +65,13 @@ static void reopen_files(struct logger *logger)
 /* Hands a line to the target, whatever signals come. */
 static void logger_emit(struct logger *logger, const struct log_record *record)
 {
-	while (logger_target_write(&logger->target, record) == -EINTR)
+	int error;
+
+	do {
+		error = logger_target_write(&logger->target, record);
 		if (logger_signals_take_reopen())
 			reopen_files(logger);
+	} while (error == -EINTR);
 }
 
 /* A line of the logger's own. RET_RECORD points into logger->line. */
@@ -95,9 +99,7 @@ static void logger_write(struct logger *logger, enum log_level level, const char
 	logger_emit(logger, &record);
 }
 
-#define logger_say(logger, level, event, ...)                                                                          \
-	logger_write(                                                                                                  \
-		(logger), (level), (event), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ .name = NULL } })
+#define logger_say(logger, level, event, ...) logger_write((logger), (level), (event), LOG_FIELDS(__VA_ARGS__))
 
 static void say_reopened(struct logger *logger, struct logger_output *output)
 {
@@ -151,18 +153,17 @@ static void take_message(struct logger *logger, const char *message, size_t size
 /* Reads and hands on what is queued, up to a batch. */
 static void take_batch(struct logger *logger)
 {
-	int count;
+	int count = recvmmsg(logger->read_fd, logger->headers, BATCH_MAX, MSG_DONTWAIT, NULL);
 
+	logger->drained = count < 0 && errno != ECONNRESET; /* which comes once, before what is queued */
 	logger->linger = false;
-	count = recvmmsg(logger->read_fd, logger->headers, BATCH_MAX, MSG_DONTWAIT, NULL);
 	for (int i = 0; i < count; i++) {
 		/* An empty message is the end, 64 times; or someone's nonsense, if the socket has not hung up. */
 		if (logger->headers[i].msg_len > 0)
 			take_message(logger, logger->messages[i], logger->headers[i].msg_len);
 		else if (logger->hung_up)
-			count = 0;
+			logger->drained = true;
 	}
-	logger->drained = count <= 0;
 	if (count == BATCH_MAX)
 		logger->linger = false;
 }
@@ -177,14 +178,12 @@ static void report_target(struct logger *logger)
 {
 	struct logger_output *output = &logger->target.output;
 	struct log_record record;
-	struct log_field fields[] = {
-		LOG_INT("count", (int64_t)output->lost),
-		{.name = output->lost_error < 0 ? "error" : NULL, .text = log_strerror(output->lost_error) },
-		{ .name = NULL					     },
-	};
+	struct log_field fields[3] = { LOG_INT("count", (int64_t)output->lost) };
 
 	if (!report_is_due(output))
 		return;
+	if (output->lost_error < 0)
+		fields[1] = LOG_ERRNO("error", output->lost_error);
 	own_record(logger, LOG_LEVEL_WARNING, "log lines dropped", fields, &record);
 	logger_target_announce(&logger->target, &record);
 }
