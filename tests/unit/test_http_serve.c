@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/attrs.h"
 #include "base/fd.h"
 #include "handlers/handlers.h"
 
@@ -1045,7 +1046,49 @@ Test(http_serve, a_small_file_takes_few_system_calls)
 	calls_of(serve_traced, pairs, &calls);
 	if (calls.numbers[2] == SYS_newfstatat)
 		calls.numbers[2] = SYS_fstat;
-	calls_expect(&calls, expected, sizeof(expected) / sizeof(expected[0]));
+	calls_expect(&calls, expected, ARRAY_SIZE(expected));
 	for (size_t i = 0; i < 2; i++)
 		pair_done(&pairs[i]);
+}
+
+static void serve_pipelined(void *argument)
+{
+	struct stream_pair *pair = argument;
+	void *state;
+
+	if (http_new(&state) < 0 || brood_await(&pair->stream) != 1)
+		_exit(1);
+	calls_mark();
+	if (handler_http.serve(state, &pair->stream) != 0)
+		_exit(2);
+	calls_mark();
+}
+
+/* The second time within a second it is only looked at. */
+Test(http_serve, a_file_asked_for_again_takes_fewer)
+{
+	static const char request[] = "GET /debian_version HTTP/1.1\r\nHost: a\r\n\r\n";
+	static const long expected[] = { SYS_openat2, SYS_newfstatat, SYS_pread64, SYS_sendto, SYS_close,
+		SYS_newfstatat, SYS_sendto, SYS_recvfrom };
+	struct calls calls = { .count = 0 };
+
+	if (access("/etc/debian_version", R_OK) < 0)
+		cr_skip_test("it takes a file that has not changed of late");
+	settings.root = "/etc";
+	settings.mime_types = "/nonexistent";
+	/* A second may just have begun between the two. */
+	for (int i = 0; i < 5 && calls.count != ARRAY_SIZE(expected); i++) {
+		struct stream_pair pair;
+
+		pair_tcp(&pair, &far_timeouts);
+		peer_send(&pair, request, strlen(request));
+		peer_send(&pair, request, strlen(request));
+		shutdown(pair.peer, SHUT_WR);
+		calls_of(serve_pipelined, &pair, &calls);
+		pair_done(&pair);
+	}
+	for (size_t i = 0; i < calls.count; i++)
+		if (calls.numbers[i] == SYS_fstat)
+			calls.numbers[i] = SYS_newfstatat;
+	calls_expect(&calls, expected, ARRAY_SIZE(expected));
 }

@@ -15,6 +15,7 @@
 #include "handlers/http/date.h"
 #include "handlers/http/head.h"
 #include "handlers/http/mime.h"
+#include "handlers/http/recent.h"
 #include "handlers/http/request.h"
 #include "handlers/http/target.h"
 #include "handlers/http/text.h"
@@ -39,6 +40,7 @@ struct http {
 	uint64_t keepalive_requests; /* 0: any number */
 
 	struct mime mime;
+	struct recent recent;
 	struct date_now now;
 	struct target target; /* of the request under way */
 	struct buffer out;    /* the answer under way; its pages are touched as far as answers reach */

@@ -46,6 +46,12 @@ static enum file_kind kind_of(mode_t mode)
 	return S_ISDIR(mode) ? FILE_DIRECTORY : FILE_OTHER;
 }
 
+struct file_state file_state_of(const struct stat *status)
+{
+	return (struct file_state){ status->st_dev, status->st_ino, (uint64_t)status->st_size, status->st_mtim,
+		status->st_ctim };
+}
+
 int file_open(int root_fd, const char *path, struct file *ret_file)
 {
 	struct stat status;
@@ -64,7 +70,7 @@ int file_open(int root_fd, const char *path, struct file *ret_file)
 		close(fd);
 		return -error;
 	}
-	*ret_file = (struct file){ fd, kind_of(status.st_mode), (uint64_t)status.st_size, status.st_mtim };
+	*ret_file = (struct file){ .fd = fd, .kind = kind_of(status.st_mode), .state = file_state_of(&status) };
 	return 0;
 }
 

@@ -7,6 +7,7 @@
  * or that is absolute, even to a place inside, is refused. A rename on the way changes nothing of that.
  */
 #include <stdint.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/attrs.h"
@@ -17,12 +18,23 @@ enum file_kind {
 	FILE_OTHER, /* FIFOs, devices: not for clients */
 };
 
-struct file {
-	int fd; /* the caller closes it */
-	enum file_kind kind;
+/* What tells one state of one file from every other. */
+struct file_state {
+	dev_t device;
+	ino_t inode;
 	uint64_t size;
 	struct timespec modified;
+	struct timespec changed;
 };
+
+struct file {
+	int fd; /* the caller closes it; -1: `content` is all of it */
+	enum file_kind kind;
+	struct file_state state;
+	const char *content;
+};
+
+struct file_state file_state_of(const struct stat *status);
 
 /* Opens a directory to resolve paths beneath. Returns a descriptor or a negative errno. */
 ATTR_NODISCARD int file_open_root(const char *directory);

@@ -66,10 +66,11 @@ int head_scan(struct head_scan *scan, const char *text, size_t size, const struc
 		size_t at = scan->seen;
 		int refused;
 
-		if (LIKELY(is_text_byte(text[at]))) {
-			scan->seen++;
+		while (at < end && LIKELY(is_text_byte(text[at])))
+			at++;
+		scan->seen = at;
+		if (at == end)
 			continue;
-		}
 		if (text[at] != '\r')
 			return 400;
 		if (at + 1 >= end)

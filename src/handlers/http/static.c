@@ -17,6 +17,13 @@
 
 /* ---- finding ---- */
 
+static int open_path(struct http *http, const char *path, struct file *ret_file)
+{
+	if (recent_find(&http->recent, http->root_fd, path, http->now.time, ret_file))
+		return 0;
+	return file_open(http->root_fd, path, ret_file);
+}
+
 /* Opens the first index file that there is in the directory of the target, and makes the target its path. Returns 0, a
  * status, or 404 where there is none. */
 static int open_index(struct exchange *exchange, struct file *ret_file)
@@ -34,7 +41,7 @@ static int open_index(struct exchange *exchange, struct file *ret_file)
 		if (start > 0)
 			target->path[start - 1] = '/';
 		memcpy(target->path + start, *name, size + 1);
-		ret = file_open(exchange->http->root_fd, target->path, ret_file);
+		ret = open_path(exchange->http, target->path, ret_file);
 		if (ret == 0 && ret_file->kind == FILE_REGULAR) {
 			target->path_size = start + size;
 			return 0;
@@ -56,7 +63,7 @@ static int open_directory(struct exchange *exchange, struct file *ret_file)
 
 	if (status != 404)
 		return status;
-	ret = file_open(http->root_fd, http->target.path, ret_file);
+	ret = open_path(http, http->target.path, ret_file);
 	if (ret < 0)
 		return file_status(ret);
 	if (ret_file->kind == FILE_DIRECTORY && http->listing)
@@ -74,7 +81,7 @@ static int open_target(struct exchange *exchange, struct file *ret_file)
 
 	if (http->target.directory)
 		return open_directory(exchange, ret_file);
-	ret = file_open(http->root_fd, http->target.path, ret_file);
+	ret = open_path(http, http->target.path, ret_file);
 	if (ret < 0)
 		return file_status(ret);
 	if (ret_file->kind == FILE_REGULAR)
@@ -93,13 +100,17 @@ static int send_not_modified(struct exchange *exchange, const struct validators 
 	return exchange_send(exchange, "", 0);
 }
 
-/* Reads COUNT bytes behind the head. False: the file has become shorter since, or cannot be read. */
-static bool append_content(struct buffer *out, int fd, uint64_t first, size_t count)
+/* Puts COUNT bytes behind the head. False: the file has become shorter since, or cannot be read. */
+static bool append_content(struct buffer *out, const struct file *file, uint64_t first, size_t count)
 {
 	size_t done = 0;
 
+	if (file->content != NULL) {
+		buffer_bytes(out, file->content + first, count);
+		return true;
+	}
 	while (done < count) {
-		ssize_t got = pread(fd, out->data + out->size + done, count - done, (off_t)(first + done));
+		ssize_t got = pread(file->fd, out->data + out->size + done, count - done, (off_t)(first + done));
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -115,15 +126,19 @@ static bool append_content(struct buffer *out, int fd, uint64_t first, size_t co
  * that ends too early ends the connection. */
 static int send_content(struct exchange *exchange, const struct file *file, uint64_t first, uint64_t count)
 {
-	struct buffer *out = &exchange->http->out;
+	struct http *http = exchange->http;
+	struct buffer *out = &http->out;
 	int ret;
 
 	if (exchange->request.method == REQUEST_HEAD)
 		return brood_write_all(exchange->stream, out->data, out->size);
 	exchange->body_size = count;
 	if (count <= HTTP_SMALL_FILE && count <= out->capacity - out->size) {
-		if (!append_content(out, file->fd, first, (size_t)count))
+		if (!append_content(out, file, first, (size_t)count))
 			return exchange_send_page(exchange, 500);
+		if (file->content == NULL && count == file->state.size)
+			recent_keep(
+				&http->recent, http->target.path, file, out->data + out->size - count, http->now.time);
 		return brood_write_all(exchange->stream, out->data, out->size);
 	}
 	ret = brood_write_more(exchange->stream, out->data, out->size);
@@ -135,20 +150,20 @@ static int send_file(struct exchange *exchange, const struct file *file, const s
 	struct http *http = exchange->http;
 	struct span type = mime_type(&http->mime, target_extension(http->target.path, http->target.path_size));
 	enum range_result range = RANGE_WHOLE;
-	uint64_t first = 0, last = 0, count = file->size;
+	uint64_t first = 0, last = 0, count = file->state.size;
 
 	/* RFC 9110 14.2: a Range field means nothing to other methods. */
 	if (exchange->request.method == REQUEST_GET &&
 		conditional_allows_range(&exchange->request, validators, http->now.time))
-		range = range_parse(exchange->request.fields[REQUEST_RANGE], file->size, &first, &last);
+		range = range_parse(exchange->request.fields[REQUEST_RANGE], file->state.size, &first, &last);
 	if (range == RANGE_UNSATISFIABLE) {
-		exchange->file_size = file->size;
+		exchange->file_size = file->state.size;
 		return exchange_send_page(exchange, 416);
 	}
 	exchange_begin(exchange, range == RANGE_PART ? 206 : 200);
 	if (range == RANGE_PART) {
 		count = last - first + 1;
-		response_range(&http->out, first, last, file->size);
+		response_range(&http->out, first, last, file->state.size);
 	}
 	response_content(&http->out, type, http->charset, count);
 	response_validators(&http->out, validators, &http->now);
@@ -163,8 +178,7 @@ static int answer_file(struct exchange *exchange, const struct file *file)
 	struct validators validators;
 	int status;
 
-	date_now_update(&exchange->http->now);
-	validators_init(&validators, &file->modified, file->size);
+	validators_init(&validators, &file->state.modified, file->state.size);
 	status = conditional_evaluate(&exchange->request, &validators, exchange->http->now.time);
 	if (status == 304)
 		return send_not_modified(exchange, &validators);
@@ -194,9 +208,10 @@ static int answer_listing(struct exchange *exchange, const struct file *director
 int static_answer(struct exchange *exchange)
 {
 	struct file file = { .fd = -1 };
-	int status = open_target(exchange, &file);
-	int ret;
+	int status, ret;
 
+	date_now_update(&exchange->http->now);
+	status = open_target(exchange, &file);
 	if (status != 0)
 		return exchange_send_page(exchange, status);
 	if (file.kind == FILE_DIRECTORY)
