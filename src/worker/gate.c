@@ -120,6 +120,19 @@ static int gate_wait(struct gate *gate)
 	return count == 0 ? -EAGAIN : (int)event.data.u32;
 }
 
+/*
+ * A unix listener that refuses (shutdown(2)) and is empty is ready for ever, as is the end of a stream: the wait would
+ * spin until the other listeners are drained. EPOLLRDHUP cannot be asked for together with EPOLLEXCLUSIVE, so that the
+ * listener itself is asked, after an accept4() in vain.
+ */
+static void gate_drop_ended(const struct gate *gate, int listener)
+{
+	struct pollfd ended = { .fd = listener, .events = POLLRDHUP };
+
+	if (poll(&ended, 1, 0) > 0 && (ended.revents & POLLRDHUP) != 0)
+		epoll_ctl(gate->fd, EPOLL_CTL_DEL, listener, NULL);
+}
+
 int gate_accept(struct gate *gate, struct sockaddr_storage *ret_peer, socklen_t *ret_peer_size, uint32_t *ret_listener)
 {
 	int index = gate->count == 1 ? 0 : gate_wait(gate);
@@ -129,6 +142,8 @@ int gate_accept(struct gate *gate, struct sockaddr_storage *ret_peer, socklen_t 
 		fd = gate_take(gate, (size_t)index, ret_peer, ret_peer_size, ret_listener);
 	if (LIKELY(fd >= 0))
 		return fd;
+	if (fd == -EAGAIN && index >= 0 && gate->count > 1)
+		gate_drop_ended(gate, gate->listeners[index]);
 	if (!worker_retiring())
 		gate_failed(gate, -fd);
 	return worker_retiring() ? -ECANCELED : -EAGAIN;
