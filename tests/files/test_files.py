@@ -53,7 +53,7 @@ def test_installed_layout(installed):
     base = installed / prefix()
     for path in ("sbin/brood", "etc/brood/brood.conf", "lib/systemd/system/brood.service",
                  "lib/systemd/system/brood.socket", "lib/sysusers.d/brood.conf", "lib/tmpfiles.d/brood.conf",
-                 "share/man/man8/brood.8", "share/brood/www/index.html",
+                 "share/man/man8/brood.8", "share/doc/brood/examples/www/index.html",
                  "share/doc/brood/examples/demo.conf"):
         assert (base / path).is_file(), path
     assert os.access(base / "sbin/brood", os.X_OK)

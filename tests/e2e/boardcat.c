@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* boardcat MASTER_PID: the master's scoreboard as JSON, for the end-to-end tests. Exit status 1: it has none (any
+ * more). */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "board/board.h"
+#include "net/address.h"
+
+/* A descriptor of the memfd of that name that process PID holds, or -1. */
+static int find_board(const char *pid)
+{
+	char folder[64], path[400], target[sizeof(BOARD_MEMFD_NAME) + 32];
+	struct dirent *entry;
+	int found = -1;
+	DIR *dir;
+
+	snprintf(folder, sizeof(folder), "/proc/%s/fd", pid);
+	dir = opendir(folder);
+	while (dir != NULL && found < 0 && (entry = readdir(dir)) != NULL) {
+		ssize_t size;
+
+		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+		size = readlink(path, target, sizeof(target) - 1);
+		if (size < 0)
+			continue;
+		target[size] = '\0';
+		if (strncmp(target, "/memfd:" BOARD_MEMFD_NAME, strlen("/memfd:" BOARD_MEMFD_NAME)) == 0)
+			found = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	if (dir != NULL)
+		closedir(dir);
+	return found;
+}
+
+static void print_text(const char *name, const char *text)
+{
+	printf("\"%s\": \"", name);
+	for (; *text != '\0'; text++)
+		printf(*text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+	printf("\", ");
+}
+
+#define WORD(slot, name) printf("\"" #name "\": %llu, ", (unsigned long long)atomic_load(&(slot)->name))
+
+static void print_slot(const struct board_slot *slot)
+{
+	struct sockaddr_storage peer = { 0 };
+	socklen_t peer_size = board_slot_peer(slot, &peer);
+	char pool[BOARD_POOL_NAME_MAX], text[ADDRESS_TEXT_MAX] = "";
+
+	if (peer_size > 0)
+		address_format((const struct sockaddr *)&peer, peer_size, true, text, sizeof(text));
+	printf("{");
+	print_text("pool", board_slot_pool(slot, pool));
+	print_text("state", board_state_name(board_slot_state(slot)));
+	print_text("peer", text);
+	WORD(slot, pid);
+	WORD(slot, generation);
+	WORD(slot, born_us);
+	WORD(slot, pool_slot);
+	WORD(slot, listener);
+	WORD(slot, changed_us);
+	WORD(slot, deadline_us);
+	WORD(slot, connections);
+	WORD(slot, requests);
+	WORD(slot, bytes_in);
+	WORD(slot, bytes_out);
+	WORD(slot, failed);
+	printf("\"latency_count\": %llu, \"latency_median_us\": %llu}",
+		(unsigned long long)histogram_count(&slot->latency),
+		(unsigned long long)histogram_quantile_us(&slot->latency, 500));
+}
+
+int main(int argc, char **argv)
+{
+	struct board board;
+	bool first = true;
+	int fd;
+
+	if (argc != 2)
+		return 64;
+	fd = find_board(argv[1]);
+	if (fd < 0 || board_open(&board, fd) < 0) {
+		fprintf(stderr, "process %s has no scoreboard\n", argv[1]);
+		return 1;
+	}
+	printf("{\"layout_version\": %u, \"slot_count\": %u, \"master_pid\": %u, \"generation\": %u, \"slots\": [",
+		board.header->layout_version, board.header->slot_count, atomic_load(&board.header->master_pid),
+		atomic_load(&board.header->generation));
+	for (uint32_t i = 0; i < board.header->slot_count; i++) {
+		if (board.slots[i].pool[0] == '\0')
+			continue; /* never used */
+		printf(first ? "" : ",\n");
+		first = false;
+		print_slot(&board.slots[i]);
+	}
+	printf("]}\n");
+	board_done(&board);
+	close(fd);
+	return 0;
+}

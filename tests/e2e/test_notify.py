@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""What the master tells the service manager."""
+import os
+import signal
+import socket
+import time
+
+from brood import Brood, connect, echo_once, echo_pool, receive, wait_for
+
+
+def times_of(one, line):
+    return [when for when, message in one.notify.messages if line in message.splitlines()]
+
+
+def test_ready_comes_when_every_pool_is_ready(brood):
+    one = brood(echo_pool("one", workers=3) + echo_pool("two", workers=4))
+    one.spawn()
+    wait_for(lambda: times_of(one, "READY=1"), "READY=1")
+    states = [slot["state"] for slot in one.board()["slots"] if slot["pid"]]
+    assert states.count("idle") == 7, states
+    assert any(line.startswith("STATUS=") for line in one.notify.lines())
+
+
+def test_ready_once_stopping_once(brood):
+    one = brood(echo_pool()).start()
+    one.stop()
+    wait_for(lambda: times_of(one, "STOPPING=1"), "STOPPING=1")
+    assert len(times_of(one, "READY=1")) == 1 and len(times_of(one, "STOPPING=1")) == 1
+    assert times_of(one, "READY=1")[0] <= times_of(one, "STOPPING=1")[0]
+
+
+def test_status_says_workers(brood):
+    one = brood(echo_pool(workers=5)).start()
+    wait_for(lambda: any(line.startswith("STATUS=") and "5" in line for line in one.notify.lines()), "STATUS with 5")
+
+
+def test_abstract_notify_socket(brood):
+    name = f"brood-notify-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind("\0" + name)
+        receiver.settimeout(60)
+        one = brood(echo_pool(), env={"NOTIFY_SOCKET": "@" + name})
+        one.spawn()
+        received = ""
+        while "READY=1" not in received.splitlines():
+            received += receiver.recv(65536).decode() + "\n"
+        one.stop()
+
+
+def test_watchdog_at_half_the_interval(brood):
+    one = brood(echo_pool(), env={"WATCHDOG_USEC": "400000"}).start()
+    wait_for(lambda: len(times_of(one, "WATCHDOG=1")) >= 11, "eleven pings")
+    times = times_of(one, "WATCHDOG=1")
+    gaps = sorted(b - a for a, b in zip(times, times[1:]))
+    # The median, as single pings may be late on a loaded machine; none comes much too early.
+    assert 0.15 < gaps[len(gaps) // 2] < 0.3, gaps
+
+
+def test_watchdog_of_another_process_is_not_ours(brood):
+    one = brood(echo_pool(), env={"WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"}).start()
+    for _ in range(20):
+        echo_once(one.address())
+    time.sleep(0.2)
+    assert not times_of(one, "WATCHDOG=1")
+
+
+def test_a_stuck_master_does_not_ping(brood):
+    one = brood(echo_pool(), env={"WATCHDOG_USEC": "200000"}).start()
+    wait_for(lambda: len(times_of(one, "WATCHDOG=1")) >= 2, "two pings")
+    one.kill(signal.SIGSTOP)
+    before = wait_for(lambda: stable(one), "silence")
+    time.sleep(0.5)
+    assert len(times_of(one, "WATCHDOG=1")) == before
+    one.kill(signal.SIGCONT)
+    wait_for(lambda: len(times_of(one, "WATCHDOG=1")) > before, "pings again")
+
+
+def stable(one):
+    before = len(times_of(one, "WATCHDOG=1"))
+    time.sleep(0.3)
+    return len(times_of(one, "WATCHDOG=1")) == before and before
+
+
+def test_watchdog_goes_on_while_stopping(brood):
+    one = brood(echo_pool(extra="idle_timeout = 60s"), env={"WATCHDOG_USEC": "200000"}).start()
+    with connect(one.address()) as client:
+        client.sendall(b"x")
+        assert receive(client, 1) == b"x"
+        one.kill(signal.SIGTERM)
+        wait_for(lambda: times_of(one, "STOPPING=1"), "STOPPING=1")
+        count = len(times_of(one, "WATCHDOG=1"))
+        wait_for(lambda: len(times_of(one, "WATCHDOG=1")) > count + 2, "pings during the stop")
+    one.wait()
+
+
+def test_a_manager_that_does_not_read_does_not_stop_the_master(brood, directory):
+    """A full queue of the notification socket costs messages, never time."""
+    path = directory / "deaf"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(str(path))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+            filler.setblocking(False)
+            try:
+                while True:
+                    filler.sendto(b"x", str(path))
+            except BlockingIOError:
+                pass
+        one = brood(echo_pool(), env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "100000"})
+        one.spawn()
+        wait_for(one.addresses, "the listener")
+        one.wait_workers(2)
+        for _ in range(5):
+            assert echo_once(one.address()) == b"hello"
+        one.kill(signal.SIGTTIN)
+        one.wait_workers(3)
+        assert one.stop() == 0
+
+
+def test_without_a_notify_socket(brood):
+    one: Brood = brood(echo_pool(), notify=False)
+    one.spawn()
+    wait_for(one.addresses, "the listener")
+    one.wait_workers(2)
+    assert echo_once(one.address()) == b"hello"
+    assert one.stop() == 0
+
+
+def test_nonsense_in_notify_socket_is_a_warning(brood):
+    one = brood(echo_pool(), env={"NOTIFY_SOCKET": "nonsense"}, expect=["NOTIFY_SOCKET"])
+    one.spawn()
+    one.wait_workers(2)
+    assert one.log("NOTIFY_SOCKET")
