@@ -114,7 +114,7 @@ static char *path_beside(const char *file, const char *pattern, bool escape)
 			path[used++] = '\\';
 		path[used++] = file[i];
 	}
-	strcpy(path + used, pattern);
+	memcpy(path + used, pattern, strlen(pattern) + 1);
 	return path;
 }
 
