@@ -77,11 +77,13 @@ static void gate_failed(struct gate *gate, int error)
 	case ETIMEDOUT:
 	case EPERM:
 		break;
+	/* A unix listener that refuses, and is empty: the pool is being drained, and the word to retire will come. */
 	case EINVAL:
+		worker_await_retirement();
+		break;
 	case EBADF:
 	case ENOTSOCK:
 	case EOPNOTSUPP:
-		/* The gate is dead: by the retire signal, or because the listener has been shut down and is empty. */
 		worker_retire();
 		break;
 	/* A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM), or something unheard of: either way the connection waits in the

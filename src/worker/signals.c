@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <unistd.h>
@@ -66,6 +67,20 @@ int worker_signals_install(int gate, int dead)
 bool worker_retiring(void)
 {
 	return retiring != 0;
+}
+
+void worker_await_retirement(void)
+{
+	sigset_t blocked, open;
+
+	/* The signal is let in only while ppoll(2) waits: between the look at the flag and the wait it would be missed.
+	 */
+	sigemptyset(&open);
+	sigfillset(&blocked);
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
+	while (!retiring)
+		ppoll(NULL, 0, NULL, &open);
+	sigprocmask(SIG_SETMASK, &open, NULL);
 }
 
 void worker_retire(void)

@@ -21,6 +21,9 @@ ATTR_NODISCARD int worker_signals_install(int gate, int dead);
 
 bool worker_retiring(void);
 
+/* Waits for the signal, if it has not come yet. */
+void worker_await_retirement(void);
+
 /* As if the signal had come. */
 void worker_retire(void);
 

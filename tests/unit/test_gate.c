@@ -4,12 +4,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "worker/gate.h"
+#include "worker/signals.h"
 
 /* A non-blocking listener that the kernel names, and its address. */
 static int listening(sa_family_t family, struct sockaddr_storage *ret_address, socklen_t *ret_size)
@@ -104,4 +110,55 @@ Test(gate, unix_listener_that_was_shut_down_is_emptied_and_left)
 	close(queued);
 	close(served);
 	close(later);
+}
+
+/* Whether PID waits in ppoll(2), by /proc/PID/syscall; false too where it has ended. */
+static bool waits_in_ppoll(pid_t pid)
+{
+	char path[64], text[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	file = fopen(path, "r");
+	if (file == NULL)
+		return false;
+	if (fgets(text, sizeof(text), file) == NULL)
+		text[0] = '\0';
+	fclose(file);
+	return strtol(text, NULL, 10) == SYS_ppoll && text[0] != 'r';
+}
+
+/* The life of a worker on LISTENER: 0 if it left because it was told to, and not before. */
+ATTR_NORETURN static void live_on(int listener)
+{
+	struct gate gate;
+	uint32_t index;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (gate_open(&gate, &listener, 1) < 0 || worker_signals_install(gate.fd, open("/dev/null", O_RDWR)) < 0)
+		_exit(2);
+	while (accept_at(&gate, &index) != -ECANCELED)
+		;
+	_exit(worker_retiring() ? 0 : 1);
+}
+
+/* Between the refusal and the word to retire a worker has nothing to do, and must neither spin nor leave. */
+Test(gate, a_worker_whose_only_listener_was_shut_down_waits_for_the_word)
+{
+	struct sockaddr_storage address;
+	socklen_t size;
+	int listener = listening(AF_UNIX, &address, &size);
+	int status;
+	pid_t pid;
+
+	cr_assert_eq(fcntl(listener, F_SETFL, 0), 0);
+	pid = fork();
+	if (pid == 0)
+		live_on(listener);
+	cr_assert_eq(shutdown(listener, SHUT_RD), 0);
+	while (!waits_in_ppoll(pid))
+		cr_assert_eq(waitpid(pid, &status, WNOHANG), 0, "it has left by itself");
+	cr_assert_eq(kill(pid, SIGURG), 0);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d", status);
 }
