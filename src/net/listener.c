@@ -312,30 +312,42 @@ static int tcp_queue(int fd, uint32_t *ret_queued)
 	return 0;
 }
 
+static int tcp_handshakes(const struct listener *listener, uint32_t *ret_handshakes)
+{
+	int result = sock_diag_tcp_handshakes(&listener->address, ret_handshakes);
+
+	if (result == -EOPNOTSUPP)
+		*ret_handshakes = result = 0;
+	return result;
+}
+
+/*
+ * The kernel looks for handshakes in its table of all connections, some milliseconds long: it is asked only when the
+ * queue, which costs next to nothing, is empty. It is asked twice before both are said to be: another processor may
+ * have been between two steps, with a SYN that had found the listener, or an ACK that had left the handshakes and not
+ * reached the queue. Both take less time than the first question did.
+ */
 static int tcp_pending(const struct listener *listener, uint32_t *ret_queued, uint32_t *ret_handshakes)
 {
-	int asked = sock_diag_tcp_handshakes(&listener->address, ret_handshakes);
+	int result;
 
-	if (asked == -EOPNOTSUPP)
-		*ret_handshakes = asked = 0;
-	return first_error(asked, tcp_queue(listener->fd, ret_queued));
+	*ret_handshakes = 0;
+	result = tcp_queue(listener->fd, ret_queued);
+	for (int round = 0; round < 2 && result == 0 && *ret_queued + *ret_handshakes == 0; round++) {
+		result = tcp_handshakes(listener, ret_handshakes);
+		if (result == 0)
+			result = tcp_queue(listener->fd, ret_queued);
+	}
+	return result;
 }
 
 int listener_pending(const struct listener *listener, uint32_t *ret_queued, uint32_t *ret_handshakes)
 {
-	int result;
-
-	if (is_unix(listener)) {
-		/* connect(2) puts the connection in the queue by itself: there is nothing in between. */
-		*ret_handshakes = 0;
-		return sock_diag_unix_queue(listener->fd, ret_queued);
-	}
-	result = tcp_pending(listener, ret_queued, ret_handshakes);
-	if (result < 0 || *ret_queued + *ret_handshakes > 0)
-		return result;
-	/* Another processor may have been between two steps: a SYN that had found the listener, an ACK that had left
-	 * the handshakes and not reached the queue. Both take less time than the first question did. */
-	return tcp_pending(listener, ret_queued, ret_handshakes);
+	if (!is_unix(listener))
+		return tcp_pending(listener, ret_queued, ret_handshakes);
+	/* connect(2) puts the connection in the queue by itself: there is nothing in between. */
+	*ret_handshakes = 0;
+	return sock_diag_unix_queue(listener->fd, ret_queued);
 }
 
 void listener_close(struct listener *listener)

@@ -98,8 +98,8 @@ int listener_prepare_workers(struct listener *listener, const struct listener_ti
 int listener_refuse(struct listener *listener);
 
 /*
- * What is still to be served: *ret_queued in the accept queue, *ret_handshakes under way. Read in the order that makes
- * two zeros final after listener_refuse(): handshakes first, then the queue. A deferred handshake (defer_accept) whose
+ * What is still to be served: *ret_queued in the accept queue, *ret_handshakes under way, which are looked for only
+ * when the queue is empty. After listener_refuse() two zeros are final. A deferred handshake (defer_accept) whose
  * client sends nothing ends when the kernel next repeats its SYN-ACK, some seconds later.
  *
  * Where the kernel cannot be asked (sock_diag(7): no module, or a sandbox without AF_NETLINK), handshakes of TCP are
