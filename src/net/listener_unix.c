@@ -139,10 +139,7 @@ int listener_unix_bind(struct listener *listener, const char **ret_step)
 	result = take_path(listener, ret_step);
 	if (result < 0)
 		return result;
-	result = own_path(listener, ret_step);
-	if (result < 0)
-		listener_unix_remove(listener);
-	return result;
+	return own_path(listener, ret_step);
 }
 
 void listener_unix_remove(struct listener *listener)

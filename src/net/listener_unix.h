@@ -14,7 +14,8 @@
 const char *listener_unix_path(const struct listener *listener);
 
 /* Binds listener->fd to listener->address, and gives the path the mode and the owner of listener->options. Until it
- * listens nobody can connect, so that there is no moment with the wrong owner. On failure the path is gone again. */
+ * listens nobody can connect, so that there is no moment with the wrong owner. After a failure listener_unix_remove()
+ * takes back what was made. */
 ATTR_NODISCARD int listener_unix_bind(struct listener *listener, const char **ret_step);
 
 /* Removes the path, if this process has made it and it is still the same. */
