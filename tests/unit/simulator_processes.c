@@ -99,7 +99,7 @@ static void draw_life(struct sim *sim, struct sim_process *process)
 	const struct sim_world *world = sim->world;
 	unsigned int crashes = process->serving ? world->crashes_serving : world->crashes_idle;
 	/* A calm lasts long, and nothing is to be learnt from connections that come and go. */
-	uint64_t next_ms = sim->calm ? world->life_ms + world->rules.backoff.max_ms : world->life_ms;
+	uint64_t next_ms = world->life_ms + (sim->calm ? sim->calm_until_ms - sim->now_ms : 0);
 
 	if (!sim->calm && sim_chance(sim, world->hangs))
 		fate_nothing(process);
