@@ -17,6 +17,9 @@
 /* May stay unused in some builds. */
 #define ATTR_UNUSED __attribute__((unused))
 
+/* Kept, with what is stored in it, though nothing reads it. */
+#define ATTR_USED __attribute__((used))
+
 /* Calls FUNCTION with the variable's address when the variable leaves its scope. */
 #define ATTR_CLEANUP(function) __attribute__((cleanup(function)))
 

@@ -6,9 +6,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/attrs.h"
+
 static char *title_start;
 static size_t title_size;
-static char **title_arguments; /* the moved ones, for a leak checker to find */
+ATTR_USED static char **title_arguments; /* the moved ones, for a leak checker to find */
 static size_t title_used;      /* bytes that are not known to be zero */
 
 static void strings_free(char **strings)
