@@ -42,6 +42,20 @@ int fd_set_nonblock(int fd, bool on)
 	return fcntl(fd, F_SETFL, wanted) < 0 ? -errno : 0;
 }
 
+int fd_open_standard(void)
+{
+	int fd;
+
+	/* open(2) gives the lowest number that is free. */
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			return -errno;
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+	return 0;
+}
+
 int fd_write_all(int fd, const void *buffer, size_t size)
 {
 	const char *next = buffer;

@@ -26,6 +26,10 @@ int fd_set_cloexec(int fd, bool on);
  * descriptor that brood inherited as standard input, output or error. */
 int fd_set_nonblock(int fd, bool on);
 
+/* Puts /dev/null where descriptor 0, 1 or 2 is closed, first thing in main(): else the next socket would get that
+ * number, and be written to. Returns 0 or a negative errno. */
+ATTR_NODISCARD int fd_open_standard(void);
+
 /* Writes all of BUFFER, in spite of partial writes and EINTR. */
 ATTR_NODISCARD int fd_write_all(int fd, const void *buffer, size_t size);
 

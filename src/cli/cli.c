@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/exit_status.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/title.h"
 #include "build_config.h"
@@ -98,6 +99,8 @@ int cli_main(int argc, char **argv)
 {
 	struct cli_options options;
 
+	if (fd_open_standard() < 0)
+		return EXIT_STATUS_SYSTEM;
 	argv = title_init(argc, argv);
 	if (options_parse(argc, argv, &options) < 0)
 		return EXIT_STATUS_USAGE;
