@@ -154,7 +154,8 @@ static int leave_terminal(const struct master *master)
 	if (!master->options->detached)
 		return EXIT_STATUS_OK;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+	/* Nor does it hold the directory that it was started in. */
+	if (chdir("/") < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
 		(!keep_stderr && dup2(null, STDERR_FILENO) < 0))
 		return failed("cannot leave the terminal", -errno);
 	return EXIT_STATUS_OK;
