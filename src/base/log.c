@@ -135,6 +135,15 @@ static void write_to_stderr(const char *message, size_t size)
 	errno = saved;
 }
 
+void log_write_queued(int read_socket)
+{
+	char message[LOG_LINE_MAX];
+	ssize_t size;
+
+	while ((size = recv(read_socket, message, sizeof(message), MSG_DONTWAIT)) > 0)
+		write_to_stderr(message, (size_t)size);
+}
+
 void log_write(enum log_level level, const char *event, const struct log_field *fields)
 {
 	char message[LOG_LINE_MAX];

@@ -64,6 +64,10 @@ void log_access(unsigned int stream, const char *line, uint32_t size);
 void log_connect(int socket, uint64_t *dropped);
 int log_socket(void);
 
+/* Writes the lines that wait at the reading end of the logger's socket to standard error: for the end of a master that
+ * could not start a logger. Access lines are dropped. */
+void log_write_queued(int read_socket);
+
 /* Copies TEXT to BUFFER of SIZE, escaping every byte outside printable ASCII and the backslash; always terminated.
  * Returns BUFFER. What does not fit is cut. */
 char *log_escape(const char *text, char *buffer, uint32_t size);

@@ -155,7 +155,8 @@ void logger_process_stop(struct master *master)
 			kill(logger->pid, SIGKILL);
 			wait_for_end(master, logger->pid, LOGGER_STOP_MS);
 		}
-	}
+	} else if (logger->channel.read_fd >= 0)
+		log_write_queued(logger->channel.read_fd);
 	logger->pid = 0;
 	logger_channel_done(&logger->channel);
 }
