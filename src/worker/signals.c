@@ -12,7 +12,14 @@
 
 static volatile sig_atomic_t retiring;
 static int gate_fd = -1;
-static int dead_fd = -1;
+static const struct worker_start *worker;
+
+/* Async-signal-safe, as all that the handlers call. */
+static void release_listeners(void)
+{
+	for (size_t i = 0; i < worker->listener_count; i++)
+		dup3(worker->dead_fd, worker->listeners[i], O_CLOEXEC);
+}
 
 static void on_retire(int number)
 {
@@ -20,7 +27,9 @@ static void on_retire(int number)
 
 	(void)number;
 	retiring = 1;
-	dup3(dead_fd, gate_fd, O_CLOEXEC);
+	dup3(worker->dead_fd, gate_fd, O_CLOEXEC);
+	if (getppid() != worker->master_pid)
+		release_listeners();
 	errno = saved;
 }
 
@@ -42,7 +51,7 @@ static int handle(const int *list, size_t count, void (*handler)(int))
 	return 0;
 }
 
-int worker_signals_install(int gate, int dead)
+int worker_signals_install(int gate, const struct worker_start *start)
 {
 	static const int ignored[] = { SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE };
 	static const int retire[] = { SIGURG, SIGTERM };
@@ -51,7 +60,7 @@ int worker_signals_install(int gate, int dead)
 	int result;
 
 	gate_fd = gate;
-	dead_fd = dead;
+	worker = start;
 	result = handle(ignored, ARRAY_SIZE(ignored), SIG_IGN);
 	if (result == 0)
 		result = handle(standard, ARRAY_SIZE(standard), SIG_DFL);

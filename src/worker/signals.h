@@ -12,12 +12,17 @@
 #include <stdbool.h>
 
 #include "base/attrs.h"
+#include "worker/worker.h"
 
 /*
- * Installs the handlers and unblocks all signals. GATE is the descriptor the worker will block on, DEAD one on which
- * that call fails. Returns 0 or a negative errno. From here on worker_retiring() may become true at any time.
+ * Installs the handlers and unblocks all signals. GATE is the descriptor the worker will block on; START stays the
+ * caller's, and lives as long as the worker. Returns 0 or a negative errno. From here on worker_retiring() may become
+ * true at any time.
+ *
+ * Where the signal means that the master has died, the worker lets go of all its listeners, however long it still
+ * serves: whoever is started next wants to bind their addresses.
  */
-ATTR_NODISCARD int worker_signals_install(int gate, int dead);
+ATTR_NODISCARD int worker_signals_install(int gate, const struct worker_start *start);
 
 bool worker_retiring(void);
 

@@ -127,7 +127,7 @@ void worker_main(const struct worker_start *start)
 	worker_setup(start);
 	result = gate_open(&gate, start->listeners, start->listener_count);
 	if (result == 0)
-		result = worker_signals_install(gate.fd, start->dead_fd);
+		result = worker_signals_install(gate.fd, start);
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_SETUP, "cannot set up accepting", result);
 	connection_init(start);

@@ -67,10 +67,7 @@ def test_workers_hold_no_stray_descriptors(brood):
 
 def listener_inodes(one, pool):
     ports = {int(a.rpartition(":")[2]) for a in one.addresses(pool)}
-    for line in proc_text(one.pid, "net/tcp").splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) in ports:
-            yield f"socket:[{fields[9]}]"
+    return listening_sockets(one.pid, ports)
 
 
 def test_connection_is_close_on_exec(brood):
@@ -194,6 +191,33 @@ def test_killed_master_leaves_workers_to_finish(brood):
     client.close()
     wait_for(lambda: not proc_alive(pid), "the last worker's end")
     wait_for(lambda: not one.leftovers(), "everything gone, the logger too")
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", ["127.0.0.1:0", "127.0.0.1:0"]], ids=["one", "several"])
+def test_worker_without_a_master_lets_go_of_its_listeners(brood, listen):
+    """The next master binds the same addresses while a worker of the dead one still serves."""
+    first = brood(echo_pool(listen=listen, workers=2, extra="idle_timeout = 60s"), status=-signal.SIGKILL).start()
+    addresses = first.addresses()
+    (pid, client), = served_by(first, 1).items()
+    first.note_processes()
+    first.kill(signal.SIGKILL)
+    first.wait()
+    wait_for(lambda: not set(listening_sockets(pid)) & set(proc_fds(pid).values()), "the listeners closed")
+    second = brood(echo_pool(listen=addresses)).start()
+    for address in addresses:
+        assert echo_once(address) == b"hello"
+    client.sendall(b"two")
+    assert receive(client, 3) == b"two"
+    client.close()
+    second.stop()
+
+
+def listening_sockets(pid, ports=None):
+    """The sockets of the name space of PID that listen on TCP, on those ports, as /proc/PID/fd shows them."""
+    for line in proc_text(pid, "net/tcp").splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and (ports is None or int(fields[1].rpartition(":")[2], 16) in ports):
+            yield f"socket:[{fields[9]}]"
 
 
 def test_master_killed_during_the_start(brood):

@@ -131,11 +131,17 @@ static bool waits_in_ppoll(pid_t pid)
 /* The life of a worker on LISTENER: 0 if it left because it was told to, and not before. */
 ATTR_NORETURN static void live_on(int listener)
 {
+	const struct worker_start start = {
+		.listeners = &listener,
+		.listener_count = 1,
+		.dead_fd = open("/dev/null", O_RDWR),
+		.master_pid = getppid(),
+	};
 	struct gate gate;
 	uint32_t index;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (gate_open(&gate, &listener, 1) < 0 || worker_signals_install(gate.fd, open("/dev/null", O_RDWR)) < 0)
+	if (gate_open(&gate, &listener, 1) < 0 || worker_signals_install(gate.fd, &start) < 0)
 		_exit(2);
 	while (accept_at(&gate, &index) != -ECANCELED)
 		;
