@@ -82,7 +82,6 @@ struct master {
 	enum life_phase phase;
 	uint64_t stop_deadline_ms; /* from the beginning of a stop */
 	uint64_t drain_check_ms;   /* while draining: when to look at the queues again */
-	uint64_t drain_step_ms;    /* and how long after that */
 	int exit_status;
 
 	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit before the master raised its own */
@@ -106,6 +105,8 @@ void pools_done(struct master *master);
 uint64_t pools_act(struct master *master, uint64_t now_ms);
 /* Workers have said something: notes who became ready. */
 void pools_note_ready(struct master *master, uint64_t now_ms);
+/* The same for one, before its death is looked at. */
+void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
 /* Kills workers whose request is overrun. Returns when to call again at the latest. */
 uint64_t pools_check_requests(struct master *master, uint64_t now_ms);
 /* TTIN (+1) and TTOU (-1). */

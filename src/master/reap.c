@@ -50,6 +50,8 @@ static void reap_worker(struct master *master, const struct child *child, int st
 	struct death death = death_of(master, pool, child->slot, status);
 	struct death_verdict verdict;
 
+	/* It may have become ready, and served, just before it died. */
+	pool_note_worker(master, pool, child->slot, now_ms);
 	if (pool_policy_died(&pool->policy, child->slot, &death, now_ms, &verdict))
 		report_death(master, pool, child->slot, &death, &verdict);
 	pool_forget_worker(master, pool, child->slot);
@@ -61,8 +63,6 @@ void reap_all(struct master *master, uint64_t now_ms)
 	int status;
 	pid_t pid;
 
-	/* A worker may have become ready, and served, just before it died. */
-	pools_note_ready(master, now_ms);
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (!children_remove(&master->children, pid, &child))
 			/* As PID 1 of a container the master inherits orphans that were never its own. */
