@@ -171,6 +171,7 @@ def test_usr1_reopens_the_log_file(brood, directory):
     one = brood(echo_pool(), args=["-L", str(path)])
     one.log_path = path
     one.start()
+    one.wait_log("starting")
     moved = directory / "brood.log.1"
     path.rename(moved)
     one.kill(signal.SIGUSR1)

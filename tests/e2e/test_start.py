@@ -93,6 +93,7 @@ def test_starts_serves_and_stops(brood):
 
 def test_first_line_says_version_configuration_and_listeners_with_origin(brood):
     one = brood(echo_pool(listen=["127.0.0.1:0", "unix:@brood-first-line"])).start()
+    one.wait_log("starting")
     first = one.log()[0]["line"]
     version = run("--version").stdout.split()[1]
     assert version in first and str(one.config_path) in first
