@@ -14,6 +14,9 @@
 /* The most socket addresses that one `listen` entry may stand for. */
 #define BIND_ADDRESSES_MAX 32
 
+/* How often the kernel may choose a port that another address of the entry does not have free. */
+#define BIND_CHOICES_MAX 16
+
 static int bind_failed(const struct pool *pool, const char *spec, const char *step, const char *reason)
 {
 	log_event(LOG_LEVEL_ERROR, "cannot listen", LOG_TEXT("pool", pool->config->name), LOG_TEXT("address", spec),
@@ -60,18 +63,8 @@ static int bind_systemd(const struct master *master, struct pool *pool, const ch
 	return status;
 }
 
-/*
- * One entry with several addresses and port 0 gets one port for all of them: the first address chooses, the others
- * follow, as whoever wrote one entry expects one port.
- */
-static void use_port_of(const struct listener *first, struct socket_address *address)
-{
-	if (first != NULL && address_port(address) == 0)
-		address_set_port(address, address_port(&first->address));
-}
-
-/* Whether a socket of the service manager's that the pool has already serves the address: a dual-stack one, of one entry
- * that stands for both families. */
+/* Whether a socket of the service manager's that the pool has already serves the address: a dual-stack one, of one
+ * entry that stands for both families. */
 static bool pool_serves(const struct pool *pool, const struct socket_address *address)
 {
 	for (size_t i = 0; i < pool->listener_count; i++)
@@ -80,8 +73,15 @@ static bool pool_serves(const struct pool *pool, const struct socket_address *ad
 	return false;
 }
 
-static int bind_address(
-	const struct master *master, struct pool *pool, const char *spec, const struct socket_address *address)
+/* What went wrong at which address. */
+struct bind_failure {
+	const char *step;
+	int error;
+	char address[ADDRESS_TEXT_MAX];
+};
+
+static int bind_address(const struct master *master, struct pool *pool, const char *spec,
+	const struct socket_address *address, struct bind_failure *ret_failure)
 {
 	struct inherited_socket *inherited = inherited_by_address(master->options->inherited, address);
 	struct listener *listener;
@@ -89,19 +89,69 @@ static int bind_address(
 	int result = -ENOMEM;
 
 	if (inherited != NULL)
-		return bind_adopt(pool, inherited, spec);
+		return bind_adopt(pool, inherited, spec) == EXIT_STATUS_OK ? 0 : -EINVAL;
 	if (pool_serves(pool, address))
-		return EXIT_STATUS_OK;
+		return 0;
 	listener = pool_add_listener(pool);
 	if (listener != NULL)
 		result = listener_bind(listener, spec, address, &pool->config->listener, &step);
 	if (result < 0) {
-		char text[ADDRESS_TEXT_MAX];
-
-		address_format((const struct sockaddr *)&address->storage, address->size, false, text, sizeof(text));
-		return bind_failed(pool, text, step, log_strerror(result));
+		ret_failure->step = step;
+		ret_failure->error = result;
+		address_format((const struct sockaddr *)&address->storage, address->size, false, ret_failure->address,
+			sizeof(ret_failure->address));
 	}
-	return EXIT_STATUS_OK;
+	return result;
+}
+
+static void pool_drop_listeners(struct pool *pool, size_t first)
+{
+	while (pool->listener_count > first)
+		listener_close(&pool->listeners[--pool->listener_count]);
+}
+
+/*
+ * One entry with several addresses and port 0 gets one port for all of them, as whoever wrote one entry expects one:
+ * the first address chooses, the others follow. *RET_CHOSEN: that was so.
+ */
+static int bind_addresses(const struct master *master, struct pool *pool, const char *spec,
+	const struct socket_address *addresses, size_t count, struct bind_failure *ret_failure, bool *ret_chosen)
+{
+	size_t first = pool->listener_count;
+	int result = 0;
+
+	*ret_chosen = false;
+	for (size_t i = 0; i < count && result == 0; i++) {
+		struct socket_address address = addresses[i];
+
+		if (pool->listener_count > first && address_port(&address) == 0 &&
+			address.storage.ss_family != AF_UNIX) {
+			address_set_port(&address, address_port(&pool->listeners[first].address));
+			*ret_chosen = true;
+		}
+		result = bind_address(master, pool, spec, &address, ret_failure);
+	}
+	return result;
+}
+
+/* The port that the kernel chose for one address may be taken at another: then it chooses again. */
+static int bind_resolved(const struct master *master, struct pool *pool, const char *spec,
+	const struct socket_address *addresses, size_t count)
+{
+	struct bind_failure failure = { .error = 0 };
+	size_t first = pool->listener_count;
+	bool chosen = false;
+	int result = -EADDRINUSE;
+
+	for (int i = 0; i < BIND_CHOICES_MAX && result == -EADDRINUSE; i++) {
+		pool_drop_listeners(pool, first);
+		result = bind_addresses(master, pool, spec, addresses, count, &failure, &chosen);
+		if (!chosen)
+			break;
+	}
+	if (result < 0 && failure.error < 0)
+		return bind_failed(pool, failure.address, failure.step, log_strerror(failure.error));
+	return result < 0 ? EXIT_STATUS_UNAVAILABLE : EXIT_STATUS_OK;
 }
 
 static int bind_entry(const struct master *master, struct pool *pool, const char *text)
@@ -109,10 +159,8 @@ static int bind_entry(const struct master *master, struct pool *pool, const char
 	struct socket_address addresses[BIND_ADDRESSES_MAX];
 	struct address_spec spec;
 	const char *reason = NULL;
-	size_t first = pool->listener_count;
 	size_t count = 0;
 	int result = address_parse(text, &spec, &reason);
-	int status = EXIT_STATUS_OK;
 
 	if (result == 0 && spec.kind == ADDRESS_SYSTEMD)
 		return bind_systemd(master, pool, text, spec.host);
@@ -120,11 +168,7 @@ static int bind_entry(const struct master *master, struct pool *pool, const char
 		result = address_resolve(&spec, addresses, ARRAY_SIZE(addresses), &count, &reason);
 	if (result < 0)
 		return bind_failed(pool, text, "resolve", reason);
-	for (size_t i = 0; i < count && status == EXIT_STATUS_OK; i++) {
-		use_port_of(i > 0 ? &pool->listeners[first] : NULL, &addresses[i]);
-		status = bind_address(master, pool, text, &addresses[i]);
-	}
-	return status;
+	return bind_resolved(master, pool, text, addresses, count);
 }
 
 static void warn_of_backlog(const struct pool *pool)

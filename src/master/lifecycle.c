@@ -2,13 +2,16 @@
 /*
  * The hands of policy/lifecycle.h: what the daemon does when it enters a phase, and how it finds that a phase is over.
  */
+#include "base/clock.h"
 #include "base/exit_status.h"
 #include "base/log.h"
 #include "master/master_private.h"
 #include "policy/deadline.h"
 
-/* While draining: the queues are looked at this often. Nothing tells when a handshake ends. */
-#define DRAIN_CHECK_MS 5
+/* While draining, the queues are looked at after this long, at first and at last: nothing tells when a handshake ends,
+ * and to ask for them takes the kernel some milliseconds. */
+#define DRAIN_CHECK_MIN_MS 5
+#define DRAIN_CHECK_MAX_MS 100
 
 static void begin_stop(struct master *master, uint64_t now_ms)
 {
@@ -18,6 +21,7 @@ static void begin_stop(struct master *master, uint64_t now_ms)
 	notify_stopping(&master->notify);
 	bind_refuse_all(master);
 	master->drain_check_ms = now_ms;
+	master->drain_step_ms = DRAIN_CHECK_MIN_MS;
 }
 
 /* Each pool has its own time from now on, within the daemon's. */
@@ -81,7 +85,9 @@ static uint64_t check_draining(struct master *master, uint64_t now_ms)
 		lifecycle_event(master, LIFE_DRAINED, now_ms);
 		return now_ms;
 	}
-	master->drain_check_ms = deadline_after(now_ms, DRAIN_CHECK_MS);
+	master->drain_check_ms = deadline_after(clock_monotonic_ms(), master->drain_step_ms);
+	if (master->drain_step_ms < DRAIN_CHECK_MAX_MS)
+		master->drain_step_ms *= 2;
 	return deadline_earlier(master->drain_check_ms, master->stop_deadline_ms);
 }
 

@@ -82,6 +82,7 @@ struct master {
 	enum life_phase phase;
 	uint64_t stop_deadline_ms; /* from the beginning of a stop */
 	uint64_t drain_check_ms;   /* while draining: when to look at the queues again */
+	uint64_t drain_step_ms;    /* and how long after that */
 	int exit_status;
 
 	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit before the master raised its own */

@@ -275,18 +275,26 @@ static bool says_ready(const struct board_slot *slot)
 	return state != BOARD_EMPTY && state != BOARD_STARTING;
 }
 
+/* One that was told to retire as it became ready may serve; until it is known to be ready, its start is timed. */
+static bool awaits_ready(const struct slot *slot)
+{
+	return !slot->was_ready && (slot->state == SLOT_STARTING || slot->state == SLOT_RETIRING);
+}
+
 void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
-	if (pool->slots[slot].state == SLOT_STARTING && says_ready(pool_board_slot(master, pool, slot)))
+	if (awaits_ready(&pool->slots[slot]) && says_ready(pool_board_slot(master, pool, slot)))
 		pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
 }
 
 static void pool_note_ready(struct master *master, struct pool *pool, uint64_t now_ms)
 {
-	uint32_t left = pool->policy.count[SLOT_STARTING];
+	uint32_t left = pool->policy.count[SLOT_STARTING] + pool->policy.count[SLOT_RETIRING];
 
 	for (uint32_t slot = 0; left > 0 && slot < pool->policy.rules.capacity; slot++) {
-		if (pool->slots[slot].state != SLOT_STARTING)
+		enum slot_state state = pool->slots[slot].state;
+
+		if (state != SLOT_STARTING && state != SLOT_RETIRING)
 			continue;
 		left--;
 		pool_note_worker(master, pool, slot, now_ms);

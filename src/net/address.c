@@ -333,7 +333,7 @@ static size_t unix_name_size(const struct sockaddr_un *address, socklen_t size)
 /* NULs of an abstract name are written as @, as /proc/net/unix does. */
 static void format_unix(const struct sockaddr_un *address, socklen_t size, char *buffer, size_t buffer_size)
 {
-	char name[sizeof(address->sun_path)];
+	char name[sizeof(address->sun_path)] = "";
 	size_t name_size = unix_name_size(address, size);
 
 	for (size_t i = 0; i < name_size; i++)

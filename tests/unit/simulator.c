@@ -338,7 +338,7 @@ static void operate(struct sim *sim)
 		sim->operator_ms = SIM_NEVER;
 	else
 		sim->operator_ms = sim->now_ms + 1 + sim_upto(sim, sim->world->operator_in_ms) +
-			(sim->phase == POOL_SERVING ? 0 : 500);
+				   (sim->phase == POOL_SERVING ? 0 : 500);
 	if (act < 30)
 		resize(sim, sim_chance(sim, 500) ? 1 : -1);
 	else if (act < 35)

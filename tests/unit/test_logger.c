@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/logger.h"
+#include "base/logger_signals.h"
 
 #define DEADLINE_MS 30000
 
@@ -83,6 +84,15 @@ static void make_stderr_pipe(void)
 	int fds[2];
 
 	cr_assert_eq(pipe(fds), 0);
+	reader = fds[0];
+	logger_stderr = fds[1];
+}
+
+static void make_stderr_socket(void)
+{
+	int fds[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
 	reader = fds[0];
 	logger_stderr = fds[1];
 }
@@ -450,11 +460,11 @@ Test(logger, no_sigusr1_is_lost)
 	stop_logger();
 }
 
-Test(logger, a_stalled_target_does_not_hold_access_logs_nor_signals)
+/* With standard error made, and not read. */
+static void expect_other_logs_to_flow(void)
 {
 	use_file_and_access_logs();
 	config.target = LOG_TARGET_STDERR;
-	make_stderr_pipe();
 	start_logger();
 	for (int i = 0; i < 50000; i++)
 		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", i));
@@ -468,6 +478,44 @@ Test(logger, a_stalled_target_does_not_hold_access_logs_nor_signals)
 	kill(logger_pid, SIGUSR1);
 	read_file(access_paths[0], "");
 	stop_logger();
+}
+
+Test(logger, a_stalled_pipe_holds_neither_access_logs_nor_signals)
+{
+	make_stderr_pipe();
+	expect_other_logs_to_flow();
+}
+
+Test(logger, a_stalled_socket_holds_neither_access_logs_nor_signals)
+{
+	make_stderr_socket();
+	expect_other_logs_to_flow();
+}
+
+/* A wait that always finds something to read must let signals in as well. */
+Test(logger, a_flood_of_lines_holds_no_signal)
+{
+	pid_t writers[2];
+
+	use_file_and_access_logs();
+	start_logger();
+	for (size_t i = 0; i < ARRAY_SIZE(writers); i++) {
+		writers[i] = fork();
+		if (writers[i] != 0)
+			continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			log_event(LOG_LEVEL_INFO, "line");
+	}
+	read_file(config.file, "line");
+	cr_assert_eq(unlink(config.file), 0);
+	kill(logger_pid, SIGUSR1);
+	read_file(config.file, "line");
+	stop_logger();
+	for (size_t i = 0; i < ARRAY_SIZE(writers); i++) {
+		kill(writers[i], SIGKILL);
+		waitpid(writers[i], NULL, 0);
+	}
 }
 
 Test(logger, told_to_leave_it_does_not_wait_for_ever)
@@ -543,7 +591,7 @@ Test(logger, a_full_disk_under_the_log_itself)
 /* A line that went halfway into a full disk is not glued to the next. */
 Test(logger, after_a_torn_line_comes_a_new_one)
 {
-	struct rlimit limit = { .rlim_cur = 1000, .rlim_max = RLIM_INFINITY };
+	struct rlimit limit = { .rlim_cur = 1010, .rlim_max = RLIM_INFINITY };
 	use_file_and_access_logs();
 	config.target = LOG_TARGET_STDERR;
 	make_stderr_pipe();
@@ -608,11 +656,8 @@ Test(logger, a_fifo_that_stalls_holds_no_other_log)
 Test(logger, a_socket_as_standard_error)
 {
 	const uint64_t count = 30000;
-	int fds[2];
 
-	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-	reader = fds[0];
-	logger_stderr = fds[1];
+	make_stderr_socket();
 	start_logger();
 	for (uint64_t i = 0; i < count; i++)
 		log_event(LOG_LEVEL_INFO, "line", LOG_INT("number", (int64_t)i));
@@ -790,4 +835,20 @@ Test(logger, auto_is_what_fits)
 	cr_assert_eq(log_target_resolve(LOG_TARGET_AUTO, false), LOG_TARGET_STDERR, "inherited from another unit");
 	setenv("JOURNAL_STREAM", "nonsense", 1);
 	cr_assert_eq(log_target_resolve(LOG_TARGET_AUTO, false), LOG_TARGET_STDERR);
+}
+
+Test(logger, a_wait_that_need_not_wait_lets_signals_in)
+{
+	struct pollfd readable = { .events = POLLIN };
+	int fds[2];
+
+	cr_assert_eq(pipe(fds), 0);
+	cr_assert_eq(write(fds[1], "x", 1), 1);
+	readable.fd = fds[0];
+	logger_signals_init();
+	raise(SIGUSR1);
+	cr_assert_not(logger_signals_take_reopen(), "blocked until the wait");
+	cr_assert_eq(logger_signals_wait(&readable, 1, -1), 1);
+	cr_assert(logger_signals_take_reopen());
+	cr_assert_not(logger_signals_take_reopen(), "once");
 }

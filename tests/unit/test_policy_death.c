@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every kind of death: what it is called, whether it counts against the pool, and what follows.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/attrs.h"
+#include "policy/deadline.h"
+#include "policy/pool.h"
+#include "pool_fixture.h"
+
+enum life {
+	LIFE_IN_START,
+	LIFE_START_TIMED_OUT,
+	LIFE_READY_SINCE_NOW, /* ready for less than POOL_HEALTHY_MS */
+	LIFE_READY_FOR_LONG,
+	LIFE_SHRUNK,
+	LIFE_SHRUNK_IN_START,
+	LIFE_STOPPED,
+	LIFE_QUIT_BY_STOP,
+	LIFE_QUIT_BY_TIMEOUT,
+	LIFE_KILLED_BY_STOP,
+	LIFE_REQUEST_TIMED_OUT,
+	LIFE_REQUEST_TIMED_OUT_LATE, /* after a long time as ready */
+	LIFE_LOST,
+};
+
+enum manner {
+	MANNER_EXIT_0,
+	MANNER_EXIT_1,
+	MANNER_SIGNAL,
+	MANNERS,
+};
+
+/*
+ * Whether it counts against the pool ('F') by what the worker and the pool have to show:
+ *	idle, in a pool that has proven nothing
+ *	idle, in a proven pool
+ *	serving its first connection, in a pool that has proven nothing
+ *	serving its first connection, in a proven pool
+ *	idle, has served (so the pool is proven)
+ *	serving, has served
+ */
+#define SHOWINGS 6
+
+static const enum death_kind by_itself[MANNERS] = { DEATH_RECYCLED, DEATH_EXITED, DEATH_SIGNALED };
+static const enum death_kind in_start[MANNERS] = { DEATH_EXITED, DEATH_EXITED, DEATH_SIGNALED };
+static const enum death_kind as_asked[MANNERS] = { DEATH_RETIRED, DEATH_EXITED, DEATH_SIGNALED };
+static const enum death_kind by_us[MANNERS] = { DEATH_KILLED, DEATH_KILLED, DEATH_KILLED };
+
+struct death_row {
+	enum life life;
+	enum slot_reason reason;
+	bool before_ready;
+	const enum death_kind *kinds; /* by manner */
+	char failure[SHOWINGS + 1];
+};
+
+/* A worker that falls idle right after it was ready tells of its program; one that serves in a proven pool, of its
+ * client. */
+#define ALWAYS "FFFFFF"
+#define MAYBE  "FFF---"
+#define NEVER  "------"
+
+static const struct death_row death_rows[] = {
+	{LIFE_IN_START,                SLOT_REASON_NONE,            true,  in_start,  ALWAYS},
+	{ LIFE_START_TIMED_OUT,        SLOT_REASON_START_TIMEOUT,   true,  by_us,     ALWAYS},
+	{ LIFE_READY_SINCE_NOW,        SLOT_REASON_NONE,            false, by_itself, MAYBE },
+	{ LIFE_READY_FOR_LONG,         SLOT_REASON_NONE,            false, by_itself, NEVER },
+	{ LIFE_SHRUNK,                 SLOT_REASON_SCALE_DOWN,      false, as_asked,  NEVER },
+	{ LIFE_SHRUNK_IN_START,        SLOT_REASON_SCALE_DOWN,      true,  as_asked,  NEVER },
+	{ LIFE_STOPPED,                SLOT_REASON_STOP,            false, as_asked,  NEVER },
+	{ LIFE_QUIT_BY_STOP,           SLOT_REASON_STOP,            false, as_asked,  NEVER },
+	{ LIFE_QUIT_BY_TIMEOUT,        SLOT_REASON_STOP_TIMEOUT,    false, by_us,     NEVER },
+	{ LIFE_KILLED_BY_STOP,         SLOT_REASON_STOP,            false, by_us,     NEVER },
+	{ LIFE_REQUEST_TIMED_OUT,      SLOT_REASON_REQUEST_TIMEOUT, false, by_us,     MAYBE },
+	{ LIFE_REQUEST_TIMED_OUT_LATE, SLOT_REASON_REQUEST_TIMEOUT, false, by_us,     NEVER },
+	{ LIFE_LOST,                   SLOT_REASON_REQUEST_TIMEOUT, false, by_us,     MAYBE },
+};
+
+/* Brings slot 0 there. */
+static void live(enum life life)
+{
+	born(0);
+	if (life != LIFE_IN_START && life != LIFE_START_TIMED_OUT && life != LIFE_SHRUNK_IN_START)
+		ready(0);
+	switch (life) {
+	case LIFE_START_TIMED_OUT:
+		tell(0, SLOT_KILL, SLOT_REASON_START_TIMEOUT);
+		break;
+	case LIFE_READY_FOR_LONG:
+		pool.now_ms += POOL_HEALTHY_MS;
+		break;
+	case LIFE_SHRUNK:
+	case LIFE_SHRUNK_IN_START:
+		pool_policy_resize(&pool.policy, -1);
+		tell(0, SLOT_RETIRE, SLOT_REASON_SCALE_DOWN);
+		break;
+	case LIFE_STOPPED:
+		pool_policy_retire(&pool.policy, DEADLINE_NONE);
+		tell(0, SLOT_RETIRE, SLOT_REASON_STOP);
+		break;
+	case LIFE_QUIT_BY_STOP:
+	case LIFE_KILLED_BY_STOP:
+		pool_policy_quit(&pool.policy, SLOT_REASON_STOP);
+		tell(0, SLOT_QUIT, SLOT_REASON_STOP);
+		if (life == LIFE_KILLED_BY_STOP)
+			tell(0, SLOT_KILL, SLOT_REASON_STOP);
+		break;
+	case LIFE_QUIT_BY_TIMEOUT:
+		pool_policy_quit(&pool.policy, SLOT_REASON_STOP_TIMEOUT);
+		tell(0, SLOT_QUIT, SLOT_REASON_STOP_TIMEOUT);
+		break;
+	case LIFE_REQUEST_TIMED_OUT_LATE:
+		pool.now_ms += POOL_HEALTHY_MS;
+		ATTR_FALLTHROUGH;
+	case LIFE_REQUEST_TIMED_OUT:
+	case LIFE_LOST:
+		tell(0, SLOT_KILL, SLOT_REASON_REQUEST_TIMEOUT);
+		if (life == LIFE_LOST)
+			tell(0, SLOT_GIVE_UP, SLOT_REASON_NONE);
+		break;
+	default:
+		break;
+	}
+}
+
+static struct death death_of(enum manner manner, int showing)
+{
+	static const struct death showings[SHOWINGS] = {
+		{.served = 0,  .serving = false, .pool_has_served = false},
+		{ .served = 0, .serving = false, .pool_has_served = true },
+		{ .served = 0, .serving = true,  .pool_has_served = false},
+		{ .served = 0, .serving = true,  .pool_has_served = true },
+		{ .served = 3, .serving = false, .pool_has_served = true },
+		{ .served = 3, .serving = true,  .pool_has_served = true },
+	};
+	struct death death = showings[showing];
+
+	death.by_signal = manner == MANNER_SIGNAL;
+	death.code = manner == MANNER_EXIT_0 ? 0 : 1;
+	return death;
+}
+
+static enum death_sequel expected_sequel(bool failure)
+{
+	if (pool.policy.phase != POOL_SERVING || pool.policy.target == 1)
+		return DEATH_NOT_REPLACED;
+	return failure ? DEATH_BACKING_OFF : DEATH_REPLACED;
+}
+
+static void check_death(const struct death_row *row, enum manner manner, int showing)
+{
+	bool failure = row->failure[showing] == 'F';
+	struct death_verdict verdict;
+	enum death_sequel sequel;
+	char where[64];
+
+	snprintf(where, sizeof(where), "life %d, manner %d, showing %d", (int)row->life, (int)manner, showing);
+	pool_begin(3, 2);
+	born_ready(1, 1);
+	live(row->life);
+	pool.now_ms += 3;
+	sequel = expected_sequel(failure);
+	verdict = died(0, death_of(manner, showing));
+	cr_expect_eq(verdict.kind, row->kinds[manner], "%s: %s", where, death_kind_name(verdict.kind));
+	cr_expect_eq(verdict.reason, row->reason, "%s: %s", where, slot_reason_name(verdict.reason));
+	cr_expect_eq(verdict.before_ready, row->before_ready, "%s", where);
+	cr_expect_eq(verdict.failure, failure, "%s", where);
+	cr_expect_eq(verdict.age_ms, pool.now_ms - BEGIN_MS, "%s", where);
+	cr_expect_eq(verdict.sequel, sequel, "%s: %s", where, death_sequel_name(verdict.sequel));
+	if (sequel == DEATH_BACKING_OFF)
+		cr_expect_eq(
+			verdict.retry_ms, row->life == LIFE_START_TIMED_OUT ? WAIT_MIN - 3 : WAIT_MIN, "%s", where);
+	else
+		cr_expect_eq(verdict.retry_ms, 0, "%s", where);
+	make_plan();
+	cr_expect_eq(strcmp(pool.text, "ask 0") == 0, sequel == DEATH_REPLACED, "%s: %s", where, pool.text);
+}
+
+Test(policy_pool, weighs_every_death)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(death_rows); i++)
+		for (enum manner manner = 0; manner < MANNERS; manner++)
+			for (int showing = 0; showing < SHOWINGS; showing++)
+				check_death(&death_rows[i], manner, showing);
+}
+
+/* Some worker of the pool has been ready for long: this, too, proves it, whoever it is. */
+Test(policy_pool, a_worker_that_stands_proves_the_pool_for_the_others)
+{
+	struct death_verdict verdict;
+
+	pool_begin(2, 2);
+	born_ready(0, 0);
+	pool.now_ms += POOL_HEALTHY_MS;
+	born_ready(1, 1);
+	verdict = died(1, (struct death){ .by_signal = true, .code = 11, .serving = true });
+	cr_expect_not(verdict.failure, "one client, not the pool");
+	cr_expect_eq(verdict.sequel, DEATH_REPLACED);
+}
+
+Test(policy_pool, a_pool_once_proven_stays_proven)
+{
+	pool_begin(1, 1);
+	born_ready(0, 0);
+	died(0, (struct death){ .served = 1, .pool_has_served = true });
+	for (int i = 0; i < 100; i++) {
+		PLAN("ask 0");
+		born_ready(0, 0);
+		cr_expect_eq(died(0, (struct death){ .by_signal = true, .code = 11, .serving = true }).sequel,
+			DEATH_REPLACED);
+	}
+}
+
+/* It says that it is ready after the master has given it up: that proves nothing. */
+Test(policy_pool, readiness_after_the_kill_does_not_count)
+{
+	struct death_verdict verdict;
+
+	pool_begin(2, 1);
+	born(0);
+	pool.now_ms += START_TIMEOUT;
+	tell(0, SLOT_KILL, SLOT_REASON_START_TIMEOUT);
+	ready(0);
+	pool.now_ms += POOL_HEALTHY_MS;
+	verdict = died(0, (struct death){ .by_signal = true, .code = 9 });
+	cr_expect(verdict.before_ready);
+	cr_expect(verdict.failure);
+	cr_expect_not(pool.policy.proven);
+}
+
+Test(policy_pool, names_each_kind_of_death_and_each_sequel)
+{
+	for (enum death_kind i = 0; i < DEATH_KINDS; i++) {
+		cr_assert_not_null(death_kind_name(i));
+		for (enum death_kind j = 0; j < i; j++)
+			cr_expect_str_neq(death_kind_name(i), death_kind_name(j));
+	}
+	for (enum death_sequel i = 0; i < DEATH_SEQUELS; i++) {
+		cr_assert_not_null(death_sequel_name(i));
+		for (enum death_sequel j = 0; j < i; j++)
+			cr_expect_str_neq(death_sequel_name(i), death_sequel_name(j));
+	}
+}
