@@ -7,9 +7,10 @@
 
 void validators_init(struct validators *validators, const struct timespec *modified, uint64_t size)
 {
-	struct buffer etag = { .data = validators->etag, .capacity = sizeof(validators->etag) };
+	struct buffer etag = { .capacity = sizeof(validators->etag) };
 
-	validators->modified = modified->tv_sec;
+	*validators = (struct validators){ .modified = modified->tv_sec };
+	etag.data = validators->etag;
 	buffer_text(&etag, "\"");
 	buffer_hex(&etag, (uint64_t)modified->tv_sec * 1000000000u + (uint64_t)modified->tv_nsec);
 	buffer_text(&etag, "-");
