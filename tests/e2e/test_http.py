@@ -395,7 +395,7 @@ def test_a_file_in_memory_is_never_older_than_the_file(serve, www):
     """The way of a settled file, which is remembered: each change must show at once."""
     (www / "s.txt").write_bytes(b"0000")
     at = serve(workers=1).at
-    # Remembered is only what has not changed for some seconds.
+    # Remembered is only what has not just changed.
     wait_for(lambda: time.time() - (www / "s.txt").stat().st_ctime > 4)
     with Client(at) as client:
         for _ in range(50):

@@ -59,7 +59,7 @@ static void keep(const char *path, const char *content, time_t now)
 	struct file file;
 
 	cr_assert_eq(file_open(root_fd, path, &file), 0);
-	recent_keep(&recent, path, &file, content, now);
+	recent_keep(&recent, path, &file, content, &(struct timespec){ .tv_sec = now });
 	close(file.fd);
 }
 
@@ -94,10 +94,31 @@ Test(http_recent, for_a_second_only)
 
 Test(http_recent, not_while_it_may_change_unseen)
 {
-	keep("a", "first", time(NULL));
-	cr_expect_str_eq(find("a", time(NULL)), "");
-	keep("a", "first", later - 1000); /* a clock that was set back */
-	cr_expect_str_eq(find("a", later - 1000), "");
+	static const struct {
+		struct timespec changed, now;
+		bool kept;
+	} table[] = {
+		{{ 1000, 5 },          { 1000, 5 },         false},
+		{ { 1000, 5 },         { 1000, 40000000 },  false},
+		{ { 1000, 5 },         { 1000, 60000000 },  true },
+		{ { 1000, 990000000 }, { 1001, 30000000 },  false},
+		{ { 1000, 990000000 }, { 1001, 50000000 },  true },
+		{ { 1000, 0 },         { 1002, 999999999 }, false}, /* whole seconds, it seems */
+		{ { 1000, 0 },         { 1003, 1 },         true },
+		{ { 1000, 5 },         { 999, 999999999 },  false}, /* a clock that was set back */
+		{ { 1000, 5 },         { 5, 0 },            false},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct file file;
+
+		recent = (struct recent){ 0 };
+		cr_assert_eq(file_open(root_fd, "a", &file), 0);
+		file.state.changed = table[i].changed;
+		recent_keep(&recent, "a", &file, "first", &table[i].now);
+		cr_expect_eq(recent.files[0].read != 0, table[i].kept, "row %zu", i);
+		close(file.fd);
+	}
 }
 
 Test(http_recent, not_after_a_write_in_place)

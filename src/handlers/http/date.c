@@ -187,6 +187,7 @@ void date_now_update(struct date_now *now)
 	struct timespec clock;
 
 	clock_gettime(CLOCK_REALTIME_COARSE, &clock);
+	now->nanoseconds = clock.tv_nsec;
 	if (clock.tv_sec == now->time)
 		return;
 	now->time = clock.tv_sec;

@@ -24,6 +24,7 @@ bool date_parse(struct span text, time_t now, time_t *ret_time);
 /* The time now, and its text, which is made anew only when the second has changed. */
 struct date_now {
 	time_t time;
+	long nanoseconds;
 	char text[DATE_SIZE];
 };
 

@@ -5,8 +5,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Far more than the granularity of any file system's times, that of FAT (two seconds) included. */
-#define SETTLED_S 3
+/* More than the granularity of a file's times, which are those of the kernel's tick at best (10 ms at most), and whole
+ * seconds or two where the file system keeps no more. */
+#define SETTLED_NS       INT64_C(50000000)
+#define SETTLED_WHOLE_NS INT64_C(3000000000)
 
 static struct recent_file *find_path(struct recent *recent, const char *path)
 {
@@ -44,19 +46,32 @@ bool recent_find(struct recent *recent, int root_fd, const char *path, time_t no
 	return true;
 }
 
-void recent_keep(struct recent *recent, const char *path, const struct file *file, const char *content, time_t now)
+/* Any change from NOW on must show in the file's time of change, so that one must be older. */
+static bool is_settled(const struct timespec *changed, const struct timespec *now)
+{
+	int64_t margin_ns = changed->tv_nsec != 0 ? SETTLED_NS : SETTLED_WHOLE_NS;
+
+	if (now->tv_sec - changed->tv_sec > 10)
+		return true;
+	if (now->tv_sec < changed->tv_sec)
+		return false;
+	return (now->tv_sec - changed->tv_sec) * 1000000000 + now->tv_nsec - changed->tv_nsec > margin_ns;
+}
+
+void recent_keep(struct recent *recent, const char *path, const struct file *file, const char *content,
+	const struct timespec *now)
 {
 	struct recent_file *kept = find_path(recent, path);
 
 	if (file->state.size > RECENT_SIZE_MAX || strlen(path) >= RECENT_PATH_MAX || strchr(path, '/') != NULL)
 		return;
-	if (now - file->state.changed.tv_sec < SETTLED_S || now - file->state.modified.tv_sec < SETTLED_S)
+	if (!is_settled(&file->state.changed, now))
 		return;
 	if (kept == NULL) {
 		kept = &recent->files[recent->next];
 		recent->next = (recent->next + 1) % RECENT_FILES;
 	}
-	kept->read = now;
+	kept->read = now->tv_sec;
 	kept->state = file->state;
 	strcpy(kept->path, path);
 	memcpy(kept->content, content, file->state.size);

@@ -36,8 +36,9 @@ struct recent {
 /* What PATH names, if it is remembered and still so: a file without a descriptor, with content. */
 bool recent_find(struct recent *recent, int root_fd, const char *path, time_t now, struct file *ret_file);
 
-/* Remembers FILE, whose whole content is CONTENT, unless that cannot be done safely: a file that has changed within the
- * last seconds may do so again without its times showing it. */
-void recent_keep(struct recent *recent, const char *path, const struct file *file, const char *content, time_t now);
+/* Remembers FILE, whose whole content is CONTENT, unless that cannot be done safely: a file that has changed just
+ * before it was read, at NOW or later, may do so again without its times showing it. */
+void recent_keep(struct recent *recent, const char *path, const struct file *file, const char *content,
+	const struct timespec *now);
 
 #endif

@@ -122,6 +122,13 @@ static bool append_content(struct buffer *out, const struct file *file, uint64_t
 	return true;
 }
 
+static void keep_content(struct http *http, const struct file *file, const char *content)
+{
+	const struct timespec now = { http->now.time, http->now.nanoseconds };
+
+	recent_keep(&http->recent, http->target.path, file, content, &now);
+}
+
 /* Sends the head in http->out and COUNT bytes of the file. Once the head is on its way there is no going back: a file
  * that ends too early ends the connection. */
 static int send_content(struct exchange *exchange, const struct file *file, uint64_t first, uint64_t count)
@@ -137,8 +144,7 @@ static int send_content(struct exchange *exchange, const struct file *file, uint
 		if (!append_content(out, file, first, (size_t)count))
 			return exchange_send_page(exchange, 500);
 		if (file->content == NULL && count == file->state.size)
-			recent_keep(
-				&http->recent, http->target.path, file, out->data + out->size - count, http->now.time);
+			keep_content(http, file, out->data + out->size - count);
 		return brood_write_all(exchange->stream, out->data, out->size);
 	}
 	ret = brood_write_more(exchange->stream, out->data, out->size);
