@@ -220,6 +220,7 @@ static void report_losses(struct logger *logger)
 	for (size_t i = 0; i < logger->access_count; i++)
 		report_access(logger, &logger->access[i]);
 	report_target(logger);
+	logger_target_flush(&logger->target);
 	logger->report_at_ms = clock_monotonic_ms() + REPORT_INTERVAL_MS;
 }
 
@@ -317,7 +318,6 @@ static bool logger_is_done(struct logger *logger)
 		return true;
 	logger->said_last_losses = true;
 	report_losses(logger);
-	logger_target_flush(&logger->target);
 	return outputs_are_empty(logger);
 }
 

@@ -13,8 +13,8 @@ import subprocess
 import threading
 
 import pytest
-from brood import BINARY, Brood, SANITIZED, connect, echo_once, echo_pool, kill, proc_alive, proc_children, proc_stat, \
-    proc_status, proc_text, proc_title, wait_for
+from brood import BINARY, Brood, SANITIZED, connect, echo_once, echo_pool, kill, proc_alive, proc_children, proc_fds, \
+    proc_stat, proc_status, proc_text, proc_title, wait_for
 from conftest import root_only
 from systemd import Machine, why_not
 
@@ -500,10 +500,8 @@ def test_logger_survives_the_process_group(brood):
 def test_logger_holds_no_descriptor_of_the_master(brood):
     one = brood(echo_pool()).start()
     logger = logger_of(one)
-    wait_for(lambda: proc_title(logger) == "brood: logger", "the logger")
-    sockets = [target for target in (os.readlink(f"/proc/{logger}/fd/{fd}") for fd in os.listdir(f"/proc/{logger}/fd"))
-               if target.startswith("socket:")]
-    assert len(sockets) == 1, "its end of the channel, no listener"
+    wait_for(lambda: len([target for target in proc_fds(logger).values() if target.startswith("socket:")]) == 1,
+             "its end of the channel, and no listener")
 
 
 # ---- the journal of a real systemd ----
