@@ -126,7 +126,7 @@ static void write_to_stderr(const char *message, size_t size)
 	struct log_record record;
 	int saved = errno;
 
-	if (log_wire_parse(message, size, &record) < 0)
+	if (log_wire_parse(message, size, &record) < 0 || record.header.stream > 0)
 		return;
 	log_format_start(&text, &record);
 	line[text.used++] = '\n';
