@@ -249,9 +249,9 @@ struct token lexer_next(struct lexer *lexer)
 	}
 	c = look(lexer, 0);
 	mark = c ? strchr(marks, c) : NULL;
-	if (at_end(lexer)) {
+	if (at_end(lexer))
 		return token;
-	} else if (mark) {
+	if (mark) {
 		token.kind = mark_kinds[mark - marks];
 		lexer->text++;
 	} else if (c == '+' && look(lexer, 1) == '=') {

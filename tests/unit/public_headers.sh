@@ -22,7 +22,7 @@ for compiler; do
 	echo 'int x;' | "$compiler" -x c++ -fsyntax-only - 2>/dev/null && cxx=yes cxx_seen=yes || cxx=no
 	for header in "$directory"/brood/*.h; do
 		check "brood/${header##*/}" "$compiler" -std=c11 -x c
-		[ $cxx = no ] || check "brood/${header##*/}" "$compiler" -std=c++11 -x c++
+		[ "$cxx" = no ] || check "brood/${header##*/}" "$compiler" -std=c++11 -x c++
 	done
 done
 [ $cxx_seen = yes ] || echo "no compiler here knows C++: not tried" >&2

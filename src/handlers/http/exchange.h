@@ -67,7 +67,7 @@ ATTR_NODISCARD int exchange_serve(struct http *http, struct brood_stream *stream
 /* ---- for those who answer ---- */
 
 /* Begins the answer in http->out: the fields that every answer has. */
-void exchange_begin(struct exchange *exchange, int status);
+void exchange_begin(struct exchange *exchange, int code);
 
 /* Ends the head, and sends it. BODY ("" for none) of BODY_SIZE bytes goes with it, but not to HEAD. */
 ATTR_NODISCARD int exchange_send(struct exchange *exchange, const char *body, size_t body_size);
