@@ -126,8 +126,8 @@ static int understand(struct exchange *exchange, const char *text, size_t size, 
 		text = save_head(http, text, size);
 		if (text == NULL)
 			return 503;
-		exchange->line = first_line(text, size);
 		refused = head_check(text, size, &http->head_limits, head);
+		exchange->line = head->line;
 	}
 	if (refused == 0)
 		refused = request_parse(text, size, head, &exchange->request);
@@ -169,7 +169,8 @@ static int receive_request(struct exchange *exchange)
 
 	if (ret < 0)
 		return ret;
-	exchange->line = first_line(text, size);
+	if (exchange->http->access_log != 0)
+		exchange->line = first_line(text, size);
 	if (ret == 0)
 		ret = understand(exchange, text, size, &head);
 	if (ret != 0)

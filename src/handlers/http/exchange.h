@@ -50,7 +50,7 @@ struct http {
 struct exchange {
 	struct http *http;
 	struct brood_stream *stream;
-	struct span line; /* the request line, or what came of it */
+	struct span line; /* the request line, or what came of it, where there is an access log */
 	struct request request;
 	bool close; /* the connection ends with this answer */
 

@@ -119,14 +119,13 @@ static bool grow(struct buffer *buffer, size_t needed)
 	return true;
 }
 
-void buffer_bytes(struct buffer *buffer, const void *bytes, size_t size)
+void buffer_bytes_slowly(struct buffer *buffer, const void *bytes, size_t size)
 {
-	if (size > buffer->capacity - buffer->size && !grow(buffer, buffer->size + size)) {
+	if (!grow(buffer, buffer->size + size)) {
 		buffer->overflow = true;
 		return;
 	}
-	if (size > 0)
-		memcpy(buffer->data + buffer->size, bytes, size);
+	memcpy(buffer->data + buffer->size, bytes, size);
 	buffer->size += size;
 }
 

@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#include "base/attrs.h"
 
 /* A piece of text, not terminated. `text` NULL stands for "not there". */
 struct span {
@@ -47,7 +50,22 @@ struct buffer {
 
 void buffer_done(struct buffer *buffer);
 void buffer_reset(struct buffer *buffer);
-void buffer_bytes(struct buffer *buffer, const void *bytes, size_t size);
+
+/* The way of a buffer that is full. */
+void buffer_bytes_slowly(struct buffer *buffer, const void *bytes, size_t size);
+
+/* Here, so that a literal becomes a few moves: an answer's head is some thirty pieces. */
+static inline void buffer_bytes(struct buffer *buffer, const void *bytes, size_t size)
+{
+	if (UNLIKELY(size > buffer->capacity - buffer->size)) {
+		buffer_bytes_slowly(buffer, bytes, size);
+		return;
+	}
+	if (size > 0)
+		memcpy(buffer->data + buffer->size, bytes, size);
+	buffer->size += size;
+}
+
 void buffer_text(struct buffer *buffer, const char *text);
 void buffer_span(struct buffer *buffer, struct span span);
 void buffer_number(struct buffer *buffer, uint64_t number);
