@@ -52,6 +52,7 @@ void board_slot_release(struct board *board, uint32_t slot);
  *	accepted()	BOARD_WAITING	for the first request
  *	request_begin()	BOARD_BUSY
  *	request_end()	BOARD_WAITING	for the next one; the duration goes to the histogram
+ *	served()			a request that was cut off has no deadline any more
  *	closed()	BOARD_IDLE
  *
  * Bytes are what was moved since the last call that took bytes.
@@ -99,6 +100,12 @@ static inline void board_worker_request_end(
 	board_worker_state(slot, BOARD_WAITING, now_us);
 }
 
+/* The handler is done; closing in order may take seconds, which belong to no request and are nobody's to kill for. */
+static inline void board_worker_served(struct board_slot *slot)
+{
+	atomic_store_explicit(&slot->deadline_us, 0, memory_order_relaxed);
+}
+
 static inline void board_worker_closed(
 	struct board_slot *slot, uint64_t now_us, uint64_t bytes_in, uint64_t bytes_out, bool failed)
 {
@@ -106,8 +113,6 @@ static inline void board_worker_closed(
 	board_worker_add(&slot->bytes_out, bytes_out);
 	if (UNLIKELY(failed))
 		board_worker_add(&slot->failed, 1);
-	/* A request that the connection's end has cut off leaves its deadline behind. */
-	atomic_store_explicit(&slot->deadline_us, 0, memory_order_relaxed);
 	board_worker_state(slot, BOARD_IDLE, now_us);
 }
 

@@ -97,6 +97,7 @@ void connection_serve(int fd, uint32_t listener, void *state)
 	connection.noted_in = 0;
 	connection.noted_out = 0;
 	result = connection.start->pool->handler->serve(state, stream);
+	board_worker_served(slot);
 	brood_close(stream);
 	board_worker_closed(slot, clock_monotonic_us(), stream->bytes_in - connection.noted_in,
 		stream->bytes_out - connection.noted_out, result < 0);
