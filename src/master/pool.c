@@ -138,13 +138,27 @@ static void pool_born(struct master *master, struct pool *pool, uint32_t slot, u
 	pool->fork_failing = false;
 }
 
+/* What an operator has to raise: fork(2), "EAGAIN". */
+static const char *limit_behind(int error)
+{
+	switch (-error) {
+	case EAGAIN:
+		return "RLIMIT_NPROC (LimitNPROC=, ulimit -u), pids.max (TasksMax=), kernel.pid_max";
+	case ENOMEM:
+		return "memory";
+	default:
+		return "none known";
+	}
+}
+
 static void pool_not_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, int error)
 {
 	board_give_back(master, place);
 	pool_policy_event(&pool->policy, slot, SLOT_FAILED, SLOT_REASON_NONE, clock_monotonic_ms());
 	if (!pool->fork_failing)
 		log_event(LOG_LEVEL_ERROR, "cannot start a worker, and will try again",
-			LOG_TEXT("pool", pool->config->name), LOG_ERRNO("reason", error));
+			LOG_TEXT("pool", pool->config->name), LOG_ERRNO("reason", error),
+			LOG_TEXT("limit", limit_behind(error)));
 	pool->fork_failing = true;
 }
 

@@ -15,9 +15,9 @@
 #define PAUSE_MIN_MS 10
 #define PAUSE_MAX_MS 1000
 
-int gate_open(struct gate *gate, const int *listeners, size_t count)
+int gate_open(struct gate *gate, const char *pool, const int *listeners, size_t count)
 {
-	*gate = (struct gate){ .fd = listeners[0], .listeners = listeners, .count = count };
+	*gate = (struct gate){ .fd = listeners[0], .listeners = listeners, .count = count, .pool = pool };
 	if (count == 1)
 		return 0;
 	gate->fd = epoll_create1(EPOLL_CLOEXEC);
@@ -32,12 +32,29 @@ int gate_open(struct gate *gate, const int *listeners, size_t count)
 	return 0;
 }
 
-/* Waits, unless the retire signal comes first. */
+/* What an operator has to raise. */
+static const char *limit_behind(int error)
+{
+	switch (error) {
+	case EMFILE:
+		return "RLIMIT_NOFILE (LimitNOFILE=, ulimit -n)";
+	case ENFILE:
+		return "fs.file-max";
+	case ENOBUFS:
+	case ENOMEM:
+		return "memory";
+	default:
+		return "none known";
+	}
+}
+
+/* Waits, unless the retire signal has come. */
 static void gate_pause(struct gate *gate, int error)
 {
 	if (gate->pause_ms == 0) {
 		gate->pause_ms = PAUSE_MIN_MS;
-		log_event(LOG_LEVEL_WARNING, "cannot accept connections for now", LOG_ERRNO("reason", error));
+		log_event(LOG_LEVEL_WARNING, "cannot accept connections for now", LOG_TEXT("pool", gate->pool),
+			LOG_ERRNO("reason", error), LOG_TEXT("limit", limit_behind(error)));
 	}
 	if (!worker_retiring())
 		poll(NULL, 0, (int)gate->pause_ms);
@@ -75,7 +92,6 @@ static void gate_failed(struct gate *gate, int error)
 	case EHOSTUNREACH:
 	case ENONET:
 	case ETIMEDOUT:
-	case EPERM:
 		break;
 	/* A unix listener that refuses, and is empty: the pool is being drained, and the word to retire will come. */
 	case EINVAL:
@@ -86,8 +102,8 @@ static void gate_failed(struct gate *gate, int error)
 	case EOPNOTSUPP:
 		worker_retire();
 		break;
-	/* A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM), or something unheard of: either way the connection waits in the
-	 * queue, for this worker or another. */
+	/* A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM), a security module that forbids it (EPERM, EACCES), or something
+	 * unheard of: in each case the connection waits in the queue, for this worker or another. */
 	default:
 		gate_pause(gate, error);
 		break;
@@ -106,7 +122,7 @@ static int gate_take(struct gate *gate, size_t index, struct sockaddr_storage *r
 	*ret_listener = (uint32_t)index;
 	if (UNLIKELY(gate->pause_ms != 0)) {
 		gate->pause_ms = 0;
-		log_event(LOG_LEVEL_NOTICE, "accepting connections again");
+		log_event(LOG_LEVEL_NOTICE, "accepting connections again", LOG_TEXT("pool", gate->pool));
 	}
 	return fd;
 }

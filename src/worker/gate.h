@@ -16,16 +16,19 @@ struct gate {
 	int fd; /* what the worker blocks on: see worker/signals.h */
 	const int *listeners;
 	size_t count;
+	const char *pool;  /* its name, for messages */
 	uint32_t pause_ms; /* the next pause when a resource is short; 0: none is */
 };
 
-ATTR_NODISCARD int gate_open(struct gate *gate, const int *listeners, size_t count);
+/* LISTENERS and POOL stay the caller's. Returns 0 or a negative errno. */
+ATTR_NODISCARD int gate_open(struct gate *gate, const char *pool, const int *listeners, size_t count);
 
 /*
  * Waits for a connection. Returns its descriptor (close-on-exec), the peer's address in *ret_peer, and the listener's
  * index in *ret_listener; or -ECANCELED when the worker is to retire; or -EAGAIN when nothing came and the caller
  * should look around and call again. Errors of single connections, and shortages, are survived inside: a shortage
- * (EMFILE, ENFILE, ENOBUFS, ENOMEM) is logged once per episode and waited out with growing pauses, without spinning.
+ * (EMFILE, ENFILE, ENOBUFS, ENOMEM) is logged once per episode, with the limit to raise, and waited out with growing
+ * pauses, without spinning.
  */
 int gate_accept(struct gate *gate, struct sockaddr_storage *ret_peer, socklen_t *ret_peer_size, uint32_t *ret_listener);
 

@@ -125,7 +125,7 @@ void worker_main(const struct worker_start *start)
 	int result;
 
 	worker_setup(start);
-	result = gate_open(&gate, start->listeners, start->listener_count);
+	result = gate_open(&gate, start->pool->name, start->listeners, start->listener_count);
 	if (result == 0)
 		result = worker_signals_install(gate.fd, start);
 	if (result < 0)

@@ -9,11 +9,13 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "worker/gate.h"
 #include "worker/signals.h"
 
@@ -64,7 +66,7 @@ static void open_pair(struct pair *pair)
 {
 	pair->listeners[0] = listening(AF_INET, &pair->addresses[0], &pair->sizes[0]);
 	pair->listeners[1] = listening(AF_UNIX, &pair->addresses[1], &pair->sizes[1]);
-	cr_assert_eq(gate_open(&pair->gate, pair->listeners, 2), 0);
+	cr_assert_eq(gate_open(&pair->gate, "test", pair->listeners, 2), 0);
 }
 
 Test(gate, tells_which_listener_had_the_client)
@@ -83,6 +85,45 @@ Test(gate, tells_which_listener_had_the_client)
 		close(served);
 		close(fd);
 	}
+}
+
+/* The next log line as it is on its way to the logger; "" if there is none. */
+static const char *log_line(int socket)
+{
+	static char line[LOG_LINE_MAX + 1];
+	ssize_t size = recv(socket, line, LOG_LINE_MAX, MSG_DONTWAIT);
+
+	/* Behind a header, and not a string. */
+	for (ssize_t i = 0; i < size; i++)
+		line[i] = line[i] >= ' ' ? line[i] : ' ';
+	line[size > 0 ? size : 0] = '\0';
+	return line;
+}
+
+Test(gate, a_shortage_is_said_once_with_the_limit_to_raise)
+{
+	struct rlimit none, before;
+	struct pair pair;
+	uint32_t listener;
+	int served, ends[2];
+
+	open_pair(&pair);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	log_connect(ends[1], NULL);
+	client(&pair.addresses[0], pair.sizes[0]);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = before.rlim_max };
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(accept_at(&pair.gate, &listener), -EAGAIN);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	served = accept_at(&pair.gate, &listener);
+	log_connect(-1, NULL);
+
+	cr_assert_geq(served, 0);
+	cr_assert_not_null(strstr(log_line(ends[0]), "RLIMIT_NOFILE"));
+	cr_assert_not_null(strstr(log_line(ends[0]), "accepting connections again"));
+	cr_assert_str_eq(log_line(ends[0]), "");
 }
 
 Test(gate, unix_listener_that_was_shut_down_is_emptied_and_left)
@@ -141,7 +182,7 @@ ATTR_NORETURN static void live_on(int listener)
 	uint32_t index;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (gate_open(&gate, &listener, 1) < 0 || worker_signals_install(gate.fd, &start) < 0)
+	if (gate_open(&gate, "test", &listener, 1) < 0 || worker_signals_install(gate.fd, &start) < 0)
 		_exit(2);
 	while (accept_at(&gate, &index) != -ECANCELED)
 		;
