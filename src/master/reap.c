@@ -38,6 +38,7 @@ static struct death death_of(const struct master *master, const struct pool *poo
 	return (struct death){
 		.by_signal = WIFSIGNALED(status),
 		.code = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+		.dumped_core = WIFSIGNALED(status) && WCOREDUMP(status),
 		.served = served_by(board_slot),
 		.serving = state == BOARD_BUSY || state == BOARD_WAITING,
 		.pool_has_served = pool_has_served(master, pool),

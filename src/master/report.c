@@ -72,13 +72,17 @@ void report_status(struct master *master)
 	notify_status(&master->notify, text);
 }
 
-/* "exit status 71 (it could not be set up)", "signal 11 (SIGSEGV)" */
-static const char *how_died(const struct death *death, char *buffer, size_t size)
+/*
+ * "exit status 71 (it could not be set up)", "signal 11 (SIGSEGV, core dumped)". What a handler exits with while it
+ * serves is its own, and has no meaning here.
+ */
+static const char *how_died(const struct death *death, bool before_ready, char *buffer, size_t size)
 {
-	const char *meaning = worker_exit_text(death->code);
+	const char *meaning = before_ready ? worker_exit_text(death->code) : NULL;
 
 	if (death->by_signal)
-		snprintf(buffer, size, "signal %d (%s)", death->code, signals_name(death->code));
+		snprintf(buffer, size, "signal %d (%s%s)", death->code, signals_name(death->code),
+			death->dumped_core ? ", core dumped" : "");
 	else if (meaning != NULL)
 		snprintf(buffer, size, "exit status %d (%s)", death->code, meaning);
 	else
@@ -128,7 +132,7 @@ void report_death(const struct master *master, const struct pool *pool, uint32_t
 
 	log_event(death_level(verdict), "worker died", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
 		LOG_INT("pid", worker->pid), LOG_TEXT("kind", death_kind_name(verdict->kind)),
-		LOG_TEXT("how", how_died(death, how, sizeof(how))),
+		LOG_TEXT("how", how_died(death, verdict->before_ready, how, sizeof(how))),
 		LOG_TEXT("reason", slot_reason_name(verdict->reason)),
 		LOG_TEXT("when", verdict->before_ready ? "before ready" : "after ready"),
 		LOG_INT("age_ms", (int64_t)verdict->age_ms),

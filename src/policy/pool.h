@@ -104,6 +104,7 @@ bool pool_policy_start_failed(const struct pool_policy *pool);
 struct death {
 	bool by_signal;
 	int code;             /* the signal, or the exit status */
+	bool dumped_core;     /* with by_signal; decides nothing */
 	uint64_t served;      /* connections served to their end by this worker */
 	bool serving;         /* it had a connection */
 	bool pool_has_served; /* any worker of the pool has served one */
