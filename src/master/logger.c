@@ -46,8 +46,13 @@ static void logger_spawn(struct master *master, uint64_t now_ms)
 
 	if (pid < 0) {
 		logger->backoff = backoff_next(&logger_backoff, logger->backoff, now_ms);
+		if (!logger->fork_failing) /* queued, as all lines are meanwhile */
+			log_event(LOG_LEVEL_ERROR, "cannot start the logger, and will try again",
+				LOG_ERRNO("reason", pid));
+		logger->fork_failing = true;
 		return;
 	}
+	logger->fork_failing = false;
 	logger->pid = pid;
 	logger->started_ms = now_ms;
 	children_add(&master->children, &(struct child){ .pid = pid, .kind = CHILD_LOGGER });
@@ -92,21 +97,19 @@ int logger_process_prepare(struct master *master)
 
 void logger_process_start(struct master *master)
 {
-	logger_spawn(master, clock_monotonic_ms());
 	log_connect(master->logger.channel.write_fd, master->logger.channel.dropped);
+	logger_spawn(master, clock_monotonic_ms());
 }
 
-void logger_process_died(struct master *master, uint64_t now_ms)
+void logger_process_died(struct master *master, const struct death *death, uint64_t now_ms)
 {
 	struct logger_process *logger = &master->logger;
-	pid_t pid = logger->pid;
 
-	logger->pid = 0;
 	if (now_ms - logger->started_ms >= LOGGER_HEALTHY_MS)
 		logger->backoff.level = 0;
 	logger->backoff = backoff_next(&logger_backoff, logger->backoff, now_ms);
-	/* Queued, for the next one to write. */
-	log_event(LOG_LEVEL_ERROR, "logger died, and is started again", LOG_INT("pid", pid));
+	report_logger_death(logger, death, now_ms); /* queued, for the next one to write */
+	logger->pid = 0;
 }
 
 uint64_t logger_process_check(struct master *master, uint64_t now_ms)

@@ -57,6 +57,7 @@ struct logger_process {
 	pid_t pid; /* 0: none */
 	struct backoff backoff;
 	uint64_t started_ms;
+	bool fork_failing; /* said so once in this episode */
 };
 
 struct master {
@@ -134,7 +135,7 @@ uint64_t lifecycle_check(struct master *master, uint64_t now_ms);
 int logger_process_prepare(struct master *master);
 /* From here on lines go to the logger. */
 void logger_process_start(struct master *master);
-void logger_process_died(struct master *master, uint64_t now_ms);
+void logger_process_died(struct master *master, const struct death *death, uint64_t now_ms);
 /* Starts it again where it is due. Returns when to call again at the latest. */
 uint64_t logger_process_check(struct master *master, uint64_t now_ms);
 void logger_process_reopen(const struct master *master);
@@ -146,6 +147,7 @@ void logger_process_stop(struct master *master);
 void report_start(const struct master *master);
 void report_ready(struct master *master);
 void report_status(struct master *master);
+void report_logger_death(const struct logger_process *logger, const struct death *death, uint64_t now_ms);
 void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
 	const struct death_verdict *verdict);
 

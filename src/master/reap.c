@@ -30,19 +30,32 @@ static bool pool_has_served(const struct master *master, const struct pool *pool
 	return false;
 }
 
-static struct death death_of(const struct master *master, const struct pool *pool, uint32_t slot, int status)
+static struct death death_by_status(int status)
 {
-	const struct board_slot *board_slot = &master->board.slots[pool->workers[slot].board_slot];
-	enum board_state state = board_slot_state(board_slot);
-
 	return (struct death){
 		.by_signal = WIFSIGNALED(status),
 		.code = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
 		.dumped_core = WIFSIGNALED(status) && WCOREDUMP(status),
-		.served = served_by(board_slot),
-		.serving = state == BOARD_BUSY || state == BOARD_WAITING,
-		.pool_has_served = pool_has_served(master, pool),
 	};
+}
+
+static struct death death_of(const struct master *master, const struct pool *pool, uint32_t slot, int status)
+{
+	const struct board_slot *board_slot = &master->board.slots[pool->workers[slot].board_slot];
+	enum board_state state = board_slot_state(board_slot);
+	struct death death = death_by_status(status);
+
+	death.served = served_by(board_slot);
+	death.serving = state == BOARD_BUSY || state == BOARD_WAITING;
+	death.pool_has_served = pool_has_served(master, pool);
+	return death;
+}
+
+static void reap_logger(struct master *master, int status, uint64_t now_ms)
+{
+	const struct death death = death_by_status(status);
+
+	logger_process_died(master, &death, now_ms);
 }
 
 static void reap_worker(struct master *master, const struct child *child, int status, uint64_t now_ms)
@@ -69,7 +82,7 @@ void reap_all(struct master *master, uint64_t now_ms)
 			/* As PID 1 of a container the master inherits orphans that were never its own. */
 			log_event(LOG_LEVEL_DEBUG, "a foreign child has ended", LOG_INT("pid", pid));
 		else if (child.kind == CHILD_LOGGER)
-			logger_process_died(master, now_ms);
+			reap_logger(master, status, now_ms);
 		else
 			reap_worker(master, &child, status, now_ms);
 	}

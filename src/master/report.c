@@ -90,6 +90,16 @@ static const char *how_died(const struct death *death, bool before_ready, char *
 	return buffer;
 }
 
+void report_logger_death(const struct logger_process *logger, const struct death *death, uint64_t now_ms)
+{
+	char how[80], next[64];
+
+	snprintf(next, sizeof(next), "retry in %llu ms", (unsigned long long)(logger->backoff.until_ms - now_ms));
+	log_event(LOG_LEVEL_ERROR, "logger died, and is started again", LOG_INT("pid", logger->pid),
+		LOG_TEXT("how", how_died(death, false, how, sizeof(how))),
+		LOG_INT("age_ms", (int64_t)(now_ms - logger->started_ms)), LOG_TEXT("next", next));
+}
+
 /* What follows: "replaced", "not replaced", "retry in 400 ms". */
 static const char *what_follows(const struct death_verdict *verdict, char *buffer, size_t size)
 {
