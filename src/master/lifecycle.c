@@ -83,7 +83,7 @@ static uint64_t check_draining(struct master *master, uint64_t now_ms)
 		return deadline_earlier(master->drain_check_ms, master->stop_deadline_ms);
 	if (bind_all_drained(master)) {
 		lifecycle_event(master, LIFE_DRAINED, now_ms);
-		return now_ms;
+		return DEADLINE_NONE;
 	}
 	master->drain_check_ms = deadline_after(clock_monotonic_ms(), master->drain_step_ms);
 	if (master->drain_step_ms < DRAIN_CHECK_MAX_MS)
@@ -91,7 +91,7 @@ static uint64_t check_draining(struct master *master, uint64_t now_ms)
 	return deadline_earlier(master->drain_check_ms, master->stop_deadline_ms);
 }
 
-uint64_t lifecycle_check(struct master *master, uint64_t now_ms)
+static uint64_t check_phase(struct master *master, uint64_t now_ms)
 {
 	switch (master->phase) {
 	case LIFE_STARTING:
@@ -119,4 +119,13 @@ uint64_t lifecycle_check(struct master *master, uint64_t now_ms)
 		break;
 	}
 	return DEADLINE_NONE;
+}
+
+uint64_t lifecycle_check(struct master *master, uint64_t now_ms)
+{
+	enum life_phase before = master->phase;
+	uint64_t wake_ms = check_phase(master, now_ms);
+
+	/* The new one may be over already, as when no worker is left to be ended, and then nothing else wakes us. */
+	return master->phase != before ? now_ms : wake_ms;
 }
