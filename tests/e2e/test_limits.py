@@ -54,6 +54,7 @@ def test_fork_failure_is_survived(brood):
 
 
 @root_only
+@pytest.mark.skipif(SANITIZED, reason="at the end LeakSanitizer needs a thread")
 def test_fork_failure_does_not_hinder_a_stop(brood):
     one = brood(echo_pool(workers=4, extra="backoff_min = 50ms"), user=UNUSED_UID + 1,
                 expect=["died", "cannot start a worker"]).start()
@@ -66,6 +67,7 @@ def test_fork_failure_does_not_hinder_a_stop(brood):
 
 
 @root_only
+@pytest.mark.skipif(SANITIZED, reason="at the end LeakSanitizer needs a thread")
 def test_start_without_any_process_fails_with_75(brood):
     one = brood(echo_pool(workers=2, extra="backoff_min = 1ms\n\tbackoff_max = 10ms"), user=UNUSED_UID + 2,
                 limits={resource.RLIMIT_NPROC: (0, 0)}, status=None, expect=[".*"])
