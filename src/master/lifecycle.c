@@ -39,10 +39,12 @@ static void begin_quitting(struct master *master, enum life_phase from, enum lif
 {
 	enum slot_reason reason = event == LIFE_TIMEOUT ? SLOT_REASON_STOP_TIMEOUT : SLOT_REASON_STOP;
 
+	if (event == LIFE_START_FAILED) {
+		report_start_failed(master);
+		master->exit_status = EXIT_STATUS_START;
+	}
 	if (from == LIFE_STARTING || from == LIFE_SERVING)
 		begin_stop(master, now_ms);
-	if (event == LIFE_START_FAILED)
-		master->exit_status = EXIT_STATUS_START;
 	log_event(LOG_LEVEL_WARNING,
 		event == LIFE_TIMEOUT ? "stop_timeout has passed: ending all workers" : "ending all workers",
 		LOG_INT("workers", pools_living(master)));

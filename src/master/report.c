@@ -58,6 +58,17 @@ void report_ready(struct master *master)
 		master->options->report_ready();
 }
 
+void report_start_failed(const struct master *master)
+{
+	for (size_t i = 0; i < master->pool_count; i++) {
+		const struct pool *pool = &master->pools[i];
+
+		if (pool_policy_start_failed(&pool->policy))
+			log_event(LOG_LEVEL_ERROR, "cannot start the pool, and ends",
+				LOG_TEXT("pool", pool->config->name), LOG_INT("failures", pool->policy.backoff.level));
+	}
+}
+
 void report_status(struct master *master)
 {
 	char text[sizeof(master->notify.status)];

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <criterion/criterion.h>
+#include <string.h>
+#include <sys/socket.h>
 
 #include "base/exit_status.h"
 #include "base/log.h"
@@ -55,6 +57,25 @@ static void expect_next(struct daemon *daemon, enum life_phase phase, uint64_t n
 	cr_assert_leq(lifecycle_check(&daemon->master, now_ms), now_ms, "it would sleep before %s",
 		lifecycle_phase_name(phase));
 	cr_assert_eq(daemon->master.phase, phase, "not %s", lifecycle_phase_name(phase));
+}
+
+Test(lifecycle, a_start_that_fails_names_the_pool)
+{
+	char line[LOG_LINE_MAX];
+	struct daemon daemon;
+	int ends[2];
+	ssize_t size;
+
+	make(&daemon, LIFE_STARTING);
+	fail_starts(&daemon);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	log_connect(ends[1], NULL);
+	lifecycle_check(&daemon.master, NOW_MS);
+	log_connect(-1, NULL);
+	size = recv(ends[0], line, sizeof(line), MSG_DONTWAIT);
+	cr_assert_gt(size, 0);
+	cr_assert_not_null(memmem(line, (size_t)size, "cannot start the pool", strlen("cannot start the pool")));
+	cr_assert_not_null(memmem(line, (size_t)size, "test", strlen("test")));
 }
 
 Test(lifecycle, a_start_that_fails_with_no_worker_left_ends_at_once)
