@@ -132,6 +132,8 @@ static void pool_born(struct master *master, struct pool *pool, uint32_t slot, u
 	children_add(&master->children, &child);
 	pool->workers[slot] = (struct worker){ .pid = pid, .board_slot = place };
 	board_slot_born(&master->board, place, (uint32_t)pid, clock_monotonic_us());
+	log_event(LOG_LEVEL_DEBUG, "worker started", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
+		LOG_INT("pid", pid));
 	pool_policy_event(&pool->policy, slot, SLOT_BORN, SLOT_REASON_NONE, clock_monotonic_ms());
 	if (pool->fork_failing)
 		log_event(LOG_LEVEL_NOTICE, "starting workers again", LOG_TEXT("pool", pool->config->name));
@@ -226,6 +228,9 @@ static void pool_signal(struct pool *pool, const struct pool_action *action, uin
 	pid_t pid = pool->workers[action->slot].pid;
 	int number = action_signal(action->what);
 
+	log_event(LOG_LEVEL_DEBUG, "worker told to end", LOG_TEXT("pool", pool->config->name),
+		LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_TEXT("what", slot_event_name(action->what)),
+		LOG_TEXT("reason", slot_reason_name(action->reason)));
 	if (number != 0 && kill(pid, number) < 0)
 		log_event(LOG_LEVEL_WARNING, "cannot signal a worker", LOG_TEXT("pool", pool->config->name),
 			LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_ERRNO("reason", errno));
