@@ -58,9 +58,19 @@ static void worker_setup(const struct worker_start *start)
 	title_set(start->title);
 }
 
+/* What the handler is given; it may keep it, and so it lives as long as the worker. */
+static struct brood_start handler_arguments;
+
+/* The handler's text is a line of its own wording; a priority beyond those of the contract is the nearest of them. */
 static void worker_log(int priority, const char *text)
 {
-	log_event((enum log_level)priority, text);
+	enum log_level level = LOG_LEVEL_DEBUG;
+
+	if (priority < LOG_LEVEL_ERROR)
+		level = LOG_LEVEL_ERROR;
+	else if (priority < LOG_LEVEL_DEBUG)
+		level = (enum log_level)priority;
+	log_event(level, text, LOG_TEXT("pool", handler_arguments.pool));
 }
 
 static void worker_access_log(unsigned int handle, const char *line, size_t size)
@@ -71,19 +81,18 @@ static void worker_access_log(unsigned int handle, const char *line, size_t size
 
 static void *handler_start(const struct worker_start *start)
 {
-	static struct brood_start arguments; /* lives as long as the worker: the handler may keep it */
 	const struct brood_module *handler = start->pool->handler;
 	void *state = NULL;
 	int result = 0;
 
-	arguments = (struct brood_start){
+	handler_arguments = (struct brood_start){
 		.pool = start->pool->name,
 		.values = start->pool->values,
 		.log = worker_log,
 		.access_log = worker_access_log,
 	};
 	if (handler->start != NULL)
-		result = handler->start(&arguments, &state);
+		result = handler->start(&handler_arguments, &state);
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_START, "handler did not start", result);
 	return state;
