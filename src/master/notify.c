@@ -48,8 +48,9 @@ void notify_init(struct notify *notify, uint64_t now_ms)
 	*notify = (struct notify){ .fd = -1, .retry_ms = DEADLINE_NONE, .next_ping_ms = DEADLINE_NONE };
 	if (path != NULL && !notify_address(notify, path))
 		log_event(LOG_LEVEL_WARNING, "NOTIFY_SOCKET is no address of a unix socket", LOG_TEXT("value", path));
-	else if (path != NULL)
-		notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	else if (path != NULL && (notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
+		log_event(
+			LOG_LEVEL_WARNING, "the service manager will not be told anything", LOG_ERRNO("reason", errno));
 	if (notify->fd >= 0)
 		notify->watchdog_ms = watchdog_interval_ms();
 	if (notify->watchdog_ms != 0)
