@@ -10,8 +10,8 @@
  *	unix:/path, unix:@name  a path in the file system; the abstract name space
  *	systemd:NAME            sockets of that name from $LISTEN_FDS
  *
- * A port is decimal, 0 to 65535; 0 lets the kernel choose. address_resolve() may wait
- * for a name service and is for the start only; nothing here keeps a socket. Errors are negative errnos.
+ * A port is decimal, 0 to 65535; 0 lets the kernel choose. address_resolve() may wait for a name service and is for
+ * the start only; nothing here keeps a socket. Errors are negative errnos.
  */
 #include <stdbool.h>
 #include <stddef.h>

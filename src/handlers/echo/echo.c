@@ -8,10 +8,10 @@
  *	        zeros and a newline); the prefix is returned too and does not count towards `limit`
  *	fixed   `size` bytes
  *
- * A message that violates its framing is not answered: serve() ends with -EMSGSIZE (over the limit), -EBADMSG (a length
- * that is none, an end of the stream in the middle) or the error of the stream, and the connection is closed in order,
- *so that the answers before it arrive. There is no way to say "no more" within the protocol: a connection goes on, also
- *in a worker that retires, until its client ends it or is silent for too long.
+ * A message that violates its framing is not answered: serve() ends with -EMSGSIZE (over the limit), -EBADMSG (a
+ * length that is none, an end of the stream in the middle) or the error of the stream, and the connection is
+ * closed in order, so that the answers before it arrive. There is no way to say "no more" within the protocol: a
+ * connection goes on, also in a worker that retires, until its client ends it or is silent for too long.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -21,13 +21,13 @@
  *	idle    the longest silence before a request
  *	read    the longest silence within a request
  *	write   the longest wait for room to write
- * A request has begun when brood_request_begin() was called (until brood_request_end()), when bytes of it are buffered,
- * or when the call at hand has got its first byte. So brood_await() waits `idle`; outside a request and with nothing
- * buffered, each brood_read() waits `idle` too, while brood_read_full(), brood_read_until() and brood_peek() wait
- *`idle` for the first byte and `read` for the following ones. Each wait counts anew: a peer that sends a byte now and
- *then is bounded by the deadline alone. A signal does not make a wait longer, with one exception: the time before the
- *first signal of a wait is not known where the kernel measures it, and does not count (so twice the time-out is the
- *most).
+ * A request has begun when brood_request_begin() was called (until brood_request_end()), when bytes of it are
+ * buffered, or when the call at hand has got its first byte. So brood_await() waits `idle`; outside a request and
+ * with nothing buffered, each brood_read() waits `idle` too, while brood_read_full(), brood_read_until() and
+ * brood_peek() wait `idle` for the first byte and `read` for the following ones. Each wait counts anew: a peer
+ * that sends a byte now and then is bounded by the deadline alone. A signal does not make a wait longer, with one
+ * exception: the time before the first signal of a wait is not known where the kernel measures it, and does not
+ * count (so twice the time-out is the most).
  *
  * A stream belongs to one process and one thread. Memory that a call returns belongs to the stream and is valid until
  * the next call that reads or closes.
