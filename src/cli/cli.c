@@ -67,7 +67,8 @@ static int run(const struct cli_options *options, const struct config *config)
 	}
 	log_set_level(config->log_level);
 	status = master_run(config, &master);
-	daemonize_report(status);
+	/* Said already if the pools were ready. A stop before that is no success to whoever waits for them. */
+	daemonize_report(status == EXIT_STATUS_OK ? EXIT_STATUS_START : status);
 	return status;
 }
 

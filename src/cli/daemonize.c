@@ -3,15 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/exit_status.h"
 #include "base/fd.h"
+#include "base/log.h"
 
 static int report_fd = -1;
 
-/* Waits for the daemon's word. A daemon that died without one has failed. */
+/*
+ * Waits for the daemon's word. A daemon that died without one has failed. What failed before the log took over it has
+ * said itself, here.
+ */
 ATTR_NORETURN static void wait_for_report(int fd)
 {
 	unsigned char status = EXIT_STATUS_INTERNAL;
@@ -20,7 +25,21 @@ ATTR_NORETURN static void wait_for_report(int fd)
 	do
 		size = read(fd, &status, 1);
 	while (size < 0 && errno == EINTR);
+	if (size != 1)
+		fputs("brood: the daemon died before it was ready\n", stderr);
+	else if (status == EXIT_STATUS_START)
+		fputs("brood: stopped, or a pool could not be started: the log says why\n", stderr);
 	_exit(size == 1 ? status : EXIT_STATUS_INTERNAL);
+}
+
+/* The process between the caller and the daemon. */
+ATTR_NORETURN static void leave(pid_t daemon)
+{
+	if (daemon < 0) {
+		fprintf(stderr, "brood: cannot detach: %s\n", log_strerror(errno));
+		daemonize_report(EXIT_STATUS_SYSTEM);
+	}
+	_exit(EXIT_STATUS_OK);
 }
 
 int daemonize(void)
@@ -44,7 +63,7 @@ int daemonize(void)
 	setsid();
 	pid = fork();
 	if (pid != 0)
-		_exit(pid < 0 ? EXIT_STATUS_SYSTEM : EXIT_STATUS_OK);
+		leave(pid);
 	return 0;
 }
 

@@ -13,7 +13,7 @@
  */
 ATTR_NODISCARD int daemonize(void);
 
-/* Says that the start is over, with STATUS. Once; does nothing where daemonize() was not called. */
+/* Says that the start is over, with STATUS. The first call counts; does nothing where daemonize() was not called. */
 void daemonize_report(int status);
 
 #endif
