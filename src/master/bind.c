@@ -258,15 +258,23 @@ void bind_refuse_all(struct master *master)
 	}
 }
 
+/* Whether the kernel may answer when it is asked again. */
+static bool is_shortage(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+}
+
 static bool listener_drained(const struct listener *listener)
 {
 	uint32_t queued = 0, handshakes = 0;
+	int result;
 
 	/* The queue of a socket unit stays with systemd, for whoever comes next; one that cannot be refused never
 	 * empties. */
 	if (listener->origin == LISTENER_SYSTEMD || !listener->refused)
 		return true;
-	return listener_pending(listener, &queued, &handshakes) < 0 || (queued == 0 && handshakes == 0);
+	result = listener_pending(listener, &queued, &handshakes);
+	return result < 0 ? !is_shortage(result) : queued == 0 && handshakes == 0;
 }
 
 bool bind_all_drained(const struct master *master)

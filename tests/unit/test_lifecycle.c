@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <criterion/criterion.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/exit_status.h"
@@ -109,6 +111,33 @@ Test(lifecycle, a_stop_goes_through_its_phases_without_a_wait_when_nothing_is_le
 	cr_assert_eq(daemon.master.phase, LIFE_DRAINING);
 	expect_next(&daemon, LIFE_RETIRING, NOW_MS);
 	expect_next(&daemon, LIFE_GONE, NOW_MS);
+}
+
+/* The kernel is asked over a socket. Where there is none to be had, nothing is known, and nothing may be closed yet. */
+Test(lifecycle, a_shortage_of_descriptors_does_not_count_as_drained)
+{
+	const struct listener_options options = { .backlog = 8 };
+	struct socket_address address = { .size = sizeof(struct sockaddr_in) };
+	struct listener listener = LISTENER_NONE;
+	struct rlimit none, before;
+	struct daemon daemon;
+	const char *step;
+
+	make(&daemon, LIFE_SERVING);
+	address.storage.ss_family = AF_INET;
+	cr_assert_eq(listener_bind(&listener, "test", &address, &options, &step), 0, "%s", step);
+	cr_assert_eq(listener_listen(&listener), 0);
+	daemon.pool.listeners = &listener;
+	daemon.pool.listener_count = 1;
+	lifecycle_event(&daemon.master, LIFE_STOP, NOW_MS);
+	cr_assert(listener.refused);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = before.rlim_max };
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	cr_assert_not(bind_all_drained(&daemon.master));
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_assert(bind_all_drained(&daemon.master));
+	listener_close(&listener);
 }
 
 Test(lifecycle, serving_has_no_deadline_of_its_own)
