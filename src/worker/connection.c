@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker/connection.h"
 
+#include <errno.h>
 #include <sys/time.h>
 
 #include "base/clock.h"
@@ -72,7 +73,8 @@ static void set_socket_timeout(int fd, int option, uint32_t timeout_ms)
 	const struct timeval value = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
 
 	if (timeout_ms != 0 && setsockopt(fd, SOL_SOCKET, option, &value, sizeof(value)) < 0)
-		log_event(LOG_LEVEL_DEBUG, "cannot set a time-out");
+		log_event(LOG_LEVEL_DEBUG, "cannot set a time-out of a connection",
+			LOG_TEXT("pool", connection.start->pool->name), LOG_ERRNO("reason", errno));
 }
 
 /* A TCP socket has inherited the listener's time-outs; a unix socket inherits nothing (unix(7) is silent; tried). */

@@ -100,6 +100,8 @@ static void gate_failed(struct gate *gate, int error)
 	case EBADF:
 	case ENOTSOCK:
 	case EOPNOTSUPP:
+		log_event(LOG_LEVEL_ERROR, "cannot accept connections, and leaves", LOG_TEXT("pool", gate->pool),
+			LOG_ERRNO("reason", error));
 		worker_retire();
 		break;
 	/* A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM), a security module that forbids it (EPERM, EACCES), or something
