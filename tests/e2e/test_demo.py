@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import textwrap
 
 import pytest
 from brood import BINARY, SANITIZED, TOP, connect, echo_once, proc_children, receive_all, wait_for
@@ -19,6 +20,26 @@ def run(*command):
 def test_shipped_configurations_are_without_errors(name):
     result = run(BINARY, "--check", "-c", TOP / "conf" / name)
     assert (result.returncode, result.stdout) == (0, f"{TOP / 'conf' / name}: OK\n")
+
+
+def examples():
+    """The configurations that README.md and the manual show."""
+    readme = (TOP / "README.md").read_text()
+    yield textwrap.dedent(readme.split("## A configuration\n\n")[1].split("\n\n`brood --check")[0])
+    manual = (TOP / "man/brood.8").read_text()
+    yield manual.split(".Bd -literal -offset indent\n")[1].split(".Ed")[0]
+
+
+def test_documented_configurations_are_without_errors(directory):
+    for text in examples():
+        assert "pool" in text and "http" in text
+        for path in ("/var/www/html", "/run/brood"):
+            (directory / path[1:]).mkdir(parents=True, exist_ok=True)
+            text = text.replace(path, str(directory / path[1:]))
+        file = directory / "example.conf"
+        file.write_text(text)
+        result = run(BINARY, "--check", "-c", file)
+        assert result.returncode == 0, result.stdout + text
 
 
 def test_the_demo_serves_its_page_and_echoes(brood, directory):

@@ -190,6 +190,28 @@ def test_unwritable_log_file_fails_the_start(brood, directory):
     assert str(directory / "absent" / "log") in one.log_text()
 
 
+@root_only
+def test_pool_whose_workers_fail_before_ready_is_75(brood, directory):
+    """The page's directory is there, and closed to the user that the workers become."""
+    (directory / "closed").mkdir(mode=0o700)
+    root = directory / "closed" / "www"
+    root.mkdir()
+    config = f"""
+pool "web" {{
+	listen = {{"127.0.0.1:0"}}
+	handler = "http"
+	workers = 3
+	user = "daemon"
+	backoff_min = 1ms
+	backoff_max = 10ms
+	http {{ root = "{root}" }}
+}}
+"""
+    one = start_fails(brood, echo_pool() + config, START, "worker died", "before ready")
+    assert str(root) in one.log_text() and "Permission denied" in one.log_text()
+    assert one.log("worker died", pool="web") and not one.log("worker died", pool="echo")
+
+
 def test_listeners_accept_only_when_all_are_bound(brood, taken):
     """Binding and listening are separate steps: a client of the first listener is never accepted by a failing start."""
     with socket.socket() as probe:

@@ -149,6 +149,22 @@ def test_readme_names_what_exists():
         assert f"./dev {command}" in usage, command
 
 
+def test_dev_names_the_packages_that_an_ordinary_user_lacks(tmp_path):
+    """The packages are looked for by dpkg-query; this one says that none is there."""
+    fake = tmp_path / "bin" / "dpkg-query"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.chmod(0o755)
+    dev = tmp_path / "dev"
+    shutil.copy(TOP / "dev", dev)
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(path.stat().st_mode | 0o055)
+    user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    result = run(dev, "build", env={**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}"}, **user)
+    assert result.returncode == 1, result.stdout
+    assert "apt-get install" in result.stdout and "libconfuse-dev" in result.stdout and "meson" in result.stdout
+
+
 def test_dev_refuses_an_unknown_command_from_anywhere(tmp_path):
     result = run(TOP / "dev", "nonsense", cwd=tmp_path)
     assert result.returncode == 64 and "./dev run" in result.stdout
