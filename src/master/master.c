@@ -24,6 +24,9 @@
 #include "master/master_private.h"
 #include "policy/deadline.h"
 
+/* Signals that are taken before all else is looked at again: whoever floods the master with them does not stop it. */
+#define SIGNALS_A_TURN 32
+
 /* The master's own children beside workers: the logger. */
 #define MASTER_OWN_CHILDREN 1
 
@@ -234,7 +237,7 @@ static void handle_events(struct master *master, uint64_t now_ms)
 	struct signal_event event;
 	eventfd_t wakes;
 
-	while (signals_next(&master->signals, &event))
+	for (int i = 0; i < SIGNALS_A_TURN && signals_next(&master->signals, &event); i++)
 		handle_signal(master, &event, now_ms);
 	if (eventfd_read(master->wake_fd, &wakes) == 0)
 		pools_note_ready(master, now_ms);
