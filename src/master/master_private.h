@@ -49,6 +49,7 @@ struct pool {
 	char *title;           /* of its workers */
 	uint64_t next_scan_ms; /* of the requests' deadlines */
 	bool fork_failing;     /* said so once in this episode */
+	bool options_failing;  /* of a listener; said so once */
 };
 
 struct logger_process {

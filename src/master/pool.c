@@ -187,6 +187,18 @@ static bool pool_ask(struct master *master, struct pool *pool, uint32_t slot)
 	return pid > 0;
 }
 
+/* Said once: it is tried before each start, and is likely to fail each time. */
+static void report_unprepared(struct pool *pool, const struct listener *listener, int error)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	if (!pool->options_failing)
+		log_event(LOG_LEVEL_WARNING, "cannot set the options of a listener",
+			LOG_TEXT("pool", pool->config->name),
+			LOG_TEXT("address", listener_text(listener, text, sizeof(text))), LOG_ERRNO("reason", error));
+	pool->options_failing = true;
+}
+
 /* What the handler needs of the shared sockets, which a program that had them may have changed. */
 static void pool_prepare_listeners(struct pool *pool)
 {
@@ -197,13 +209,9 @@ static void pool_prepare_listeners(struct pool *pool)
 
 	for (size_t i = 0; i < pool->listener_count; i++) {
 		int result = listener_prepare_workers(&pool->listeners[i], &timeouts, pool->listener_count > 1);
-		char text[ADDRESS_TEXT_MAX];
 
 		if (result < 0)
-			log_event(LOG_LEVEL_WARNING, "cannot set the options of a listener",
-				LOG_TEXT("pool", pool->config->name),
-				LOG_TEXT("address", listener_text(&pool->listeners[i], text, sizeof(text))),
-				LOG_ERRNO("reason", result));
+			report_unprepared(pool, &pool->listeners[i], result);
 	}
 }
 
