@@ -173,6 +173,11 @@ const char *board_state_name(enum board_state state)
 	return (unsigned int)state < BOARD_STATES ? state_names[state] : "unknown";
 }
 
+bool board_state_is_serving(enum board_state state)
+{
+	return state == BOARD_BUSY || state == BOARD_WAITING;
+}
+
 enum board_state board_slot_state(const struct board_slot *slot)
 {
 	uint32_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);

@@ -120,6 +120,8 @@ static inline void board_worker_closed(
 
 /* "idle", ...; "unknown" for what is no state. */
 const char *board_state_name(enum board_state state);
+/* It has a connection. */
+bool board_state_is_serving(enum board_state state);
 /* BOARD_STATES where the slot holds no known state. */
 enum board_state board_slot_state(const struct board_slot *slot);
 /* The pool's name, terminated whatever the slot holds. Returns BUFFER. */

@@ -39,12 +39,8 @@ struct board_header {
 	_Atomic uint32_t master_pid;
 	_Atomic uint32_t generation;
 	uint64_t reserved[2];
-
-	/* Lines that senders had to drop because the log's receiver was busy. Written by any process, by atomic
-	 * addition, and only in that case. */
-	_Alignas(BOARD_LINE) _Atomic uint64_t log_dropped;
 };
-static_assert(sizeof(struct board_header) == 2 * BOARD_LINE, "the header is two lines");
+static_assert(sizeof(struct board_header) == BOARD_LINE, "the header is one line");
 
 /* What a worker says it is doing. */
 enum board_state {

@@ -266,6 +266,29 @@ static void check_identity(struct load *load, struct pool_config *pool, const st
 			load, user_line ? user_line : draft->outline->line, where, "user", pool->user, reason);
 }
 
+/* The place of the section of the pool's handler; of the pool, where there is none. */
+static unsigned int section_line(
+	const struct load *load, const struct pool_config *pool, const struct pool_draft *draft)
+{
+	for (size_t i = 0; load->handlers[i]; i++)
+		if (load->handlers[i] == pool->handler && draft->outline->section_lines[i] != 0)
+			return draft->outline->section_lines[i];
+	return draft->outline->line;
+}
+
+/* The handler's own rules, where every option by itself is sound. */
+static void check_options(struct load *load, const struct pool_config *pool, const struct pool_draft *draft)
+{
+	const struct brood_module *handler = pool->handler;
+	char reason[VALUE_REASON_MAX];
+
+	if (!handler || !handler->check || !pool->values || !draft->options_sound)
+		return;
+	if (handler->check(pool->values, reason, sizeof(reason)) < 0)
+		diagnostics_add(&load->diagnostics, section_line(load, pool, draft), draft->outline->where, "%s: %s",
+			handler->name, reason);
+}
+
 void load_check(struct load *load)
 {
 	struct config *config = load->config;
@@ -280,6 +303,7 @@ void load_check(struct load *load)
 		check_backoff(load, &config->pools[i], &load->drafts[i]);
 		check_identity(load, &config->pools[i], &load->drafts[i]);
 		check_socket_owner(load, &config->pools[i], &load->drafts[i]);
+		check_options(load, &config->pools[i], &load->drafts[i]);
 	}
 	check_listeners(load);
 	/* A pool that was left out in part may have other numbers. */

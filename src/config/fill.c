@@ -320,13 +320,17 @@ static void fill_handler(struct load *load, cfg_t *section, struct pool_config *
 		const struct brood_module *handler = load->handlers[i];
 		bool wanted = handler == pool->handler, given = cfg_size(section, handler->name) > 0;
 		union brood_value *values;
+		size_t errors;
 
 		if (!wanted && !given)
 			continue;
+		errors = load->diagnostics.error_count;
 		values = fill_options(load, handler, given ? cfg_getsec(section, handler->name) : NULL, draft, wanted);
-		if (wanted)
+		if (wanted) {
 			pool->values = values;
-		else if (pool->handler)
+			draft->options_sound =
+				errors == load->diagnostics.error_count && !draft->outline->section_damaged;
+		} else if (pool->handler)
 			diagnostics_add(&load->diagnostics, draft->outline->section_lines[i], where,
 				"section %s does not go with handler = %s", handler->name, pool->handler_name);
 	}

@@ -19,6 +19,7 @@ struct pool_draft {
 	const struct outline_pool *outline;
 	unsigned int lines[SCHEMA_KEYS]; /* where each key is given; 0: it is not */
 	unsigned int *listen_lines;      /* where each address is given */
+	bool options_sound;              /* the handler's options were read without an error */
 };
 
 struct load {

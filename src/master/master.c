@@ -134,6 +134,8 @@ static int make_tables(struct master *master)
 		result = children_init(&master->children, master->config->max_workers + MASTER_OWN_CHILDREN);
 	if (result == 0)
 		result = board_create(&master->board, master->config->max_workers);
+	if (result == 0)
+		atomic_store_explicit(&master->board.header->generation, master->generation, memory_order_relaxed);
 	return result < 0 ? failed("cannot make the tables of workers", result) : EXIT_STATUS_OK;
 }
 
@@ -324,6 +326,7 @@ int master_run(const struct config *config, const struct master_options *options
 		.board = { .fd = -1 },
 		.logger = { .channel = { .read_fd = -1, .write_fd = -1 } },
 		.phase = LIFE_STARTING,
+		.generation = 1,
 		.stop_deadline_ms = DEADLINE_NONE,
 		.drain_check_ms = DEADLINE_NONE,
 	};

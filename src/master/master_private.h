@@ -82,6 +82,7 @@ struct master {
 	struct notify notify;
 
 	enum life_phase phase;
+	uint32_t generation;       /* of the configuration; 1 until there are reloads */
 	uint64_t stop_deadline_ms; /* from the beginning of a stop */
 	uint64_t drain_check_ms;   /* while draining: when to look at the queues again */
 	uint64_t drain_step_ms;    /* and how long after that */

@@ -178,7 +178,7 @@ static bool pool_ask(struct master *master, struct pool *pool, uint32_t slot)
 		return false;
 	place = board_take(master);
 	pool_policy_event(&pool->policy, slot, SLOT_ASK, SLOT_REASON_NONE, clock_monotonic_ms());
-	board_slot_claim(&master->board, place, pool->config->name, slot, 1);
+	board_slot_claim(&master->board, place, pool->config->name, slot, master->generation);
 	pid = pool_spawn(master, pool, slot, place);
 	if (pid > 0)
 		pool_born(master, pool, slot, place, pid);

@@ -12,7 +12,7 @@ static uint64_t served_by(const struct board_slot *slot)
 {
 	uint64_t connections = atomic_load_explicit(&slot->connections, memory_order_relaxed);
 	enum board_state state = board_slot_state(slot);
-	bool serving = state == BOARD_BUSY || state == BOARD_WAITING;
+	bool serving = board_state_is_serving(state);
 
 	return serving && connections > 0 ? connections - 1 : connections;
 }
@@ -46,7 +46,8 @@ static struct death death_of(const struct master *master, const struct pool *poo
 	struct death death = death_by_status(status);
 
 	death.served = served_by(board_slot);
-	death.serving = state == BOARD_BUSY || state == BOARD_WAITING;
+	death.serving = board_state_is_serving(state);
+	death.was_told = state == BOARD_LEAVING;
 	death.pool_has_served = pool_has_served(master, pool);
 	return death;
 }

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-#define QUERY_TIMEOUT_MS 1000
+#define QUERY_TIMEOUT_MS 200
 /* The kernel makes a dump's datagrams no larger than what the reader has offered before, or 8 KiB. */
 #define REPLY_SIZE 16384
 

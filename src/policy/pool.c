@@ -414,7 +414,7 @@ static enum death_kind death_classify(const struct slot *slot, const struct deat
 static bool death_is_failure(const struct pool_policy *pool, const struct slot *slot, const struct death *death,
 	enum death_kind kind, uint64_t now_ms)
 {
-	if (kind == DEATH_RETIRED)
+	if (kind == DEATH_RETIRED || (kind == DEATH_RECYCLED && death->was_told))
 		return false;
 	if (slot->reason == SLOT_REASON_STOP || slot->reason == SLOT_REASON_STOP_TIMEOUT ||
 		slot->reason == SLOT_REASON_SCALE_DOWN)

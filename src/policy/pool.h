@@ -108,6 +108,7 @@ struct death {
 	uint64_t served;      /* connections served to their end by this worker */
 	bool serving;         /* it had a connection */
 	bool pool_has_served; /* any worker of the pool has served one */
+	bool was_told;        /* it left because somebody's signal told it to */
 };
 
 enum death_kind {

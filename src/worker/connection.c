@@ -14,7 +14,8 @@ static struct {
 	struct brood_stream stream;
 	struct brood_timeouts timeouts;
 	uint64_t request_timeout_us;
-	uint64_t noted_in; /* of the stream's byte counters, what the scoreboard has been told */
+	uint64_t handler_deadline_us; /* of the stream, from before the request */
+	uint64_t noted_in;            /* of the stream's byte counters, what the scoreboard has been told */
 	uint64_t noted_out;
 } connection;
 
@@ -23,7 +24,9 @@ static void on_request_begin(struct brood_stream *stream)
 	uint64_t now_us = clock_monotonic_us();
 	uint64_t deadline_us = connection.request_timeout_us == 0 ? 0 : now_us + connection.request_timeout_us;
 
-	if (deadline_us != 0) /* else the handler's own, if it has set one, stays */
+	/* Of the request's and the handler's own, the earlier holds. */
+	connection.handler_deadline_us = stream->deadline_us;
+	if (deadline_us != 0 && (stream->deadline_us == 0 || deadline_us < stream->deadline_us))
 		stream->deadline_us = deadline_us;
 	board_worker_request_begin(connection.start->slot, now_us, deadline_us);
 }
@@ -35,7 +38,7 @@ static void on_request_end(struct brood_stream *stream)
 	connection.noted_in = stream->bytes_in;
 	connection.noted_out = stream->bytes_out;
 	if (connection.request_timeout_us != 0)
-		stream->deadline_us = 0;
+		stream->deadline_us = connection.handler_deadline_us;
 }
 
 static const struct brood_stream_host host = {

@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "worker/signals.h"
+#include "worker/worker.h"
 
 /* The pauses of a shortage: short at first, since it may be over when another worker closes a connection. */
 #define PAUSE_MIN_MS 10
@@ -48,7 +49,7 @@ static const char *limit_behind(int error)
 	}
 }
 
-/* Waits, unless the retire signal has come. */
+/* Waits, at most until the retire signal comes. */
 static void gate_pause(struct gate *gate, int error)
 {
 	if (gate->pause_ms == 0) {
@@ -56,8 +57,7 @@ static void gate_pause(struct gate *gate, int error)
 		log_event(LOG_LEVEL_WARNING, "cannot accept connections for now", LOG_TEXT("pool", gate->pool),
 			LOG_ERRNO("reason", error), LOG_TEXT("limit", limit_behind(error)));
 	}
-	if (!worker_retiring())
-		poll(NULL, 0, (int)gate->pause_ms);
+	worker_pause(gate->pause_ms);
 	gate->pause_ms = gate->pause_ms * 2 < PAUSE_MAX_MS ? gate->pause_ms * 2 : PAUSE_MAX_MS;
 }
 
@@ -102,8 +102,7 @@ static void gate_failed(struct gate *gate, int error)
 	case EOPNOTSUPP:
 		log_event(LOG_LEVEL_ERROR, "cannot accept connections, and leaves", LOG_TEXT("pool", gate->pool),
 			LOG_ERRNO("reason", error));
-		worker_retire();
-		break;
+		_exit(WORKER_EXIT_LISTENER);
 	/* A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM), a security module that forbids it (EPERM, EACCES), or something
 	 * unheard of: in each case the connection waits in the queue, for this worker or another. */
 	default:

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/signals.h"
@@ -78,8 +79,9 @@ bool worker_retiring(void)
 	return retiring != 0;
 }
 
-void worker_await_retirement(void)
+void worker_pause(uint32_t pause_ms)
 {
+	const struct timespec pause = { .tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000L };
 	sigset_t blocked, open;
 
 	/* The signal is let in only while ppoll(2) waits: between the look at the flag and the wait it would be missed.
@@ -87,12 +89,13 @@ void worker_await_retirement(void)
 	sigemptyset(&open);
 	sigfillset(&blocked);
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
-	while (!retiring)
-		ppoll(NULL, 0, NULL, &open);
+	if (!retiring)
+		ppoll(NULL, 0, pause_ms == 0 ? NULL : &pause, &open);
 	sigprocmask(SIG_SETMASK, &open, NULL);
 }
 
-void worker_retire(void)
+void worker_await_retirement(void)
 {
-	on_retire(SIGURG);
+	while (!retiring)
+		worker_pause(0);
 }

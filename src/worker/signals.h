@@ -10,6 +10,7 @@
  * flag and the call, where a flag alone would be seen too late. It costs no system call on the way of a connection.
  */
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/attrs.h"
 #include "worker/worker.h"
@@ -29,7 +30,7 @@ bool worker_retiring(void);
 /* Waits for the signal, if it has not come yet. */
 void worker_await_retirement(void);
 
-/* As if the signal had come. */
-void worker_retire(void);
+/* The same, at most PAUSE_MS (not 0). */
+void worker_pause(uint32_t pause_ms);
 
 #endif

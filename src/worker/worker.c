@@ -19,6 +19,8 @@
 const char *worker_exit_text(int status)
 {
 	switch (status) {
+	case WORKER_EXIT_LISTENER:
+		return "its listener is none any more";
 	case WORKER_EXIT_START:
 		return "its handler did not start";
 	case WORKER_EXIT_SETUP:

@@ -29,7 +29,8 @@ struct worker_start {
 
 /* How a worker ends by itself. Exit statuses of its own choice; the master tells the operator what they mean. */
 enum worker_exit {
-	WORKER_EXIT_RETIRED = 0,     /* asked to, or its master is gone */
+	WORKER_EXIT_RETIRED = 0,     /* told to, or its master is gone */
+	WORKER_EXIT_LISTENER = 69,   /* its listener is none any more; logged */
 	WORKER_EXIT_START = 70,      /* the handler's start() failed; it has logged why */
 	WORKER_EXIT_SETUP = 71,      /* a system call of the set-up failed; logged */
 	WORKER_EXIT_PRIVILEGES = 77, /* user or groups could not be changed; logged */

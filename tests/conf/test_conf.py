@@ -23,6 +23,11 @@ BAD = {
                              'x.conf:1: pool "a": section http does not go with handler = echo\n'),
     "framing": ('pool "a" { listen = ":0" handler = "echo"\n echo { framing = words } }',
                 'x.conf:2: pool "a": echo: framing = words is none of raw, line, length, fixed\n'),
+    "size_over_limit": ('pool "a" { listen = ":0" handler = "echo"\n echo { framing = fixed\n limit = 100\n size = 101 } }',
+                        'x.conf:2: pool "a": echo: size = 101 is over limit = 100\n'),
+    # An option that is refused by itself is not weighed against others.
+    "limit": ('pool "a" { listen = ":0" handler = "echo"\n echo { framing = fixed\n limit = 0\n size = 101 } }',
+              'x.conf:3: pool "a": echo: limit = 0 is out of range (1 to 1G)\n'),
     "workers": ('\npool "web" { listen = ":0" handler = "echo"\n workers = 70000 }',
                 'x.conf:3: pool "web": workers = 70000 is out of range (1 to 65536)\n'),
 }

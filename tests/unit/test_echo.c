@@ -19,13 +19,6 @@ struct settings {
 	int64_t messages;
 };
 
-static char log_text[256];
-
-static void keep_log(int priority, const char *text)
-{
-	snprintf(log_text, sizeof(log_text), "%d %s", priority, text);
-}
-
 static int echo_new(const struct settings *settings, void **ret_state)
 {
 	union brood_value values[] = {
@@ -35,7 +28,7 @@ static int echo_new(const struct settings *settings, void **ret_state)
 		{ .number = settings->size },
 		{ .number = settings->messages },
 	};
-	struct brood_start start = { .pool = "test", .values = values, .log = keep_log };
+	struct brood_start start = { .pool = "test", .values = values };
 
 	return handler_echo.start(&start, ret_state);
 }
@@ -95,14 +88,18 @@ Test(echo, defaults_are_as_the_manual_says)
 	cr_assert_null(option->name);
 }
 
-Test(echo, a_fixed_size_over_the_limit_is_refused_at_the_start)
+Test(echo, a_fixed_size_over_the_limit_is_refused)
 {
-	const struct settings settings = { FIXED, 100, BYTES_4, 101, 0 };
-	void *state = NULL;
+	union brood_value values[] = { { .number = FIXED }, { .number = 100 }, { 0 }, { .number = 101 }, { 0 } };
+	char reason[64] = "";
 
-	cr_assert_eq(echo_new(&settings, &state), -EINVAL);
-	cr_assert_null(state);
-	cr_assert_str_eq(log_text, "3 echo: size = 101 is over limit = 100");
+	cr_assert_eq(handler_echo.check(values, reason, sizeof(reason)), -EINVAL);
+	cr_assert_str_eq(reason, "size = 101 is over limit = 100");
+	values[3].number = 100;
+	cr_assert_eq(handler_echo.check(values, reason, sizeof(reason)), 0);
+	values[0].number = LINE;
+	values[3].number = 101;
+	cr_assert_eq(handler_echo.check(values, reason, sizeof(reason)), 0, "size counts for fixed alone");
 }
 
 /* ---- raw ---- */

@@ -202,6 +202,25 @@ Test(policy_pool, a_worker_that_stands_proves_the_pool_for_the_others)
 	cr_expect_eq(verdict.sequel, DEATH_REPLACED);
 }
 
+/* An operator's TERM to an idle worker is no failure, however often it comes; an exit of the worker's own is. */
+Test(policy_pool, who_was_told_to_leave_has_not_failed)
+{
+	struct death_verdict verdict;
+
+	pool_begin(1, 1);
+	born_ready(0, 0);
+	for (int i = 0; i < 10; i++) {
+		verdict = died(0, (struct death){ .was_told = true });
+		cr_expect_eq(verdict.kind, DEATH_RECYCLED);
+		cr_expect_not(verdict.failure);
+		cr_expect_eq(verdict.sequel, DEATH_REPLACED);
+		born_ready(0, 0);
+	}
+	verdict = died(0, (struct death){ .was_told = false });
+	cr_expect(verdict.failure);
+	cr_expect_eq(verdict.sequel, DEATH_BACKING_OFF);
+}
+
 Test(policy_pool, a_pool_once_proven_stays_proven)
 {
 	pool_begin(1, 1);

@@ -14,6 +14,7 @@
  * connection goes on, also in a worker that retires, until its client ends it or is silent for too long.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -243,14 +244,13 @@ static int echo_serve(void *state, struct brood_stream *stream)
 	return echo->next ? serve_framed(echo, stream) : serve_raw(echo, stream);
 }
 
-static int echo_check(const struct brood_start *start, const struct echo *echo, enum echo_framing framing)
+static int echo_check(const union brood_value *values, char *reason, size_t size)
 {
-	char text[128];
+	int64_t message = values[OPTION_SIZE].number, limit = values[OPTION_LIMIT].number;
 
-	if (framing != FRAMING_FIXED || echo->size <= echo->limit)
+	if (values[OPTION_FRAMING].number != FRAMING_FIXED || message <= limit)
 		return 0;
-	snprintf(text, sizeof(text), "echo: size = %zu is over limit = %zu", echo->size, echo->limit);
-	start->log(3, text);
+	snprintf(reason, size, "size = %" PRId64 " is over limit = %" PRId64, message, limit);
 	return -EINVAL;
 }
 
@@ -261,7 +261,6 @@ static int echo_start(const struct brood_start *start, void **ret_state)
 	/* A worker has one handler. From the heap it would cost each of them two pages of its own. */
 	static struct echo state;
 	struct echo *echo = &state;
-	int ret;
 
 	*echo = (struct echo){ 0 };
 	echo->limit = (size_t)values[OPTION_LIMIT].number;
@@ -274,9 +273,6 @@ static int echo_start(const struct brood_start *start, void **ret_state)
 		echo->next = next_fixed;
 	else if (framing == FRAMING_LENGTH)
 		echo->next = echo->prefix == PREFIX_TEXT ? next_text_counted : next_counted;
-	ret = echo_check(start, echo, framing);
-	if (ret < 0)
-		return ret;
 	*ret_state = echo;
 	return 0;
 }
@@ -287,6 +283,7 @@ const struct brood_module handler_echo = {
 	.name = "echo",
 	.version = BROOD_VERSION,
 	.options = options,
+	.check = echo_check,
 	.start = echo_start,
 	.serve = echo_serve,
 };

@@ -10,7 +10,7 @@
 #include "handlers/http/response.h"
 
 /* How long the last words to a client that was too slow may take. */
-#define FAREWELL_MS 1000
+#define FAREWELL_MS 500 /* well before the master ends a worker that has overrun its request_timeout */
 
 /* ---- answers ---- */
 

@@ -71,6 +71,13 @@ struct brood_module {
 	const struct brood_option *options; /* NULL: none */
 
 	/*
+	 * Checks the rules across options, once each of them is sound by itself: pure, called while the configuration
+	 * is loaded, in any process. Returns 0, or a negative errno with the reason, such as "size is over limit", in
+	 * REASON of SIZE bytes. May be NULL.
+	 */
+	int (*check)(const union brood_value *values, char *reason, size_t size);
+
+	/*
 	 * Checks what only a worker can check, opens what serving needs. *ret_state is handed to the others.
 	 * Returns 0, or a negative errno after it has logged why: the worker then dies before it is ready.
 	 */
