@@ -162,5 +162,6 @@ def test_the_storm_program_itself_notices_a_loss(brood):
         thread.start()
         with Storm(address, "-t", 1) as storm:
             thread.join(60)
+            server.close()
             counts = storm.stop()
         assert counts["lost"] >= 9, counts
