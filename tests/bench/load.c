@@ -91,6 +91,7 @@ struct results {
 struct thread {
 	pthread_t id;
 	int epoll;
+	bool opening; /* more connections are to be begun */
 	unsigned int clients_open;
 	unsigned int client_count;
 	struct client *clients;
@@ -325,19 +326,20 @@ static bool connection_wanted(uint64_t now)
 	return !time_is_up(now);
 }
 
-/* Opens what is closed and due. Returns false once nothing will be opened any more. */
-static bool thread_open_clients(struct thread *thread, uint64_t now)
+/* Begins the client's next connection, if it is closed and due. */
+static void thread_open_client(struct thread *thread, struct client *client, uint64_t now)
 {
-	for (unsigned int i = 0; i < thread->client_count; i++) {
-		struct client *client = &thread->clients[i];
-
-		if (client->fd >= 0 || client->again_ns > now)
-			continue;
-		if (!connection_wanted(now))
-			return false;
+	if (!thread->opening || client->fd >= 0 || client->again_ns > now)
+		return;
+	thread->opening = connection_wanted(now);
+	if (thread->opening)
 		client_open(thread, client);
-	}
-	return true;
+}
+
+static void thread_open_clients(struct thread *thread, uint64_t now)
+{
+	for (unsigned int i = 0; i < thread->client_count; i++)
+		thread_open_client(thread, &thread->clients[i], now);
 }
 
 static void thread_expire_clients(struct thread *thread, uint64_t now)
@@ -357,8 +359,14 @@ static void thread_wait(struct thread *thread, int timeout_ms)
 
 	if (count < 0 && errno != EINTR)
 		die("epoll_wait");
-	for (int i = 0; i < count; i++)
-		client_event(thread, events[i].data.ptr, events[i].events);
+	for (int i = 0; i < count; i++) {
+		struct client *client = events[i].data.ptr;
+
+		client_event(thread, client, events[i].events);
+		/* At once, so that all clients have a connection under way at all times. */
+		if (client->fd < 0)
+			thread_open_client(thread, client, now_ns());
+	}
 }
 
 static bool thread_has_paused_client(const struct thread *thread)
@@ -374,14 +382,13 @@ static void *thread_main(void *argument)
 	struct thread *thread = argument;
 	uint64_t next_expiry = begin_ns;
 	uint64_t drain_until = 0;
-	bool opening = true;
 
-	while (opening || thread->clients_open) {
+	thread->opening = true;
+	while (thread->opening || thread->clients_open) {
 		uint64_t now = now_ns();
 
-		if (opening)
-			opening = thread_open_clients(thread, now);
-		if (!opening && !drain_until)
+		thread_open_clients(thread, now);
+		if (!thread->opening && !drain_until)
 			drain_until = now + (settings.count ? settings.timeout_ns : DRAIN_NS);
 		if (drain_until && now > drain_until)
 			break;
@@ -389,7 +396,7 @@ static void *thread_main(void *argument)
 			thread_expire_clients(thread, now);
 			next_expiry = now + UINT64_C(50000000);
 		}
-		thread_wait(thread, opening && thread_has_paused_client(thread) ? 1 : 50);
+		thread_wait(thread, thread->opening && thread_has_paused_client(thread) ? 1 : 50);
 	}
 	thread->results.unfinished = thread->clients_open;
 	return NULL;

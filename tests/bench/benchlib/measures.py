@@ -74,14 +74,15 @@ def sample(bench, program, clients, keep_alive):
     settings = bench.settings
     with bench.server(program) as server:
         server.wait_workers()
-        quiet = machine.BusyClock()
         measure_load(bench, server, clients, keep_alive, settings.warm_up)
         before = server.cpu_us()
         quiet = machine.BusyClock()
         result = measure_load(bench, server, clients, keep_alive, settings.seconds)
         used_us = server.cpu_us() - before if before is not None else None
+        foreign = None
         if used_us is not None:
-            bench.foreign.append(quiet.foreign_share(used_us + result["client_cpu_us"]))
+            foreign = quiet.foreign_share(used_us + result["client_cpu_us"])
+            bench.foreign.append(foreign)
         server.check_alive()
     answers = result["completed"] + result["late"]
     if not result["completed"]:
@@ -95,6 +96,7 @@ def sample(bench, program, clients, keep_alive):
         "client_cpu_us": result["client_cpu_us"] / answers,
         "errors": load.errors_in(result),
         "unfinished": result["unfinished"],
+        "foreign_cpu_share": foreign,
     }
 
 

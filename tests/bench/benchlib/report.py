@@ -7,6 +7,8 @@ from .measures import TIMED
 from .stats import summary
 from .verdicts import column, ratio_of
 
+FOREIGN_MAX = 0.1  # of the CPUs; the kernel's own threads are some of it
+
 TITLES = {
     "echo": "A connection per request: {workers} workers, 64 clients, 128 bytes there and back",
     "many": "The same with {many} workers",
@@ -132,7 +134,8 @@ def render(report):
         lines[-len(report["verdicts"]) - 3:] = ["", "A quick run judges nothing.", ""]
     foreign = report["machine"]["foreign_cpu_share"]
     if foreign:
-        lines.append(f"Others had {foreign['median']:.1%} of the CPUs while it measured (at most {foreign['max']:.1%}).")
+        lines.append(f"Others had {foreign['median']:.1%} of the CPUs while it measured (at most {foreign['max']:.1%})." +
+                     (" That is too much to trust any of this." if foreign["median"] > FOREIGN_MAX else ""))
     lines += [f"Skipped: {name}: {why}" for name, why in report["skipped"].items()]
     lines += [f"Problem: {problem['where']}: {problem['what']}" for problem in report["problems"]]
     return "\n".join(lines)
