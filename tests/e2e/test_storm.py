@@ -45,6 +45,28 @@ def test_no_connection_is_lost_over_many_stops(brood, directory, kind):
     assert total["refused"] > 0, total
 
 
+def test_no_http_request_is_lost_over_stops(brood, directory):
+    """The same for whole answers of a file."""
+    (directory / "page").write_bytes(b"x" * 5000)
+    config = f"""
+pool "web" {{
+	listen = {{"127.0.0.1:0"}}
+	handler = "http"
+	workers = 4
+	http {{ root = "{directory}" }}
+}}
+"""
+    for _ in range(STOPS // 6):
+        one = brood(config).start()
+        with Storm(one.address(), "-t", 32, "-g", "/page") as storm:
+            storm.wait_started()
+            time.sleep(random.uniform(0, 0.05))
+            assert one.stop() == 0
+            counts = storm.stop()
+        assert_nothing_lost(counts)
+        one.finish()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
 def test_stop_in_a_storm_with_every_process_signalled(brood, number):
     """As when a control group is stopped: workers retire at once, and what they had accepted they serve."""
