@@ -991,6 +991,31 @@ Test(http_serve, access_log)
 		"GET /a.txt HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "GET /a.txt HTTP/1.1", "200 13");
 }
 
+/* What has come of a head is logged as it came, also where the last read had to move it first, and brought nothing. */
+Test(http_serve, the_log_line_of_half_a_head)
+{
+	static const struct {
+		const char *before; /* the request in front of it */
+		size_t size;        /* of both together */
+	} cases[] = {
+		{A,   13000}, /* moved down in the buffer, over its own place */
+		{ "", 16384}, /* the buffer was full, and grew */
+	};
+	static char said[16384 + 1];
+
+	settings.head_limit = 65536;
+	settings.access_log = 1;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		access_text[0] = '\0';
+		memset(said, 'a', sizeof(said) - 1);
+		strcpy(said, cases[i].before);
+		memcpy(said + strlen(cases[i].before), "GET /half HTTP/1.1\r\nX: ", 23);
+		ask_bytes(said, cases[i].size);
+		cr_expect_not_null(
+			strstr(access_text, "] \"GET /half HTTP/1.1\" 400 183\n"), "%zu: %s", i, access_text);
+	}
+}
+
 Test(http_serve, access_log_is_off)
 {
 	ask(A);

@@ -77,6 +77,9 @@ int receive_head(struct brood_stream *stream, const struct head_limits *limits, 
 		}
 	}
 	patience_done(&patience, stream);
+	/* A read that brought nothing may have moved what had come before. It is buffered: this waits for nothing. */
+	if (refused > 0 && have > 0)
+		have = (size_t)brood_peek(stream, 0, 1, ret_text);
 	*ret_size = scan.length > 0 ? scan.length : have;
 	return refused;
 }
