@@ -913,6 +913,10 @@ Test(http_serve, conditions)
 	expect_status(ask_for("GET", "/a.txt", fields), 200);
 	expect_status(ask_for("GET", "/a.txt", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n"), 412);
 	expect_status(ask_for("GET", "/missing", "If-None-Match: *\r\n"), 404);
+	/* One that is given twice still stands before the date. */
+	snprintf(fields, sizeof(fields), "If-None-Match: \"x\"\r\nIf-None-Match: \"y\"\r\nIf-Modified-Since: %s\r\n",
+		OLD_DATE);
+	expect_status(ask_for("GET", "/a.txt", fields), 200);
 	/* A connection goes on after a 304. */
 	expect_statuses("GET /a.txt HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n" A, "304 200 ");
 }
@@ -951,6 +955,10 @@ Test(http_serve, ranges)
 	expect_status(ask_for("GET", "/a.txt", "Range: bytes=0-4\r\nIf-Range: \"x\"\r\n"), 200);
 	expect_status(ask_for("GET", "/a.txt", "Range: bytes=0-4\r\nIf-Range: " OLD_DATE "\r\n"), 206);
 	expect_status(ask_for("GET", "/a.txt", "Range: bytes=0-4\r\nIf-None-Match: *\r\n"), 304);
+	expect_status(ask_for("GET", "/a.txt", "Range: bytes=0-4\r\nRange: bytes=0-4\r\n"), 200);
+	/* A condition that cannot be read is not forgotten. */
+	snprintf(fields, sizeof(fields), "Range: bytes=0-4\r\nIf-Range: %s\r\nIf-Range: \"x\"\r\n", etag);
+	expect_status(ask_for("GET", "/a.txt", fields), 200);
 }
 
 Test(http_serve, a_range_of_a_large_file)

@@ -157,7 +157,7 @@ int request_parse(const char *text, size_t size, const struct head *head, struct
 		return 400;
 	for (int field = 0; field < REQUEST_FIELDS; field++)
 		if (parsing.count[field] > 1)
-			ret_request->fields[field].text = NULL;
+			ret_request->fields[field].size = 0;
 	if (parsing.count[REQUEST_EXPECT] > 1)
 		ret_request->expectation = REQUEST_EXPECTS_UNKNOWN;
 	else

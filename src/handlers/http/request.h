@@ -24,7 +24,12 @@ enum request_expectation {
 	REQUEST_EXPECTS_UNKNOWN,
 };
 
-/* The fields that choose the answer. One that is given twice, which none of them may be, counts as not given. */
+/*
+ * The fields that choose the answer. One that is given twice is there, and says nothing: its text is empty, which is no
+ * range, no date and no tag. So it asks for less than it might, but what it makes a condition stays one, and what it
+ * overrides (RFC 9110 13.1.3, 13.1.4) stays overridden. That is so, too, of the two that are lists and may be given in
+ * several lines: they match nothing.
+ */
 enum request_field {
 	REQUEST_IF_MATCH,
 	REQUEST_IF_NONE_MATCH,
@@ -42,7 +47,7 @@ struct request {
 	unsigned int minor; /* of HTTP/1.x */
 	bool keep_alive;    /* what the client would have */
 	struct span target;
-	struct span fields[REQUEST_FIELDS]; /* trimmed; `text` NULL: not there */
+	struct span fields[REQUEST_FIELDS]; /* trimmed, perhaps empty; `text` NULL: not there */
 };
 
 /* Parses the head of SIZE bytes that head_check() has described in HEAD. Returns 0 or an HTTP status. */
