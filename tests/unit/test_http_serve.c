@@ -888,6 +888,25 @@ Test(http_serve, a_root_that_is_not_there_is_an_error_at_the_start)
 	cr_expect_eq(http_new(&state), -ENOTDIR);
 }
 
+Test(http_serve, a_root_that_may_not_be_passed_through_is_an_error_at_the_start)
+{
+	uid_t user = geteuid();
+	char path[256];
+	void *state = NULL;
+
+	put_directory("closed");
+	snprintf(path, sizeof(path), "%s/closed", root);
+	cr_assert_eq(chmod(path, 0), 0);
+	cr_assert_eq(chmod(root, 0711), 0);
+	settings.root = path;
+	if (user == 0)
+		cr_assert_eq(seteuid(65534), 0);
+	cr_expect_eq(http_new(&state), -EACCES);
+	cr_expect_null(state);
+	cr_assert_eq(seteuid(user), 0);
+	cr_expect_str_eq(strrchr(log_text, '/'), "/closed: Permission denied");
+}
+
 /* ---- conditions and ranges ---- */
 
 Test(http_serve, conditions)

@@ -11,13 +11,6 @@
 /* A rename elsewhere may make the kernel give up resolving a path with ".." in a link (openat2(2), EAGAIN). */
 #define ATTEMPTS 16
 
-int file_open_root(const char *directory)
-{
-	int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
 static int open_beneath(int root_fd, const char *path, int flags)
 {
 	/* O_NONBLOCK: opening a FIFO does not wait for its writer. O_NOCTTY: a terminal does not become ours. */
@@ -37,6 +30,23 @@ static int open_beneath(int root_fd, const char *path, int flags)
 		error = errno;
 	}
 	return -error;
+}
+
+int file_open_root(const char *directory)
+{
+	int root_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd;
+
+	if (root_fd < 0)
+		return -errno;
+	/* An older kernel, or a filter that does not know openat2(2), would refuse every request, one by one. */
+	fd = open_beneath(root_fd, "", O_PATH | O_DIRECTORY);
+	if (fd < 0) {
+		close(root_fd);
+		return fd;
+	}
+	close(fd);
+	return root_fd;
 }
 
 static enum file_kind kind_of(mode_t mode)

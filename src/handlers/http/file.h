@@ -36,7 +36,8 @@ struct file {
 
 struct file_state file_state_of(const struct stat *status);
 
-/* Opens a directory to resolve paths beneath. Returns a descriptor or a negative errno. */
+/* Opens a directory to resolve paths beneath, and tries it: who may not pass through it, or lacks the system call,
+ * hears so now. Returns a descriptor or a negative errno. */
 ATTR_NODISCARD int file_open_root(const char *directory);
 
 /* Opens PATH ("": the root itself) for reading, without ever waiting for it. A directory that may be passed through but
