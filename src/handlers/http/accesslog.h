@@ -6,8 +6,9 @@
  *
  *	peer - - [10/Oct/2000:13:55:36 -0700] "GET /a HTTP/1.0" 200 2326
  *
- * with the time of the answer in the local zone, and the size of the body sent ("-" for none). Of the request line,
- *quotes, backslashes, control bytes and bytes beyond ASCII are written as \xHH; one that is very long is cut.
+ * with the time of the answer in the local zone, and the size of its body ("-" for none), which a client that went away
+ * may not have got whole. In the request line, quotes, backslashes, control bytes and bytes beyond ASCII are written as
+ * \xHH; one that is very long is cut.
  */
 #include "handlers/http/exchange.h"
 

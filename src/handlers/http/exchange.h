@@ -75,8 +75,8 @@ ATTR_NODISCARD int exchange_send(struct exchange *exchange, const char *body, si
 /* Ends the head in http->out, without sending it. False: it does not fit. */
 ATTR_NODISCARD bool exchange_end_head(struct exchange *exchange);
 
-/* Answers with a status and its page. */
-ATTR_NODISCARD int exchange_send_page(struct exchange *exchange, int status);
+/* Answers with the status CODE and its page. */
+ATTR_NODISCARD int exchange_send_page(struct exchange *exchange, int code);
 
 /* Answers GET and HEAD for http->target (static.c). */
 ATTR_NODISCARD int static_answer(struct exchange *exchange);

@@ -158,13 +158,14 @@ static int open_files(struct http *http)
 
 	http->root_fd = file_open_root(values[OPTION_ROOT].text);
 	if (http->root_fd < 0) {
-		log_failure(http->start, 3, "cannot open the root", values[OPTION_ROOT].text, http->root_fd);
+		log_failure(
+			http->start, LOG_LEVEL_ERROR, "cannot open the root", values[OPTION_ROOT].text, http->root_fd);
 		return http->root_fd;
 	}
 	ret = mime_init(&http->mime, values[OPTION_MIME_TYPES].text);
 	if (ret < 0)
-		log_failure(
-			http->start, 4, "cannot open the table of media types", values[OPTION_MIME_TYPES].text, ret);
+		log_failure(http->start, LOG_LEVEL_WARNING, "cannot open the table of media types",
+			values[OPTION_MIME_TYPES].text, ret);
 	return 0;
 }
 

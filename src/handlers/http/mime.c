@@ -138,11 +138,8 @@ static struct mime_answer *search(struct mime *mime, struct span extension)
 	char name[MIME_EXTENSION_MAX + 1];
 
 	mime->next = (mime->next + 1) % MIME_REMEMBERED;
-	for (size_t i = 0; i < extension.size; i++) {
-		char c = extension.text[i];
-
-		name[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-	}
+	for (size_t i = 0; i < extension.size; i++)
+		name[i] = text_lower(extension.text[i]);
 	name[extension.size] = '\0';
 	memcpy(answer->extension, name, extension.size);
 	answer->extension_size = (uint8_t)extension.size;
@@ -158,12 +155,9 @@ static bool is_answer(const struct mime_answer *answer, struct span extension)
 {
 	if (answer->extension_size != extension.size)
 		return false;
-	for (size_t i = 0; i < extension.size; i++) {
-		char c = extension.text[i];
-
-		if (answer->extension[i] != (c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c))
+	for (size_t i = 0; i < extension.size; i++)
+		if (answer->extension[i] != text_lower(extension.text[i]))
 			return false;
-	}
 	return true;
 }
 

@@ -73,6 +73,6 @@ void recent_keep(struct recent *recent, const char *path, const struct file *fil
 	}
 	kept->read = now->tv_sec;
 	kept->state = file->state;
-	strcpy(kept->path, path);
+	memcpy(kept->path, path, strlen(path) + 1);
 	memcpy(kept->content, content, file->state.size);
 }

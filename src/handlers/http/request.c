@@ -99,7 +99,7 @@ static int on_head_complete(parser *p)
 	/* CONNECT would turn the connection into a tunnel: what follows its head is no request. */
 	parsing->request->keep_alive = parser_keeps_alive(p) && p->method != HTTP_CONNECT;
 	parsing->complete = true;
-	return 2; /* both parsers: no body, and nothing after it; body.h reads bodies */
+	return 2; /* both parsers: no body, and nothing after it; receive.h reads bodies */
 }
 
 static const parser_settings *settings(void)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char lower(char c)
+char text_lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
@@ -14,7 +14,7 @@ bool span_is_nocase(struct span span, const char *literal)
 	size_t i = 0;
 
 	for (; i < span.size && literal[i] != '\0'; i++)
-		if (lower(span.text[i]) != literal[i])
+		if (text_lower(span.text[i]) != literal[i])
 			return false;
 	return i == span.size && literal[i] == '\0';
 }
@@ -75,13 +75,13 @@ int text_hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
-	c = lower(c);
+	c = text_lower(c);
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 static bool is_alphanumeric(char c)
 {
-	return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z');
+	return (c >= '0' && c <= '9') || (text_lower(c) >= 'a' && text_lower(c) <= 'z');
 }
 
 bool text_is_token_char(char c)

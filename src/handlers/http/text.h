@@ -30,6 +30,9 @@ bool span_next_element(struct span *list, struct span *ret_element);
 /* Decimal digits and nothing else. False: something else, or nothing. A number beyond UINT64_MAX becomes it. */
 bool span_to_number(struct span span, uint64_t *ret_number);
 
+/* A letter of ASCII in lower case; any other byte as it is. */
+char text_lower(char c);
+
 /* The value of a hexadecimal digit, or -1. */
 int text_hex_digit(char c);
 
