@@ -4,9 +4,9 @@
 /*
  * The errors of one load, and where they are.
  *
- * A configuration is many files, read as one text (config/outline.h). Its lines are numbered from 1 through all of
- * them: that number is a `struct place`'s order, so that errors found in different passes come out in the order in
- * which they are read, each under its own file and line.
+ * A configuration is many files, read as one text (config/outline.h), whose lines are numbered from 1 through all of
+ * them. By that number errors of all passes come out in the order in which they are read, each under its own file and
+ * line.
  */
 #include <stdbool.h>
 #include <stddef.h>

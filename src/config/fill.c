@@ -73,7 +73,7 @@ static char **read_list(struct load *load, const char *where, const char *name, 
 	return list;
 }
 
-/* A key that is a number or a text. LINE is where its section is. */
+/* A key that is a number or a text. */
 static void fill_scalar(
 	struct load *load, const char *where, const struct key *key, const struct setting *setting, void *object)
 {

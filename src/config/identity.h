@@ -18,7 +18,7 @@ ATTR_NODISCARD int identity_group(const char *group, gid_t *ret_gid, char *reaso
 
 /*
  * Whom workers with USER and GROUP become, either of which may be "". Without a group it is the user's; supplementary
- * groups are the user's (getgrouplist(3)); for a group alone, or a user that is a bare number, there is only the group.
+ * groups are the user's (getgrouplist(3)); for a group alone, or a number that is no user's, there is only the group.
  * Returns 0, or a negative errno with REASON of VALUE_REASON_MAX bytes, in words that continue `user = value`.
  */
 ATTR_NODISCARD int identity_resolve(

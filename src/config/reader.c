@@ -130,7 +130,7 @@ bool reader_refuse(struct outline *outline, struct level *level, unsigned int li
 
 /* ---- leaving out ---- */
 
-/* Skips to behind the brace that closes the one just read. No recursion: the nesting is the client's. */
+/* No recursion: the file says how deep the nesting is. */
 bool reader_skip_braces(struct outline *outline, struct level *level)
 {
 	unsigned int depth = 1;

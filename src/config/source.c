@@ -14,7 +14,7 @@
 
 static const char reason_large[] = "is larger than 1 MiB";
 
-/* Why FD is not read, or NULL. */
+/* Why a file with that STATUS is not read, or NULL. */
 static const char *unfit_reason(const struct stat *status)
 {
 	if (S_ISDIR(status->st_mode))
@@ -24,7 +24,7 @@ static const char *unfit_reason(const struct stat *status)
 	return status->st_size > SOURCE_FILE_MAX ? reason_large : NULL;
 }
 
-/* Reads FD to its end, SIZE_MAX bytes at most. Returns the count or a negative errno. */
+/* Reads FD to its end, SIZE bytes at most. Returns the count or a negative errno. */
 static ssize_t read_to_end(int fd, char *buffer, size_t size)
 {
 	size_t used = 0;
@@ -56,7 +56,7 @@ static int read_descriptor(int fd, struct source *ret_source, const char **ret_r
 	*ret_reason = unfit_reason(&status);
 	if (*ret_reason)
 		return -EINVAL;
-	/* One byte more than was there a moment ago, so that a file that has grown meanwhile is noticed. */
+	/* One byte more than is accepted: a file that grows meanwhile is noticed, and that byte is for the NUL. */
 	text = malloc(SOURCE_FILE_MAX + 1);
 	if (!text) {
 		*ret_reason = strerrordesc_np(ENOMEM);
