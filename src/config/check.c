@@ -189,6 +189,9 @@ static void check_workers(struct load *load)
 	const struct config *config = load->config;
 	uint64_t sum = 0;
 
+	/* It was refused, or may be in what the outline has left out. */
+	if (config->max_workers == 0 || (load->outline.damaged && global_line(load, "max_workers") == 0))
+		return;
 	for (size_t i = 0; i < config->pool_count; i++) {
 		const struct pool_config *pool = &config->pools[i];
 		const struct pool_draft *draft = &load->drafts[i];
@@ -214,6 +217,9 @@ static void check_backoff(struct load *load, const struct pool_config *pool, con
 
 	/* 0: a value that was refused. */
 	if (pool->backoff_min_ms == 0 || pool->backoff_max_ms == 0 || pool->backoff_min_ms <= pool->backoff_max_ms)
+		return;
+	/* The other one may be in what the outline has left out. */
+	if (draft->outline->damaged && (min_line == 0 || max_line == 0))
 		return;
 	diagnostics_add(&load->diagnostics, max_line > min_line ? max_line : min_line, draft->outline->where,
 		"backoff_min = %s is longer than backoff_max = %s",
@@ -306,7 +312,5 @@ void load_check(struct load *load)
 		check_options(load, &config->pools[i], &load->drafts[i]);
 	}
 	check_listeners(load);
-	/* A pool that was left out in part may have other numbers. */
-	if (config->max_workers)
-		check_workers(load);
+	check_workers(load);
 }
