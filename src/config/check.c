@@ -32,6 +32,8 @@ void load_check_path(
 	else if (!S_ISDIR(status.st_mode))
 		diagnostics_add(
 			&load->diagnostics, line, where, "%s = \"%s\": %s is not a directory", name, value, directory);
+	else if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+		load_refuse_value(load, line, where, name, value, "is a directory");
 }
 
 /* ---- the global keys ---- */

@@ -44,7 +44,8 @@ void load_check(struct load *load);
 void load_refuse_value(struct load *load, unsigned int line, const char *where, const char *name, const char *value,
 	const char *reason);
 
-/* PATH, in VALUE, must be an absolute path of a file that may still have to be made, in a directory that is there. */
+/* PATH, in VALUE, must be an absolute path of a file that may still have to be made, in a directory that is there; a
+ * directory it may not be. */
 void load_check_path(
 	struct load *load, unsigned int line, const char *where, const char *name, const char *value, const char *path);
 

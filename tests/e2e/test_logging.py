@@ -452,9 +452,13 @@ def test_a_file_that_cannot_be_opened(brood, directory):
     one = brood(echo_pool() + f'log_target = "{directory}/none/log"\n', status=78, expect=["none/log"]).spawn()
     assert one.wait() == 78
     assert "No such file or directory" in one.log_text()
-    two = brood(echo_pool() + f'log_target = "{directory}"\n', status=71, expect=[str(directory)]).spawn()
-    assert two.wait() == 71
-    assert "Is a directory" in two.log_text()
+    two = brood(echo_pool() + f'log_target = "{directory}"\n', status=78, expect=["is a directory"]).spawn()
+    assert two.wait() == 78
+    assert "is a directory" in two.log_text()
+    (directory / "loop").symlink_to("loop")
+    three = brood(echo_pool() + f'log_target = "{directory}/loop"\n', status=71, expect=["loop"]).spawn()
+    assert three.wait() == 71
+    assert "Too many levels of symbolic links" in three.log_text()
 
 
 # ---- the logger's own death ----
