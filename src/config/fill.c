@@ -251,22 +251,13 @@ static void fill_option(struct load *load, const char *where, const struct brood
 		value->number = number;
 }
 
-static size_t count_options(const struct brood_module *handler)
-{
-	size_t count = 0;
-
-	while (handler->options && handler->options[count].name)
-		count++;
-	return count;
-}
-
 /* The values of HANDLER's options, from SECTION, or NULL. WANTED: it is the pool's handler. */
 static union brood_value *fill_options(struct load *load, const struct brood_module *handler, cfg_t *section,
 	const struct pool_draft *draft, bool wanted)
 {
 	const char *where = arena_format(&load->scratch, "%s: %s", draft->outline->where, handler->name);
 	bool complete = wanted && !draft->outline->damaged && !draft->outline->section_damaged;
-	size_t count = count_options(handler);
+	size_t count = schema_count_options(handler);
 	union brood_value *values = arena_alloc(load->arena, (count + 1) * sizeof(*values));
 
 	if (!values || !where)

@@ -10,13 +10,9 @@
 
 static size_t count_names(const struct level *level, const struct brood_module *handler)
 {
-	size_t count = SCHEMA_KEYS + 2;
+	size_t options = handler ? schema_count_options(handler) : 0;
 
-	for (size_t i = 0; level->handlers[i]; i++)
-		count++;
-	for (size_t i = 0; handler && handler->options && handler->options[i].name; i++)
-		count++;
-	return count;
+	return SCHEMA_KEYS + schema_count_handlers(level->handlers) + options + 2; /* pool, include */
 }
 
 static void add_name(struct level *level, const char *text, enum name_kind kind, const struct brood_module *handler)

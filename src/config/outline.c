@@ -8,6 +8,7 @@
 
 #include "config/parse.h"
 #include "config/reader.h"
+#include "config/schema.h"
 
 #define POOLS_MAX     1024
 #define STRINGIFY_(x) #x
@@ -16,15 +17,6 @@
 /* ---- sections ---- */
 
 static bool level_body(struct outline *outline, struct level *level, unsigned int opened);
-
-static size_t handler_count(const struct outline *outline)
-{
-	size_t count = 0;
-
-	while (outline->handlers[count])
-		count++;
-	return count;
-}
 
 static void note_section(
 	struct outline *outline, struct outline_pool *pool, const struct brood_module *handler, unsigned int line)
@@ -104,7 +96,8 @@ static struct outline_pool *pool_add(struct outline *outline, const char *name, 
 	pool->name = name;
 	pool->where = arena_format(outline->arena, "pool \"%s\"", name);
 	pool->line = line;
-	pool->section_lines = arena_alloc(outline->arena, (handler_count(outline) + 1) * sizeof(unsigned int));
+	pool->section_lines =
+		arena_alloc(outline->arena, (schema_count_handlers(outline->handlers) + 1) * sizeof(unsigned int));
 	*outline->pools_end = pool;
 	outline->pools_end = &pool->next;
 	outline->pool_count++;

@@ -53,28 +53,10 @@ static cfg_opt_t section_of(const char *name, cfg_opt_t *options)
 	return (cfg_opt_t)CFG_SEC(name, options, CFGF_MULTI);
 }
 
-static size_t count_handlers(const struct brood_module *const *handlers)
-{
-	size_t count = 0;
-
-	while (handlers[count])
-		count++;
-	return count;
-}
-
-static size_t count_options(const struct brood_module *handler)
-{
-	size_t count = 0;
-
-	while (handler->options && handler->options[count].name)
-		count++;
-	return count;
-}
-
 /* A handler's section. NULL when memory is short. */
 static cfg_opt_t *handler_table(const struct brood_module *handler)
 {
-	size_t count = count_options(handler);
+	size_t count = schema_count_options(handler);
 	cfg_opt_t *table = calloc(count + 1, sizeof(cfg_opt_t));
 
 	for (size_t i = 0; table && i < count; i++)
@@ -103,7 +85,7 @@ static void pool_table_free(cfg_opt_t *table)
 
 static cfg_opt_t *pool_table(const struct brood_module *const *handlers)
 {
-	cfg_opt_t *table = calloc(SCHEMA_KEYS + count_handlers(handlers) + 1, sizeof(cfg_opt_t));
+	cfg_opt_t *table = calloc(SCHEMA_KEYS + schema_count_handlers(handlers) + 1, sizeof(cfg_opt_t));
 	size_t count;
 
 	if (!table)

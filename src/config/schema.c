@@ -154,6 +154,24 @@ char ***schema_list_field(const struct key *key, void *object)
 	return (char ***)(void *)((char *)object + key->offset);
 }
 
+size_t schema_count_handlers(const struct brood_module *const *handlers)
+{
+	size_t count = 0;
+
+	while (handlers[count])
+		count++;
+	return count;
+}
+
+size_t schema_count_options(const struct brood_module *handler)
+{
+	size_t count = 0;
+
+	while (handler->options && handler->options[count].name)
+		count++;
+	return count;
+}
+
 struct value_rule schema_option_rule(const struct brood_option *option)
 {
 	static const enum value_kind kinds[] = {

@@ -57,6 +57,10 @@ int64_t schema_get_number(const struct key *key, const void *object);
 char **schema_text_field(const struct key *key, void *object);
 char ***schema_list_field(const struct key *key, void *object);
 
+/* How many modules there are in a table that NULL ends, and how many options HANDLER has. */
+size_t schema_count_handlers(const struct brood_module *const *handlers);
+size_t schema_count_options(const struct brood_module *handler);
+
 /* How the values of a handler's option are read. */
 struct value_rule schema_option_rule(const struct brood_option *option);
 
