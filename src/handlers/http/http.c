@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/fd.h"
@@ -151,9 +152,18 @@ static void http_stop(void *state)
 	free(http);
 }
 
+/* The default table is not on every machine, and each worker would say so, at each start. */
+static int table_priority(const char *path, int error)
+{
+	bool expected = error == -ENOENT && strcmp(path, options[OPTION_MIME_TYPES].fallback) == 0;
+
+	return expected ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING;
+}
+
 static int open_files(struct http *http)
 {
 	const union brood_value *values = http->start->values;
+	const char *table = values[OPTION_MIME_TYPES].text;
 	int ret;
 
 	http->root_fd = file_open_root(values[OPTION_ROOT].text);
@@ -162,10 +172,10 @@ static int open_files(struct http *http)
 			http->start, LOG_LEVEL_ERROR, "cannot open the root", values[OPTION_ROOT].text, http->root_fd);
 		return http->root_fd;
 	}
-	ret = mime_init(&http->mime, values[OPTION_MIME_TYPES].text);
+	ret = mime_init(&http->mime, table);
 	if (ret < 0)
-		log_failure(http->start, LOG_LEVEL_WARNING, "cannot open the table of media types",
-			values[OPTION_MIME_TYPES].text, ret);
+		log_failure(
+			http->start, table_priority(table, ret), "cannot open the table of media types", table, ret);
 	return 0;
 }
 
