@@ -345,6 +345,8 @@ Test(http_head, keep_alive_goes_by_the_version)
 	cr_expect_not(parse(GET "Connection: x, Close\r\n\r\n").keep_alive);
 	cr_expect_not(parse("GET / HTTP/1.0\r\n\r\n").keep_alive);
 	cr_expect(parse("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").keep_alive);
+	cr_expect_not(parse("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n").keep_alive);
+	cr_expect_not(parse("GET / HTTP/1.0\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n").keep_alive);
 	cr_expect_not(parse("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n").keep_alive);
 	cr_expect(parse(GET "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n").keep_alive);
 }

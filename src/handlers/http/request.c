@@ -96,8 +96,10 @@ static int on_head_complete(parser *p)
 	struct parsing *parsing = p->data;
 
 	parsing->request->method = method_of(p->method);
-	/* CONNECT would turn the connection into a tunnel: what follows its head is no request. */
-	parsing->request->keep_alive = parser_keeps_alive(p) && p->method != HTTP_CONNECT;
+	/* In HTTP/1.0 the parsers let "keep-alive" win over "close" (RFC 9112 9.3). CONNECT would turn the connection
+	 * into a tunnel: what follows its head is no request. */
+	parsing->request->keep_alive =
+		parser_keeps_alive(p) && (p->flags & F_CONNECTION_CLOSE) == 0 && p->method != HTTP_CONNECT;
 	parsing->complete = true;
 	return 2; /* both parsers: no body, and nothing after it; receive.h reads bodies */
 }
