@@ -14,8 +14,8 @@
 static volatile sig_atomic_t reopen_wanted;
 static volatile sig_atomic_t leaving;
 static volatile sig_atomic_t arrived;
-static sigset_t held; /* what the logger blocks while it works */
-static sigset_t open; /* and while it waits */
+static sigset_t working_mask; /* what the logger blocks while it works */
+static sigset_t waiting_mask; /* and while it waits: nothing */
 
 /* setitimer(2) is a system call and nothing else, and so safe in a handler. */
 static void start_timer(long first_ms, long interval_ms)
@@ -68,23 +68,23 @@ void logger_signals_init(void)
 	static const int handled[] = { SIGUSR1, SIGTERM, SIGALRM };
 	static void (*const handlers[])(int) = { on_reopen, on_leave, on_alarm };
 
-	sigemptyset(&open);
-	sigemptyset(&held);
+	sigemptyset(&waiting_mask);
+	sigemptyset(&working_mask);
 	for (size_t i = 0; i < ARRAY_SIZE(handled); i++) {
-		sigaddset(&held, handled[i]);
+		sigaddset(&working_mask, handled[i]);
 		set_handler(handled[i], handlers[i]);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		set_handler(ignored[i], SIG_IGN);
 	set_handler(SIGCHLD, SIG_DFL);
-	sigprocmask(SIG_SETMASK, &held, NULL);
+	sigprocmask(SIG_SETMASK, &working_mask, NULL);
 }
 
 int logger_signals_wait(struct pollfd *fds, size_t count, int timeout_ms)
 {
 	struct timespec timeout = { .tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L };
 
-	int ready = ppoll(fds, count, timeout_ms >= 0 ? &timeout : NULL, &open);
+	int ready = ppoll(fds, count, timeout_ms >= 0 ? &timeout : NULL, &waiting_mask);
 
 	/* A ppoll(2) that finds something ready at once lets no signal in: under load that is every one. */
 	if (ready > 0) {
@@ -96,12 +96,12 @@ int logger_signals_wait(struct pollfd *fds, size_t count, int timeout_ms)
 
 void logger_signals_allow(void)
 {
-	sigprocmask(SIG_SETMASK, &open, NULL);
+	sigprocmask(SIG_SETMASK, &waiting_mask, NULL);
 }
 
 void logger_signals_hold(void)
 {
-	sigprocmask(SIG_SETMASK, &held, NULL);
+	sigprocmask(SIG_SETMASK, &working_mask, NULL);
 }
 
 bool logger_signals_take_reopen(void)
