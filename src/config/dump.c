@@ -71,6 +71,7 @@ static void dump_option(
 		break;
 	case BROOD_OPTION_TEXT:
 	case BROOD_OPTION_DIRECTORY:
+	case BROOD_OPTION_FILE:
 		dump_text(value->text, out);
 		break;
 	case BROOD_OPTION_LIST:

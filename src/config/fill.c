@@ -183,12 +183,25 @@ static char *absolute_path(struct load *load, const char *path, const char *file
 	return arena_format(load->arena, "%s/%s", directory, path);
 }
 
+/* The same for TEXT as it stands at LINE; 0: it is a default. */
+static char *given_path(struct load *load, const char *text, unsigned int line)
+{
+	return absolute_path(load, text, line ? diagnostics_locate(&load->diagnostics, line).file : load->config->file);
+}
+
+static const char *read_file(
+	struct load *load, const char *where, const char *name, const char *text, unsigned int line)
+{
+	if (text[0] == '\0')
+		load_refuse_value(load, line, where, name, text, "is not the path of a file");
+	return given_path(load, text, line);
+}
+
 static const char *read_directory(
 	struct load *load, const char *where, const char *name, const char *text, unsigned int line)
 {
-	const char *file = line ? diagnostics_locate(&load->diagnostics, line).file : load->config->file;
 	const char *from = text[0] == '/' ? "" : " (from the directory of this file)";
-	char *path = absolute_path(load, text, file);
+	char *path = given_path(load, text, line);
 	struct stat status;
 
 	if (!path)
@@ -243,6 +256,8 @@ static void fill_option(struct load *load, const char *where, const struct brood
 		value->number = read_log(load, where, option->name, text, line);
 	else if (option->type == BROOD_OPTION_DIRECTORY)
 		value->text = read_directory(load, where, option->name, text, line);
+	else if (option->type == BROOD_OPTION_FILE)
+		value->text = read_file(load, where, option->name, text, line);
 	else if (option->type == BROOD_OPTION_TEXT)
 		value->text = arena_text(load->arena, text);
 	else if (option->type == BROOD_OPTION_BOOL)

@@ -184,6 +184,7 @@ struct value_rule schema_option_rule(const struct brood_option *option)
 		[BROOD_OPTION_LIST] = VALUE_LIST,
 		[BROOD_OPTION_LOG] = VALUE_TEXT,
 		[BROOD_OPTION_DIRECTORY] = VALUE_TEXT,
+		[BROOD_OPTION_FILE] = VALUE_TEXT,
 	};
 	struct value_rule rule = { .kind = kinds[option->type] };
 

@@ -88,13 +88,15 @@ def test_installed_file_is_accepted_as_installed(tmp_path):
     assert b'pool "second" {' in dump(files[0])
 
 
-def test_relative_root_is_beside_its_file(tmp_path):
+def test_relative_paths_are_beside_their_file(tmp_path):
     (tmp_path / "inc").mkdir()
     (tmp_path / "inc/www").mkdir()
     (tmp_path / "x.conf").write_text('include("inc/*.conf")\n')
-    (tmp_path / "inc/web.conf").write_text('pool "a" { listen = ":0" handler = http http { root = "www" } }')
+    (tmp_path / "inc/web.conf").write_text('pool "a" { listen = ":0" handler = http '
+                                           'http { root = "www" mime_types = "types" } }')
     text = dump("x.conf", cwd=tmp_path).decode()
     assert f'root = "{tmp_path}/inc/www"\n' in text
+    assert f'mime_types = "{tmp_path}/inc/types"\n' in text
 
 
 def test_command_line_goes_over_the_file(tmp_path):

@@ -20,7 +20,8 @@ static const struct brood_option kinds_options[] = {
 	{ .name = "log",       .type = BROOD_OPTION_LOG, .fallback = "off" },
 	{ .name = "error_log",   .type = BROOD_OPTION_LOG, .fallback = "off" },
 	{ .name = "directory", .type = BROOD_OPTION_DIRECTORY, .fallback = "/" },
-	{ .name = NULL     },
+	{ .name = "file",      .type = BROOD_OPTION_FILE, .fallback = "/etc/fstab" },
+	{ .name = NULL      },
 };
 
 static const struct brood_option strict_options[] = {

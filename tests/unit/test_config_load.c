@@ -164,7 +164,7 @@ Test(config_load, options_of_every_type)
 
 	cr_assert_eq(load_text("pool a { listen = \":0\" handler = kinds kinds { bool = yes number = 5 size = 2K\n"
 			       "duration = 1m text = hello choice = blue list = { x, y } log = \"/tmp/x.log\"\n"
-			       "error_log = \"/tmp/x.log\" directory = \"/tmp\" } }\n"
+			       "error_log = \"/tmp/x.log\" directory = \"/tmp\" file = \"/no/such\" } }\n"
 			       "pool b { listen = \":0\" handler = kinds kinds { log = \"/tmp/y.log\" } }",
 			     NULL),
 		0, "%s", errors);
@@ -182,6 +182,7 @@ Test(config_load, options_of_every_type)
 	cr_expect_eq(values[9].number, 1);
 	cr_expect_eq(values[10].number, 1, "the same file is the same stream");
 	cr_expect_str_eq(values[11].text, "/tmp");
+	cr_expect_str_eq(values[12].text, "/no/such");
 	values = config->pools[1].values;
 	cr_expect_not(values[0].on);
 	cr_expect_eq(values[6].number, 1);

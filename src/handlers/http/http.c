@@ -59,7 +59,7 @@ static const struct brood_option options[] = {
 	},
 	[OPTION_MIME_TYPES] = {
 		.name = "mime_types",
-		.type = BROOD_OPTION_TEXT,
+		.type = BROOD_OPTION_FILE,
 		.fallback = "/etc/mime.types",
 		.min = 1,
 		.max = 4095,

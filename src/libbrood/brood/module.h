@@ -32,6 +32,7 @@ enum brood_option_type {
 	BROOD_OPTION_LIST,      /* { "a", "b" }; .list, ended by NULL */
 	BROOD_OPTION_LOG,       /* "off" or an absolute path; .number is 0 or the handle for access_log() */
 	BROOD_OPTION_DIRECTORY, /* one that exists; .text is absolute, what is relative is so to the configuration */
+	BROOD_OPTION_FILE,      /* the same of a file, which may be missing */
 };
 
 /* One option of a module's section. A table of them ends with a NULL name. */
