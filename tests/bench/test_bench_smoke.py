@@ -84,9 +84,10 @@ def test_system_calls_of_the_floor_are_four(report):
         assert "system calls" in report["skipped"]
         return
     found = report["sections"]["syscalls"]
+    # An average over many connections, of which strace may miss a call at its ends; tests/e2e/test_syscalls.py is exact.
     for name in ("floor", "floor http"):
-        assert found[name]["each"] == {"accept4": 1, "close": 1, "read": 1, "write": 1}
-    assert found["brood"]["each"]["accept4"] == 1
+        assert found[name]["each"] == pytest.approx({"accept4": 1, "close": 1, "read": 1, "write": 1}, abs=0.05)
+    assert found["brood"]["each"]["accept4"] == pytest.approx(1, abs=0.05)
 
 
 def test_memory_start_and_kills_have_values(report):
