@@ -117,26 +117,19 @@ static int append_path(struct target *target, struct span path)
 
 int target_parse(struct span text, bool asterisk_allowed, struct target *ret_target)
 {
-	bool absolute = text.size > 0 && text.text[0] != '/';
-
-	ret_target->asterisk = false;
 	ret_target->directory = true;
 	ret_target->path_size = 0;
 	ret_target->path[0] = '\0';
 	ret_target->query = (struct span){ NULL, 0 };
-	if (text.size == 1 && text.text[0] == '*') {
-		ret_target->asterisk = true;
+	if (text.size == 1 && text.text[0] == '*')
 		return asterisk_allowed ? 0 : 400;
-	}
-	if (absolute) {
+	if (text.size > 0 && text.text[0] != '/') {
 		int refused = strip_authority(&text);
 
 		if (refused != 0)
 			return refused;
 	}
 	cut_query(&text, &ret_target->query);
-	/* RFC 9112 3.2.4: OPTIONS for a whole server, through a proxy. */
-	ret_target->asterisk = absolute && asterisk_allowed && text.size == 0 && ret_target->query.text == NULL;
 	return append_path(ret_target, text);
 }
 

@@ -20,14 +20,14 @@
 #define TARGET_PATH_MAX 4096
 
 struct target {
-	bool asterisk;     /* OPTIONS * */
 	bool directory;    /* the path ended in a slash, or was empty */
 	struct span query; /* without its question mark; `text` NULL: there is none */
 	size_t path_size;
 	char path[TARGET_PATH_MAX]; /* relative, terminated, without a slash at either end; "" is the root */
 };
 
-/* Parses TEXT, whose bytes head_check() has passed. Returns 0 or an HTTP status. */
+/* Parses TEXT, whose bytes head_check() has passed. An asterisk, where it is allowed, is the root. Returns 0 or an HTTP
+ * status. */
 int target_parse(struct span text, bool asterisk_allowed, struct target *ret_target);
 
 /* The extension of a path's last segment, without its dot; size 0 if there is none. A name that begins with its only
