@@ -19,6 +19,8 @@ BAD = {
     "root_is_not_there": ('pool "a" { listen = ":0" handler = "http" http {\n root = "nowhere" } }',
                           'x.conf:2: pool "a": http: root = "nowhere" (from the directory of this file): '
                           "No such file or directory\n"),
+    "index_without_a_name": ('pool "a" { listen = ":0" handler = "http" http { root = "/"\n index = {""} } }',
+                             'x.conf:2: pool "a": http: index = "" is too short (1 to 4095 bytes)\n'),
     "section_of_the_other": ('pool "a" { listen = ":0" handler = "echo" http {\n root = "/" } }',
                              'x.conf:1: pool "a": section http does not go with handler = echo\n'),
     "framing": ('pool "a" { listen = ":0" handler = "echo"\n echo { framing = words } }',

@@ -41,6 +41,8 @@ static const struct brood_option options[] = {
 		.name = "index",
 		.type = BROOD_OPTION_LIST,
 		.fallback = "{\"index.html\"}",
+		.min = 1,
+		.max = 4095,
 		.help = "The files that stand for a directory; the first that is there is the answer.",
 	},
 	[OPTION_LISTING] = {
