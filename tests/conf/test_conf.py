@@ -30,6 +30,8 @@ BAD = {
     # An option that is refused by itself is not weighed against others.
     "limit": ('pool "a" { listen = ":0" handler = "echo"\n echo { framing = fixed\n limit = 0\n size = 101 } }',
               'x.conf:3: pool "a": echo: limit = 0 is out of range (1 to 1G)\n'),
+    "charset": ('pool "a" { listen = ":0" handler = "http"\n http { root = "/" charset = "utf-8\\r\\nX: y" } }',
+                'x.conf:2: pool "a": http: charset is no name of a charset; letters, digits and - _ . are accepted\n'),
     "workers": ('\npool "web" { listen = ":0" handler = "echo"\n workers = 70000 }',
                 'x.conf:3: pool "web": workers = 70000 is out of range (1 to 65536)\n'),
 }

@@ -223,12 +223,25 @@ static int http_serve(void *state, struct brood_stream *stream)
 	}
 }
 
+/* What stands in every head must not break it. */
+static int http_check(const union brood_value *values, char *reason, size_t size)
+{
+	for (const char *c = values[OPTION_CHARSET].text; *c != '\0'; c++)
+		if (!text_is_token_char(*c)) {
+			snprintf(reason, size,
+				"charset is no name of a charset; letters, digits and - _ . are accepted");
+			return -EINVAL;
+		}
+	return 0;
+}
+
 const struct brood_module handler_http = {
 	.abi = BROOD_MODULE_ABI,
 	.size = sizeof(struct brood_module),
 	.name = "http",
 	.version = BROOD_VERSION,
 	.options = options,
+	.check = http_check,
 	.start = http_start,
 	.serve = http_serve,
 	.stop = http_stop,
