@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -234,14 +235,25 @@ static void handle_signal(struct master *master, const struct signal_event *even
 	}
 }
 
+/*
+ * Whether workers have written to the eventfd since the last look. RWF_NOWAIT belongs to the call; O_NONBLOCK belongs to
+ * the open file, and a worker, which shares it, could clear it and so stop the master for ever.
+ */
+static bool was_woken(const struct master *master)
+{
+	eventfd_t wakes;
+	const struct iovec buffer = { .iov_base = &wakes, .iov_len = sizeof(wakes) };
+
+	return preadv2(master->wake_fd, &buffer, 1, -1, RWF_NOWAIT) == (ssize_t)sizeof(wakes);
+}
+
 static void handle_events(struct master *master, uint64_t now_ms)
 {
 	struct signal_event event;
-	eventfd_t wakes;
 
 	for (int i = 0; i < SIGNALS_A_TURN && signals_next(&master->signals, &event); i++)
 		handle_signal(master, &event, now_ms);
-	if (eventfd_read(master->wake_fd, &wakes) == 0)
+	if (was_woken(master))
 		pools_note_ready(master, now_ms);
 	reap_all(master, now_ms);
 }

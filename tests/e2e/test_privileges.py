@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Whom workers become, and that the death signal still works after that."""
+import ctypes
 import grp
 import os
 import pwd
 import signal
 
 import pytest
-from brood import NOBODY, Brood, connect, echo_once, echo_pool, kill, proc_alive, proc_status, receive, wait_for
+from brood import NOBODY, Brood, connect, echo_once, echo_pool, kill, proc_alive, proc_fds, proc_status, receive, wait_for
 from conftest import root_only
 
 pytestmark = root_only
@@ -113,3 +114,31 @@ def test_workers_are_dumpable_again(brood):
 def test_stop_of_workers_of_another_user(brood, number):
     one = brood('user = "daemon"\n' + echo_pool(), expect=["ending all workers"]).start()
     assert one.stop(number) == 0
+
+
+def fetch_descriptor(pid, number):
+    """A descriptor of our own for what PID has open as NUMBER: pidfd_getfd(2)."""
+    SYS_pidfd_getfd = 438
+    pidfd = os.pidfd_open(pid)
+    try:
+        fd = ctypes.CDLL(None, use_errno=True).syscall(SYS_pidfd_getfd, pidfd, number, 0)
+    finally:
+        os.close(pidfd)
+    if fd < 0:
+        pytest.skip("pidfd_getfd: " + os.strerror(ctypes.get_errno()))
+    return fd
+
+
+def test_a_worker_cannot_stop_the_master_by_the_eventfd(brood):
+    """O_NONBLOCK belongs to the open file, which a worker that was taken over shares with the master."""
+    one = brood(f'user = "{NOBODY}"\n' + echo_pool(), expect=["died"]).start()
+    worker = one.wait_workers(2)[0]
+    number = next(fd for fd, name in proc_fds(worker).items() if "eventfd" in name)
+    shared = fetch_descriptor(worker, number)
+    os.set_blocking(shared, True)
+    kill(worker, signal.SIGKILL)
+    one.wait_log("worker died")
+    one.wait_workers(2)
+    assert echo_once(one.address()) == b"hello"
+    assert one.stop() == 0
+    os.close(shared)
