@@ -99,9 +99,12 @@ static int with_config(const struct cli_options *options)
 int cli_main(int argc, char **argv)
 {
 	struct cli_options options;
+	int result = fd_open_standard();
 
-	if (fd_open_standard() < 0)
+	if (result < 0) {
+		fprintf(stderr, "brood: cannot open /dev/null: %s\n", log_strerror(result));
 		return EXIT_STATUS_SYSTEM;
+	}
 	argv = title_init(argc, argv);
 	if (options_parse(argc, argv, &options) < 0)
 		return EXIT_STATUS_USAGE;

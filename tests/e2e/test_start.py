@@ -34,6 +34,18 @@ def test_wrong_command_line_is_64(args):
     assert result.stderr and not result.stdout
 
 
+@root_only
+def test_without_dev_null_says_so():
+    """As in a container or a chroot that was put together by hand."""
+    result = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev && exec "$0" --version', BINARY],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            timeout=60, check=False)
+    if "unshare" in result.stderr or "mount" in result.stderr:
+        pytest.skip(result.stderr)
+    assert result.returncode == SYSTEM
+    assert "/dev/null" in result.stderr and not result.stdout
+
+
 def test_help_and_version():
     for option in ("-h", "--help"):
         result = run(option)
