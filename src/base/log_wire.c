@@ -144,6 +144,9 @@ int log_wire_parse(const void *message, size_t size, struct log_record *ret_reco
 	memcpy(&record.header, message, sizeof(record.header));
 	if (record.header.version != LOG_WIRE_VERSION)
 		return -EBADMSG;
+	/* syslog(3) would take a larger one for a facility too. */
+	if (record.header.level < LOG_LEVEL_ERROR || record.header.level > LOG_LEVEL_DEBUG)
+		return -EBADMSG;
 	size -= sizeof(record.header);
 	fields = record.header.stream == 0 ? memchr(body, LOG_WIRE_FIELD, size) : NULL;
 	record.event = body;

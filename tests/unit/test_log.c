@@ -252,7 +252,7 @@ Test(log, foreign_messages_make_no_foreign_lines)
 		struct log_wire_header header;
 		char body[256];
 	} message = {
-		.header = {.version = LOG_WIRE_VERSION, .level = 200}
+		.header = {.version = LOG_WIRE_VERSION, .level = LOG_LEVEL_INFO}
 	};
 	unsigned int random = 1;
 
@@ -275,4 +275,12 @@ Test(log, foreign_messages_make_no_foreign_lines)
 	cr_assert_eq(log_wire_parse(&message, sizeof(message), &(struct log_record){ .event = NULL }), -EBADMSG);
 	cr_assert_eq(
 		log_wire_parse(&message, sizeof(message.header) - 1, &(struct log_record){ .event = NULL }), -EBADMSG);
+	message.header.version = LOG_WIRE_VERSION;
+	for (int level = 0; level <= UINT8_MAX; level++) {
+		bool known = level >= LOG_LEVEL_ERROR && level <= LOG_LEVEL_DEBUG;
+
+		message.header.level = (uint8_t)level;
+		cr_assert_eq(log_wire_parse(&message, sizeof(message), &(struct log_record){ .event = NULL }),
+			known ? 0 : -EBADMSG);
+	}
 }
