@@ -236,8 +236,8 @@ static void handle_signal(struct master *master, const struct signal_event *even
 }
 
 /*
- * Whether workers have written to the eventfd since the last look. RWF_NOWAIT belongs to the call; O_NONBLOCK belongs to
- * the open file, and a worker, which shares it, could clear it and so stop the master for ever.
+ * Whether workers have written to the eventfd since the last look. RWF_NOWAIT belongs to the call; O_NONBLOCK belongs
+ * to the open file, and a worker, which shares it, could clear it and so stop the master for ever.
  */
 static bool was_woken(const struct master *master)
 {
