@@ -344,6 +344,18 @@ static void fill_handler(struct load *load, cfg_t *section, struct pool_config *
 
 /* ---- pools ---- */
 
+/* How long the kernel waits for a client's first bytes where the handler's clients speak first. */
+#define CLIENT_FIRST_DEFER_S 5
+
+/* The one default that depends on another key. */
+static void fill_defer_accept(struct pool_config *pool, const struct pool_draft *draft)
+{
+	const struct key *key = schema_find(KEY_POOL, "defer_accept");
+
+	if (pool->handler && pool->handler->client_first && draft->lines[schema_index(key)] == 0)
+		pool->listener.defer_accept_s = CLIENT_FIRST_DEFER_S;
+}
+
 static void fill_pool(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
 {
 	struct line_run place = diagnostics_locate(&load->diagnostics, draft->outline->line);
@@ -353,6 +365,7 @@ static void fill_pool(struct load *load, cfg_t *section, struct pool_config *poo
 	pool->line = (int)place.file_line;
 	fill_pool_keys(load, section, pool, draft);
 	fill_handler(load, section, pool, draft);
+	fill_defer_accept(pool, draft);
 }
 
 void load_fill(struct load *load, cfg_t *tree)

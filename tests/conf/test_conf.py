@@ -65,6 +65,14 @@ def test_start_refuses_what_check_refuses(tmp_path):
     assert not (tmp_path / "pid").exists()
 
 
+@pytest.mark.parametrize("handler, given, said", [("http", "", "5s"), ("http", "defer_accept = off", "off"),
+                                                  ("http", "defer_accept = 9s", "9s"), ("echo", "", "off")])
+def test_clients_that_speak_first_are_waited_for(tmp_path, handler, given, said):
+    section = 'http { root = "/" }' if handler == "http" else ""
+    (tmp_path / "x.conf").write_text(f'pool "a" {{\n listen = ":0"\n handler = {handler}\n {given}\n {section}\n }}\n')
+    assert f"\tdefer_accept = {said}\n".encode() in dump(tmp_path / "x.conf")
+
+
 def test_missing_file(tmp_path):
     result = brood("--check", "-c", tmp_path / "none.conf")
     assert result.returncode == EX_CONFIG

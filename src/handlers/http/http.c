@@ -240,6 +240,7 @@ const struct brood_module handler_http = {
 	.size = sizeof(struct brood_module),
 	.name = "http",
 	.version = BROOD_VERSION,
+	.client_first = true,
 	.options = options,
 	.check = http_check,
 	.start = http_start,

@@ -69,6 +69,12 @@ struct brood_module {
 	uint32_t size; /* sizeof(struct brood_module) */
 	const char *name;
 	const char *version;
+	/*
+	 * In its protocol the client speaks first. A pool of this handler then has `defer_accept` on, unless its
+	 * configuration says otherwise: a client that only connects, as browsers do ahead of a request, holds no
+	 * worker.
+	 */
+	bool client_first;
 	const struct brood_option *options; /* NULL: none */
 
 	/*
