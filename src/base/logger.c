@@ -2,6 +2,8 @@
 #include "base/logger.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,28 +20,56 @@
  * line counts for about 1 KiB. Without CAP_NET_ADMIN net.core.wmem_max bounds the bound. */
 #define CHANNEL_BYTES (4 * 1024 * 1024)
 
-int logger_channel_init(struct logger_channel *channel)
+/* Messages with borders, an end when all writers are gone, and no limit on their number (a datagram socket has
+ * net.unix.max_dgram_qlen, often 10). */
+static int open_sockets(int *ret_read_fd, int *ret_write_fd)
 {
 	int bytes = CHANNEL_BYTES;
 	int fds[2];
-	void *page;
 
-	page = mmap(NULL, sizeof(struct logger_counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (page == MAP_FAILED)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
 		return -errno;
-	/* Messages with borders, an end when all writers are gone, and no limit on their number (a datagram socket has
-	 * net.unix.max_dgram_qlen, often 10). */
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
-		int error = -errno;
-
-		munmap(page, sizeof(struct logger_counters));
-		return error;
-	}
 	if (setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
 		setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	channel->read_fd = fds[0];
-	channel->write_fd = fds[1];
+	*ret_read_fd = fds[0];
+	*ret_write_fd = fds[1];
+	return 0;
+}
+
+int logger_channel_init(struct logger_channel *channel)
+{
+	void *page =
+		mmap(NULL, sizeof(struct logger_counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int result;
+
+	if (page == MAP_FAILED)
+		return -errno;
+	result = open_sockets(&channel->read_fd, &channel->write_fd);
+	if (result < 0) {
+		munmap(page, sizeof(struct logger_counters));
+		return result;
+	}
 	channel->dropped = page;
+	return 0;
+}
+
+bool logger_channel_is_shut(const struct logger_channel *channel)
+{
+	struct pollfd ended = { .fd = channel->read_fd, .events = POLLRDHUP };
+
+	return poll(&ended, 1, 0) > 0 && (ended.revents & POLLRDHUP) != 0;
+}
+
+int logger_channel_renew(struct logger_channel *channel)
+{
+	FD_AUTO int read_fd = -1;
+	FD_AUTO int write_fd = -1;
+	int result = open_sockets(&read_fd, &write_fd);
+
+	if (result < 0)
+		return result;
+	if (dup3(read_fd, channel->read_fd, O_CLOEXEC) < 0 || dup3(write_fd, channel->write_fd, O_CLOEXEC) < 0)
+		return -errno;
 	return 0;
 }
 

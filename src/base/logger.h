@@ -58,6 +58,13 @@ struct logger_channel {
 
 /* Makes the channel. Returns 0 or a negative errno. */
 ATTR_NODISCARD int logger_channel_init(struct logger_channel *channel);
+
+/* Whether one of the writers has shut down the socket that they share: no line gets through it any more. */
+bool logger_channel_is_shut(const struct logger_channel *channel);
+
+/* New sockets in the place of those, under the same numbers. Who holds the old ones, drops its lines. Returns 0 or a
+ * negative errno. */
+ATTR_NODISCARD int logger_channel_renew(struct logger_channel *channel);
 void logger_channel_done(struct logger_channel *channel);
 
 /* "auto", "stderr", "syslog", "journal", or an absolute path. Returns 0 or -EINVAL. */

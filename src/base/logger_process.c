@@ -284,14 +284,14 @@ static void logger_wait(struct logger *logger)
 	/* A socket that hung up would end each wait at once. */
 	logger->polled[0] = (struct pollfd){
 		.fd = logger->linger || logger->hung_up ? -1 : logger->read_fd,
-		.events = POLLIN,
+		.events = POLLIN | POLLRDHUP, /* the latter alone: a writer has shut down the socket of all of them */
 	};
 	poll_output(&logger->polled[1], &logger->target.output);
 	for (size_t i = 0; i < logger->access_count; i++)
 		poll_output(&logger->polled[2 + i], &logger->access[i]);
 	if (logger_signals_wait(logger->polled, count, timeout_ms) <= 0)
 		return;
-	if ((logger->polled[0].revents & POLLHUP) != 0)
+	if ((logger->polled[0].revents & (POLLHUP | POLLRDHUP)) != 0)
 		logger->hung_up = true;
 	if (logger->polled[1].revents != 0)
 		logger->target.output.stalled = false;

@@ -101,6 +101,19 @@ void logger_process_start(struct master *master)
 	logger_spawn(master, clock_monotonic_ms());
 }
 
+/* A worker that was taken over must not silence all others. */
+static void renew_channel(struct logger_process *logger)
+{
+	int result;
+
+	if (!logger_channel_is_shut(&logger->channel))
+		return;
+	result = logger_channel_renew(&logger->channel);
+	if (result < 0)
+		return; /* there is no way to say it; it is tried again at the death of the next logger */
+	log_event(LOG_LEVEL_ERROR, "a worker has shut down the log's socket: a new one is for new workers");
+}
+
 void logger_process_died(struct master *master, const struct death *death, uint64_t now_ms)
 {
 	struct logger_process *logger = &master->logger;
@@ -108,6 +121,7 @@ void logger_process_died(struct master *master, const struct death *death, uint6
 	if (now_ms - logger->started_ms >= LOGGER_HEALTHY_MS)
 		logger->backoff.level = 0;
 	logger->backoff = backoff_next(&logger_backoff, logger->backoff, now_ms);
+	renew_channel(logger);
 	report_logger_death(logger, death, now_ms); /* queued, for the next one to write */
 	logger->pid = 0;
 }

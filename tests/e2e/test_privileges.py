@@ -5,6 +5,7 @@ import grp
 import os
 import pwd
 import signal
+import socket
 
 import pytest
 from brood import NOBODY, Brood, connect, echo_once, echo_pool, kill, proc_alive, proc_fds, proc_status, receive, wait_for
@@ -74,7 +75,6 @@ def test_low_port_with_dropped_privileges(brood):
     """Privileges are dropped after binding."""
     for port in range(800, 1000):
         try:
-            import socket
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
             break
@@ -142,3 +142,20 @@ def test_a_worker_cannot_stop_the_master_by_the_eventfd(brood):
     assert echo_once(one.address()) == b"hello"
     assert one.stop() == 0
     os.close(shared)
+
+
+@pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR], ids=["WR", "RDWR"])
+def test_a_worker_cannot_silence_the_log(brood, how):
+    """shutdown(2) belongs to the socket, which a worker that was taken over shares with the master."""
+    one = brood(f'user = "{NOBODY}"\n' + echo_pool(), expect=["died", "shut down", "dropped"]).start()
+    worker = one.wait_workers(2)[0]
+    for number, name in proc_fds(worker).items():
+        if number > 2 and name.startswith("socket:"):
+            with socket.socket(fileno=fetch_descriptor(worker, number)) as shared:
+                if shared.type == socket.SOCK_SEQPACKET:
+                    shared.shutdown(how)
+    one.wait_log("a worker has shut down the log's socket: a new one is for new workers")
+    one.kill(signal.SIGTTIN)
+    one.wait_log("pool resized")
+    assert one.stop() == 0
+    one.wait_log("stopped")
