@@ -3,6 +3,7 @@
 
 A failure of one server costs its sample and is written down; it ends nothing and is not repeated."""
 
+import os
 import random
 import re
 import shutil
@@ -135,10 +136,11 @@ def section(bench, title, cells, *, clients=64, keep_alive=False):
 def echo_section(bench):
     """A connection per request, 8 workers, 64 clients: read, answer, close."""
     every = bench.settings.peers_every
+    cpus = os.cpu_count()
     return section(bench, "echo", [
         (1, [bench.floor("floor"), bench.floor("floor again"), bench.brood("brood")]),
         (1, [bench.floor("floor defer", defer=True), bench.brood("brood defer", defer=True),
-             programs.haproxy("haproxy defer", 2, defer=True), programs.haproxy("haproxy", 2),
+             programs.haproxy("haproxy defer", cpus, defer=True), programs.haproxy("haproxy", cpus),
              programs.haproxy("haproxy x8", 8)]),
         (every, [bench.floor("floor bare", options=False), programs.nginx("nginx"), programs.lighttpd("lighttpd", 1),
                  programs.lighttpd("lighttpd x8", 8), programs.apache("apache")]),
@@ -265,7 +267,7 @@ def syscalls(bench):
     results = {}
     for program in bench.available([
             bench.floor("floor"), bench.floor("floor defer", defer=True), bench.brood("brood"),
-            bench.brood("brood defer", defer=True), programs.haproxy("haproxy", 2), programs.nginx("nginx"),
+            bench.brood("brood defer", defer=True), programs.haproxy("haproxy", os.cpu_count()), programs.nginx("nginx"),
             programs.lighttpd("lighttpd", 1), programs.apache("apache"), bench.floor("floor http", http="close"),
             bench.brood("brood http", http="close"), programs.nginx("nginx file", file=True)]):
         bench.say(f"  system calls: {program.name}")

@@ -74,7 +74,7 @@ def judge_echo(results):
                 ratio_of(samples, "brood", "floor", "rate"), reaches, control(samples, "rate"))
     yield judge("CPU, of the floor with the same options to brood", "95 % interval reaches 0.97",
                 ratio_of(samples, "floor", "brood", "cpu_us"), reaches, control(samples, "cpu_us"))
-    # haproxy with two threads, which suits two CPUs better than eight: once with the same option, once without.
+    # haproxy with a thread for each CPU, which suits it better than eight: once with the same option, once without.
     yield judge("rate with defer_accept, to haproxy with defer-accept", "at least 0.95",
                 ratio_of(samples, "brood defer", "haproxy defer", "rate"), lambda ratio: ratio["median"] >= 0.95)
     yield judge("rate with defer_accept, to haproxy as it comes", "at least 0.95",
