@@ -162,6 +162,8 @@ def http_section(bench):
         (1, [bench.floor("floor", http="close"), bench.floor("floor again", http="close"),
              bench.brood("brood", http="close"), programs.nginx("nginx", file=True),
              programs.nginx("nginx no sendfile", file=True, sendfile=False)]),
+        (1, [bench.floor("floor defer", http="close", defer=True), bench.brood("brood defer", http="close", defer=True),
+             programs.nginx("nginx deferred", file=True, defer=True)]),
         (every, [programs.lighttpd("lighttpd"), programs.apache("apache")]),
     ])
 

@@ -141,21 +141,22 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     server {{
-        listen 127.0.0.1:{port} backlog={backlog};
+        listen 127.0.0.1:{port} backlog={backlog}{defer};
         location / {{ {answer} }}
     }}
 }}
 """
 
 
-def nginx(name="nginx", workers=8, *, file=False, sendfile=True, http="close"):
+def nginx(name="nginx", workers=8, *, file=False, sendfile=True, defer=False, http="close"):
     """A fixed answer, or the file."""
     def prepare(directory, port):
         user, group = unprivileged_user()
         text = BODY.decode().replace("\n", "\\n")
         answer = f"root {web_root(directory)};" if file else f'return 200 "{text}";'
         conf = NGINX_CONF.format(user=user, group=group, workers=workers, directory=directory, port=port,
-                                 backlog=BACKLOG, answer=answer, sendfile="on" if sendfile else "off")
+                                 backlog=BACKLOG, answer=answer, sendfile="on" if sendfile else "off",
+                                 defer=" deferred" if defer else "")
         return ["nginx", "-c", write(Path(directory) / "nginx.conf", conf), "-p", str(directory),
                 "-e", f"{directory}/error.log"]
 
