@@ -72,6 +72,27 @@ static void gate_again(const struct gate *gate)
 		fd_set_nonblock(gate->listeners[0], false);
 }
 
+ATTR_NORETURN static void gate_leave(const struct gate *gate, int error)
+{
+	log_event(LOG_LEVEL_ERROR, "cannot accept connections, and leaves", LOG_TEXT("pool", gate->pool),
+		LOG_ERRNO("reason", error));
+	_exit(WORKER_EXIT_LISTENER);
+}
+
+/* Whether a listener is none any more: a TCP one that somebody who shares it has shut down, as brood itself never does.
+ * A unix one that was shut down still is one. */
+static bool gate_has_lost_one(const struct gate *gate)
+{
+	for (size_t i = 0; i < gate->count; i++) {
+		int listening = 0;
+		socklen_t size = sizeof(listening);
+
+		if (getsockopt(gate->listeners[i], SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && !listening)
+			return true;
+	}
+	return false;
+}
+
 /* What a failed wait asks for. */
 static void gate_failed(struct gate *gate, int error)
 {
@@ -95,14 +116,14 @@ static void gate_failed(struct gate *gate, int error)
 		break;
 	/* A unix listener that refuses, and is empty: the pool is being drained, and the word to retire will come. */
 	case EINVAL:
+		if (gate_has_lost_one(gate))
+			gate_leave(gate, EINVAL);
 		worker_await_retirement();
 		break;
 	case EBADF:
 	case ENOTSOCK:
 	case EOPNOTSUPP:
-		log_event(LOG_LEVEL_ERROR, "cannot accept connections, and leaves", LOG_TEXT("pool", gate->pool),
-			LOG_ERRNO("reason", error));
-		_exit(WORKER_EXIT_LISTENER);
+		gate_leave(gate, error);
 	/* A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM), a security module that forbids it (EPERM, EACCES), or something
 	 * unheard of: in each case the connection waits in the queue, for this worker or another. */
 	default:

@@ -159,3 +159,16 @@ def test_a_worker_cannot_silence_the_log(brood, how):
     one.wait_log("pool resized")
     assert one.stop() == 0
     one.wait_log("stopped")
+
+
+def test_a_tcp_listener_that_was_shut_down_is_said(brood):
+    one = brood(f'user = "{NOBODY}"\n' + echo_pool(), expect=["died", "cannot accept"]).start()
+    worker = one.wait_workers(2)[0]
+    sockets = [socket.socket(fileno=fetch_descriptor(worker, number)) for number, name in proc_fds(worker).items()
+               if number > 2 and name.startswith("socket:")]
+    for shared in sockets:
+        if shared.type == socket.SOCK_STREAM:
+            shared.shutdown(socket.SHUT_RDWR)
+        shared.close()
+    one.wait_log("cannot accept connections, and leaves")
+    assert one.stop() == 0
