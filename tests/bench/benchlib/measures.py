@@ -161,8 +161,8 @@ def http_section(bench):
     return section(bench, "http", [
         (1, [bench.floor("floor", http="close"), bench.floor("floor again", http="close"),
              bench.brood("brood", http="close"), programs.nginx("nginx", file=True),
-             programs.nginx("nginx no sendfile", file=True, sendfile=False)]),
-        (1, [bench.floor("floor defer", http="close", defer=True), bench.brood("brood defer", http="close", defer=True),
+             programs.nginx("nginx no sendfile", file=True, sendfile=False),
+             bench.floor("floor defer", http="close", defer=True), bench.brood("brood defer", http="close", defer=True),
              programs.nginx("nginx deferred", file=True, defer=True)]),
         (every, [programs.lighttpd("lighttpd"), programs.apache("apache")]),
     ])

@@ -111,8 +111,7 @@ def brood(binary, name="brood", workers=8, *, defer=False, http=None):
         more = ["    echo { framing = raw messages = 1 }"]
         if http:
             more = [f'    http {{ root = "{web_root(directory)}" keepalive_requests = 0 }}']
-        if defer:
-            more.append(f'    defer_accept = "{DEFER_S}s"')
+        more.append(f'    defer_accept = {DEFER_S}s' if defer else "    defer_accept = off")
         conf = BROOD_CONF.format(workers=workers, port=port, backlog=BACKLOG, timeout=TIMEOUT_S,
                                  handler="http" if http else "echo", more="\n".join(more))
         return [binary, "-c", write(Path(directory) / "brood.conf", conf), "-L", "stderr"]
