@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -149,16 +150,22 @@ def test_readme_names_what_exists():
         assert f"./dev {command}" in usage, command
 
 
-def test_dev_names_the_packages_that_an_ordinary_user_lacks(tmp_path):
+@pytest.fixture
+def open_path():
+    """A directory that another user reaches, as tmp_path and those above it are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="brood-files-") as directory:
+        os.chmod(directory, 0o755)
+        yield pathlib.Path(directory)
+
+
+def test_dev_names_the_packages_that_an_ordinary_user_lacks(open_path):
     """The packages are looked for by dpkg-query; this one says that none is there."""
-    fake = tmp_path / "bin" / "dpkg-query"
+    fake = open_path / "bin" / "dpkg-query"
     fake.parent.mkdir()
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
-    dev = tmp_path / "dev"
+    dev = open_path / "dev"
     shutil.copy(TOP / "dev", dev)
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(path.stat().st_mode | 0o055)
     user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
     result = run(dev, "build", env={**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}"}, **user)
     assert result.returncode == 1, result.stdout
