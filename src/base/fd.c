@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 void fd_close(int *fd)
@@ -54,6 +56,16 @@ int fd_open_standard(void)
 	} while (fd <= STDERR_FILENO);
 	close(fd);
 	return 0;
+}
+
+int fd_set_timeout(int fd, int option, uint32_t timeout_ms)
+{
+	const struct timeval timeout = {
+		.tv_sec = timeout_ms / 1000,
+		.tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000,
+	};
+
+	return setsockopt(fd, SOL_SOCKET, option, &timeout, sizeof(timeout)) < 0 ? -errno : 0;
 }
 
 int fd_write_all(int fd, const void *buffer, size_t size)

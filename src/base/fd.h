@@ -6,6 +6,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/attrs.h"
@@ -29,6 +30,9 @@ int fd_set_nonblock(int fd, bool on);
 /* Puts /dev/null where descriptor 0, 1 or 2 is closed, first thing in main(): else the next socket would get that
  * number, and be written to. Returns 0 or a negative errno. */
 ATTR_NODISCARD int fd_open_standard(void);
+
+/* Sets a socket's time-out OPTION, SO_RCVTIMEO or SO_SNDTIMEO, in milliseconds; 0 is none. */
+int fd_set_timeout(int fd, int option, uint32_t timeout_ms);
 
 /* Writes all of BUFFER, in spite of partial writes and EINTR. */
 ATTR_NODISCARD int fd_write_all(int fd, const void *buffer, size_t size);

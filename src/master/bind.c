@@ -36,7 +36,7 @@ static struct listener *pool_add_listener(struct pool *pool)
 	return &listeners[pool->listener_count++];
 }
 
-/* Takes over a socket of the service manager's. */
+/* Takes over a socket of the service manager's. Returns 0 or a negative errno. */
 static int bind_adopt(struct pool *pool, struct inherited_socket *socket, const char *spec)
 {
 	struct listener *listener = pool_add_listener(pool);
@@ -44,23 +44,22 @@ static int bind_adopt(struct pool *pool, struct inherited_socket *socket, const 
 
 	if (result == 0)
 		result = listener_adopt(listener, socket->fd, LISTENER_SYSTEMD, spec, &pool->config->listener);
-	if (result < 0)
-		return bind_failed(pool, spec, "take over", log_strerror(result));
-	socket->fd = -1;
-	return EXIT_STATUS_OK;
+	if (result == 0)
+		socket->fd = -1;
+	return result;
 }
 
 static int bind_systemd(const struct master *master, struct pool *pool, const char *spec, const char *name)
 {
 	struct inherited_socket *socket = inherited_by_name(master->options->inherited, name);
-	int status = EXIT_STATUS_OK;
+	int result = 0;
 
 	if (socket == NULL)
 		return bind_failed(
 			pool, spec, "find", "the service manager has handed over no listening socket of that name");
-	for (; socket != NULL && status == EXIT_STATUS_OK; socket = inherited_by_name(master->options->inherited, name))
-		status = bind_adopt(pool, socket, spec);
-	return status;
+	for (; socket != NULL && result == 0; socket = inherited_by_name(master->options->inherited, name))
+		result = bind_adopt(pool, socket, spec);
+	return result < 0 ? bind_failed(pool, spec, "take over", log_strerror(result)) : EXIT_STATUS_OK;
 }
 
 /* Whether a socket of the service manager's that the pool has already serves the address: a dual-stack one, of one
@@ -76,7 +75,6 @@ static bool pool_serves(const struct pool *pool, const struct socket_address *ad
 /* What went wrong at which address. */
 struct bind_failure {
 	const char *step;
-	int error;
 	char address[ADDRESS_TEXT_MAX];
 };
 
@@ -84,20 +82,20 @@ static int bind_address(const struct master *master, struct pool *pool, const ch
 	const struct socket_address *address, struct bind_failure *ret_failure)
 {
 	struct inherited_socket *inherited = inherited_by_address(master->options->inherited, address);
-	struct listener *listener;
-	const char *step = "allocate";
-	int result = -ENOMEM;
+	const char *step = "take over";
+	int result = 0;
 
-	if (inherited != NULL)
-		return bind_adopt(pool, inherited, spec) == EXIT_STATUS_OK ? 0 : -EINVAL;
-	if (pool_serves(pool, address))
-		return 0;
-	listener = pool_add_listener(pool);
-	if (listener != NULL)
-		result = listener_bind(listener, spec, address, &pool->config->listener, &step);
+	if (inherited != NULL) {
+		result = bind_adopt(pool, inherited, spec);
+	} else if (!pool_serves(pool, address)) {
+		struct listener *listener = pool_add_listener(pool);
+
+		step = "allocate";
+		result = listener == NULL ? -ENOMEM
+					  : listener_bind(listener, spec, address, &pool->config->listener, &step);
+	}
 	if (result < 0) {
 		ret_failure->step = step;
-		ret_failure->error = result;
 		address_format((const struct sockaddr *)&address->storage, address->size, false, ret_failure->address,
 			sizeof(ret_failure->address));
 	}
@@ -138,7 +136,7 @@ static int bind_addresses(const struct master *master, struct pool *pool, const 
 static int bind_resolved(const struct master *master, struct pool *pool, const char *spec,
 	const struct socket_address *addresses, size_t count)
 {
-	struct bind_failure failure = { .error = 0 };
+	struct bind_failure failure = { 0 };
 	size_t first = pool->listener_count;
 	bool chosen = false;
 	int result = -EADDRINUSE;
@@ -149,9 +147,7 @@ static int bind_resolved(const struct master *master, struct pool *pool, const c
 		if (!chosen)
 			break;
 	}
-	if (result < 0 && failure.error < 0)
-		return bind_failed(pool, failure.address, failure.step, log_strerror(failure.error));
-	return result < 0 ? EXIT_STATUS_UNAVAILABLE : EXIT_STATUS_OK;
+	return result < 0 ? bind_failed(pool, failure.address, failure.step, log_strerror(result)) : EXIT_STATUS_OK;
 }
 
 static int bind_entry(const struct master *master, struct pool *pool, const char *text)

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -236,16 +235,6 @@ int listener_listen(struct listener *listener)
 	return listen(listener->fd, wanted->backlog) < 0 ? -errno : 0;
 }
 
-static int set_timeout(int fd, int name, uint32_t timeout_ms)
-{
-	const struct timeval timeout = {
-		.tv_sec = timeout_ms / 1000,
-		.tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000,
-	};
-
-	return setsockopt(fd, SOL_SOCKET, name, &timeout, sizeof(timeout)) < 0 ? -errno : 0;
-}
-
 static int first_error(int result, int next)
 {
 	return result < 0 ? result : next;
@@ -258,9 +247,9 @@ int listener_prepare_workers(struct listener *listener, const struct listener_ti
 	/* A dead peer is noticed by the idle time-out; where there is none, by the kernel's probes, whose timer costs a
 	 * little with each connection. */
 	const struct option keepalive = { tcp, SOL_SOCKET, SO_KEEPALIVE, timeouts->idle_ms == 0, "SO_KEEPALIVE" };
-	int result = set_timeout(listener->fd, SO_RCVTIMEO, tcp ? timeouts->idle_ms : 0);
+	int result = fd_set_timeout(listener->fd, SO_RCVTIMEO, tcp ? timeouts->idle_ms : 0);
 
-	result = first_error(result, set_timeout(listener->fd, SO_SNDTIMEO, tcp ? timeouts->write_ms : 0));
+	result = first_error(result, fd_set_timeout(listener->fd, SO_SNDTIMEO, tcp ? timeouts->write_ms : 0));
 	result = first_error(result, set_option(listener->fd, &keepalive));
 	return first_error(result, fd_set_nonblock(listener->fd, nonblock));
 }

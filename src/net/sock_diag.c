@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -50,12 +49,11 @@ static int unsupported_or(int error)
 
 static int diag_open(void)
 {
-	const struct timeval timeout = { .tv_sec = QUERY_TIMEOUT_MS / 1000 };
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 
 	if (fd < 0)
 		return unsupported_or(errno);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	fd_set_timeout(fd, SO_RCVTIMEO, QUERY_TIMEOUT_MS);
 	return fd;
 }
 

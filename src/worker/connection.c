@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker/connection.h"
 
-#include <errno.h>
-#include <sys/time.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "stream_private.h"
 #include "worker/signals.h"
@@ -73,11 +73,11 @@ socklen_t *connection_peer_size(void)
 
 static void set_socket_timeout(int fd, int option, uint32_t timeout_ms)
 {
-	const struct timeval value = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
+	int result = timeout_ms == 0 ? 0 : fd_set_timeout(fd, option, timeout_ms);
 
-	if (timeout_ms != 0 && setsockopt(fd, SOL_SOCKET, option, &value, sizeof(value)) < 0)
+	if (result < 0)
 		log_event(LOG_LEVEL_DEBUG, "cannot set a time-out of a connection",
-			LOG_TEXT("pool", connection.start->pool->name), LOG_ERRNO("reason", errno));
+			LOG_TEXT("pool", connection.start->pool->name), LOG_ERRNO("reason", result));
 }
 
 /* A TCP socket has inherited the listener's time-outs; a unix socket inherits nothing (unix(7) is silent; tried). */
