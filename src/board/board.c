@@ -17,6 +17,8 @@ static const char *const state_names[] = {
 	[BOARD_IDLE] = "idle",
 	[BOARD_BUSY] = "busy",
 	[BOARD_WAITING] = "waiting",
+	[BOARD_RUNNING] = "running",
+	[BOARD_FAILED] = "failed",
 	[BOARD_LEAVING] = "leaving",
 };
 static_assert(ARRAY_SIZE(state_names) == BOARD_STATES, "each state has a name");
@@ -125,15 +127,17 @@ static void clear_histogram(struct histogram *histogram)
 	}
 }
 
-static void clear_worker_lines(struct board_slot *slot)
+static void clear_lines(struct board_slot *slot)
 {
 	_Atomic uint64_t *const words[] = { &slot->changed_us, &slot->deadline_us, &slot->connections, &slot->requests,
-		&slot->bytes_in, &slot->bytes_out, &slot->failed };
+		&slot->bytes_in, &slot->bytes_out, &slot->failed, &slot->notified_us, &slot->watchdog_us,
+		&slot->extended_us };
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		atomic_store_explicit(words[i], 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->listener, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->peer_size, 0, memory_order_relaxed);
+	slot->status[0] = '\0';
 	clear_histogram(&slot->latency);
 }
 
@@ -141,7 +145,9 @@ void board_slot_claim(struct board *board, uint32_t slot, const char *pool, uint
 {
 	struct board_slot *claimed = &board->slots[slot];
 
-	clear_worker_lines(claimed);
+	clear_lines(claimed);
+	if (slot >= atomic_load_explicit(&board->header->slots_used, memory_order_relaxed))
+		atomic_store_explicit(&board->header->slots_used, slot + 1, memory_order_relaxed);
 	memset(claimed->pool, 0, sizeof(claimed->pool));
 	memcpy(claimed->pool, pool, strnlen(pool, sizeof(claimed->pool) - 1));
 	atomic_store_explicit(&claimed->pool_slot, pool_slot, memory_order_relaxed);
@@ -175,7 +181,7 @@ const char *board_state_name(enum board_state state)
 
 bool board_state_is_serving(enum board_state state)
 {
-	return state == BOARD_BUSY || state == BOARD_WAITING;
+	return state == BOARD_BUSY || state == BOARD_WAITING || state == BOARD_RUNNING || state == BOARD_FAILED;
 }
 
 enum board_state board_slot_state(const struct board_slot *slot)

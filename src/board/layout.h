@@ -6,9 +6,10 @@
  * workers, and is read by anyone who is given the descriptor.
  *
  * Rules: no pointers, no locks. Each 64-byte line has one writer: the master (lines named "master") or the one worker
- * that lives in the slot; while none does, the master may clear them. All words are read and written with relaxed C11
- * atomics; a reader may see a state that is some nanoseconds old, and two words that do not belong together. What a
- * worker writes is hearsay: the master decides by its own table.
+ * that lives in the slot (for a program that accepts for itself, which knows nothing of the board, the master writes);
+ * while none does, the master may clear them. All words are read and written with relaxed C11 atomics; a reader may see
+ * a state that is some nanoseconds old, and two words that do not belong together. What a worker writes is hearsay: the
+ * master decides by its own table.
  *
  * Times are CLOCK_MONOTONIC microseconds; 0 is "never".
  *
@@ -22,10 +23,11 @@
 #include "board/histogram.h"
 
 #define BOARD_MAGIC          UINT64_C(0x6472616f62646f62) /* "bodboard" */
-#define BOARD_LAYOUT_VERSION 1
+#define BOARD_LAYOUT_VERSION 2
 #define BOARD_LINE           64
 #define BOARD_POOL_NAME_MAX  40
 #define BOARD_PEER_MAX       48
+#define BOARD_STATUS_MAX     104
 
 /* Written by the master. */
 struct board_header {
@@ -38,7 +40,8 @@ struct board_header {
 	_Atomic uint64_t started_us;
 	_Atomic uint32_t master_pid;
 	_Atomic uint32_t generation;
-	uint64_t reserved[2];
+	_Atomic uint32_t slots_used; /* those that have a worker, or had one, are all below this */
+	uint32_t reserved[3];
 };
 static_assert(sizeof(struct board_header) == BOARD_LINE, "the header is one line");
 
@@ -49,6 +52,8 @@ enum board_state {
 	BOARD_IDLE,     /* waits in accept() */
 	BOARD_BUSY,     /* has a connection, and is inside a request */
 	BOARD_WAITING,  /* has a connection, and waits for the next request on it */
+	BOARD_RUNNING,  /* has become, or becomes, the program that serves its one connection */
+	BOARD_FAILED,   /* has a connection, and could not become its program */
 	BOARD_LEAVING,  /* has been asked to retire, and closes down */
 	BOARD_STATES,
 };
@@ -78,12 +83,19 @@ struct board_slot {
 	uint32_t reserved_peer[3];
 	unsigned char peer[BOARD_PEER_MAX]; /* the beginning of the peer's sockaddr */
 
+	/* Lines 3 and 4, the master's: what a program has said of itself by sd_notify(3). */
+	_Alignas(BOARD_LINE) _Atomic uint64_t notified_us; /* its last message */
+	_Atomic uint64_t watchdog_us;                      /* its last WATCHDOG=1 */
+	_Atomic uint64_t extended_us;                      /* until when it has asked for time */
+	char status[BOARD_STATUS_MAX];                     /* STATUS=, terminated; what is longer is cut */
+
 	/* The following lines, the worker's: durations of its requests. */
 	_Alignas(BOARD_LINE) struct histogram latency;
 };
 static_assert(offsetof(struct board_slot, state) == BOARD_LINE, "the worker's first line");
 static_assert(offsetof(struct board_slot, peer_size) == 2 * BOARD_LINE, "the peer's line");
-static_assert(offsetof(struct board_slot, latency) == 3 * BOARD_LINE, "the histogram's lines");
+static_assert(offsetof(struct board_slot, notified_us) == 3 * BOARD_LINE, "the program's lines");
+static_assert(offsetof(struct board_slot, latency) == 5 * BOARD_LINE, "the histogram's lines");
 static_assert(sizeof(struct board_slot) % BOARD_LINE == 0, "slots do not share lines");
 
 #endif

@@ -20,6 +20,64 @@
 #include "brood/module.h"
 #include "net/listener.h"
 
+/* What the workers of a pool are, by its handler. Which keys a pool may have goes by it. */
+enum handler_kind {
+	HANDLER_SERVES,  /* built in: serves one connection after the other in brood's own loop */
+	HANDLER_LOADS,   /* module: the same, with code of a shared object */
+	HANDLER_BECOMES, /* inetd: accepts one connection, and becomes a program that serves it */
+	HANDLER_ACCEPTS, /* program: becomes a program that accepts for itself */
+	HANDLER_KINDS,
+};
+
+/* Where the standard error of an inetd program goes. Of a `program`, `connection` is none. */
+enum stderr_target {
+	STDERR_LOG,
+	STDERR_CONNECTION,
+	STDERR_NULL,
+};
+
+enum stdin_source {
+	STDIN_NULL,
+	STDIN_LISTENER, /* the first one: FastCGI's convention */
+};
+
+/* When a `program` counts as ready. */
+enum ready_signal {
+	READY_ALIVE,  /* once it has lived for ready_after */
+	READY_NOTIFY, /* once it says READY=1 to its NOTIFY_SOCKET: sd_notify(3) */
+	READY_ACK,    /* once it sends Einhorn's worker:ack */
+};
+
+/* Whose messages to a worker's NOTIFY_SOCKET count. */
+enum notify_access {
+	NOTIFY_MAIN,  /* those of the worker's own process */
+	NOTIFY_GROUP, /* and of the others of its process group */
+};
+
+/* What a worker becomes, of pools with HANDLER_BECOMES and HANDLER_ACCEPTS. */
+struct program_config {
+	char **command; /* ended by NULL */
+	size_t command_count;
+	char *path; /* command[0], searched in PATH where it has no slash; absolute unless it is relative to `directory`
+		     */
+	char *directory;
+	char **environment; /* NAME=value, ended by NULL */
+	size_t environment_count;
+	enum stderr_target stderr_target;
+	enum stdin_source stdin_source;
+	uint32_t stop_signal; /* its number */
+	enum ready_signal ready;
+	enum notify_access notify_access;
+	uint64_t ready_after_ms;
+	uint64_t watchdog_timeout_ms; /* 0: none */
+};
+
+/* A resource limit of a worker's: setrlimit(2). Soft and hard are the same. */
+struct limit_config {
+	int resource;   /* RLIMIT_... */
+	uint64_t value; /* RLIM_INFINITY: none */
+};
+
 /* Whom a worker becomes. Resolved in the master, so that a worker asks no name service. */
 struct identity {
 	bool change; /* false: stay as started */
@@ -44,8 +102,19 @@ struct pool_config {
 
 	char *handler_name;
 	const struct brood_module *handler;
+	enum handler_kind kind;
 	union brood_value *values; /* one for each row of the handler's options */
 	uint32_t workers;
+	uint32_t max_workers; /* those that wait and those that have become programs, together; >= workers */
+	struct program_config program;
+
+	char *module;        /* with HANDLER_LOADS: the absolute path; "" else */
+	void *module_source; /* what `values` belong to: config/module_options.h; NULL: no module */
+
+	char *chroot; /* "": none */
+	uint32_t umask;
+	struct limit_config *limits;
+	size_t limit_count;
 
 	uint64_t start_timeout_ms;
 	uint64_t stop_timeout_ms;

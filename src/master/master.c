@@ -28,6 +28,9 @@
 /* Signals that are taken before all else is looked at again: whoever floods the master with them does not stop it. */
 #define SIGNALS_A_TURN 32
 
+/* Of the descriptors that have something to say, so many are read before deaths and deadlines are looked at again. */
+#define EVENTS_A_TURN 64
+
 /* The master's own children beside workers: the logger. */
 #define MASTER_OWN_CHILDREN 1
 
@@ -100,11 +103,16 @@ static bool oom_score_is_protected(void)
 	return fd >= 0 && read(fd, &first, 1) == 1 && first == '-';
 }
 
-static int watch(const struct master *master, int fd)
+int master_watch(const struct master *master, int fd, const struct watch *watch)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = watch_pack(watch) };
 
 	return epoll_ctl(master->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+void master_unwatch(const struct master *master, int fd)
+{
+	epoll_ctl(master->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
 static int open_events(struct master *master)
@@ -121,9 +129,9 @@ static int open_events(struct master *master)
 	master->dead_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (master->wake_fd < 0 || master->epoll_fd < 0 || master->dead_fd < 0)
 		return failed("cannot wait for events", -errno);
-	result = watch(master, master->signals.fd);
+	result = master_watch(master, master->signals.fd, &(struct watch){ .kind = WATCH_SIGNALS });
 	if (result == 0)
-		result = watch(master, master->wake_fd);
+		result = master_watch(master, master->wake_fd, &(struct watch){ .kind = WATCH_WAKE });
 	return result < 0 ? failed("cannot wait for events", result) : EXIT_STATUS_OK;
 }
 
@@ -247,7 +255,18 @@ static bool was_woken(const struct master *master)
 	return preadv2(master->wake_fd, &buffer, 1, -1, RWF_NOWAIT) == (ssize_t)sizeof(wakes);
 }
 
-static void handle_events(struct master *master, uint64_t now_ms)
+/* What a descriptor of a worker's has to say. Signals, wake-ups and deaths are looked for at every turn. */
+static void handle_event(struct master *master, const struct watch *watch, uint64_t now_ms)
+{
+	(void)master;
+	(void)now_ms;
+	switch (watch->kind) {
+	default:
+		break;
+	}
+}
+
+static void handle_signals_and_deaths(struct master *master, uint64_t now_ms)
 {
 	struct signal_event event;
 
@@ -272,16 +291,25 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 
 static void run(struct master *master)
 {
+	struct epoll_event events[EVENTS_A_TURN];
+	int count = 0;
+
 	while (master->phase != LIFE_GONE) {
 		uint64_t now_ms = clock_monotonic_ms();
 		uint64_t wake_ms;
-		struct epoll_event events[2];
 
-		handle_events(master, now_ms);
+		/* First what programs have said: it may explain the deaths. */
+		for (int i = 0; i < count; i++) {
+			const struct watch watch = watch_unpack(events[i].data.u64);
+
+			handle_event(master, &watch, now_ms);
+		}
+		handle_signals_and_deaths(master, now_ms);
 		wake_ms = act(master, now_ms);
 		if (master->phase == LIFE_GONE)
 			break;
-		epoll_wait(master->epoll_fd, events, 2, deadline_timeout(wake_ms, clock_monotonic_ms()));
+		count = epoll_wait(
+			master->epoll_fd, events, EVENTS_A_TURN, deadline_timeout(wake_ms, clock_monotonic_ms()));
 	}
 }
 

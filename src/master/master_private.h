@@ -26,6 +26,7 @@
 #include "master/master.h"
 #include "master/notify.h"
 #include "master/pidfile.h"
+#include "master/watch.h"
 #include "net/listener.h"
 #include "policy/backoff.h"
 #include "policy/lifecycle.h"
@@ -47,6 +48,7 @@ struct pool {
 	int *descriptors; /* of the listeners, in their order: what workers are given */
 	size_t listener_count;
 	char *title;           /* of its workers */
+	uint64_t spawn_count;  /* workers started ever, those that could not be made included */
 	uint64_t next_scan_ms; /* of the requests' deadlines */
 	bool fork_failing;     /* said so once in this episode */
 	bool options_failing;  /* of a listener; said so once */
@@ -91,6 +93,13 @@ struct master {
 	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit before the master raised its own */
 	bool reset_oom_score;
 };
+
+/* ---- master.c ---- */
+
+/* Has FD's input arrive as an event about WATCH. Returns 0 or a negative errno. Before the descriptor is closed, it is
+ * taken out again: a child that is just being made would keep it in. */
+ATTR_NODISCARD int master_watch(const struct master *master, int fd, const struct watch *watch);
+void master_unwatch(const struct master *master, int fd);
 
 /* ---- bind.c ---- */
 

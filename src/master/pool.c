@@ -22,6 +22,14 @@
 
 /* ---- the pools ---- */
 
+/* Only a program that says nothing is taken for ready by its age. */
+static uint64_t pool_ready_after(const struct pool_config *config)
+{
+	bool silent = config->kind == HANDLER_ACCEPTS && config->program.ready == READY_ALIVE;
+
+	return silent ? config->program.ready_after_ms : 0;
+}
+
 static int pool_init(struct master *master, struct pool *pool, uint32_t index)
 {
 	const struct pool_config *config = &master->config->pools[index];
@@ -29,6 +37,9 @@ static int pool_init(struct master *master, struct pool *pool, uint32_t index)
 	const struct pool_rules rules = {
 		.capacity = capacity,
 		.start_timeout_ms = config->start_timeout_ms,
+		.ready_after_ms = pool_ready_after(config),
+		.retire_timeout_ms = config->kind == HANDLER_ACCEPTS ? config->stop_timeout_ms : 0,
+		.watchdog_ms = config->kind == HANDLER_ACCEPTS ? config->program.watchdog_timeout_ms : 0,
 		.backoff = {.min_ms = config->backoff_min_ms, .max_ms = config->backoff_max_ms},
 	};
 
@@ -118,6 +129,9 @@ static pid_t pool_spawn(struct master *master, struct pool *pool, uint32_t slot,
 		.dead_fd = master->dead_fd,
 		.master_pid = master->pid,
 		.number = slot,
+		.board = &master->board,
+		.spawn_count = ++pool->spawn_count,
+		.output = {.stdout_fd = -1, .stderr_fd = -1},
 		.soft_descriptors = master->soft_descriptors,
 		.reset_oom_score = master->reset_oom_score,
 	};

@@ -12,7 +12,7 @@ static uint64_t served_by(const struct board_slot *slot)
 {
 	uint64_t connections = atomic_load_explicit(&slot->connections, memory_order_relaxed);
 	enum board_state state = board_slot_state(slot);
-	bool serving = board_state_is_serving(state);
+	bool serving = board_state_is_serving(state) && state != BOARD_RUNNING;
 
 	return serving && connections > 0 ? connections - 1 : connections;
 }
@@ -48,6 +48,7 @@ static struct death death_of(const struct master *master, const struct pool *poo
 	death.served = served_by(board_slot);
 	death.serving = board_state_is_serving(state);
 	death.was_told = state == BOARD_LEAVING;
+	death.not_executed = state == BOARD_FAILED;
 	death.pool_has_served = pool_has_served(master, pool);
 	return death;
 }

@@ -9,6 +9,7 @@
 static const char *const kind_names[] = {
 	[DEATH_RETIRED] = "retired",
 	[DEATH_RECYCLED] = "recycled",
+	[DEATH_FINISHED] = "finished",
 	[DEATH_EXITED] = "exited",
 	[DEATH_SIGNALED] = "signaled",
 	[DEATH_KILLED] = "killed",
@@ -208,8 +209,11 @@ static void plan_overdue(const struct slot *slot, uint32_t number, uint64_t now_
 	case SLOT_STARTING:
 		plan_add(plan, SLOT_KILL, number, SLOT_REASON_START_TIMEOUT);
 		break;
+	case SLOT_READY:
+		plan_add(plan, SLOT_QUIT, number, SLOT_REASON_WATCHDOG);
+		break;
 	case SLOT_RETIRING:
-		if (deadline_passed(slot->deadline_ms, now_ms))
+		if (!slot->was_ready && deadline_passed(slot->deadline_ms, now_ms))
 			plan_add(plan, SLOT_KILL, number, SLOT_REASON_START_TIMEOUT);
 		else
 			plan_add(plan, SLOT_QUIT, number, SLOT_REASON_STOP_TIMEOUT);
@@ -233,14 +237,27 @@ static uint64_t slot_deadline(const struct pool_policy *pool, const struct slot 
 	return slot->deadline_ms;
 }
 
+/* One that says nothing of itself is ready once it has lived for long enough. */
+static void plan_ready(const struct slot *slot, uint32_t number, uint64_t now_ms, struct pool_plan *plan)
+{
+	if (slot->state != SLOT_STARTING)
+		return;
+	if (deadline_passed(slot->ready_at_ms, now_ms))
+		plan_add(plan, SLOT_BECAME_READY, number, SLOT_REASON_NONE);
+	else
+		plan_wake(plan, slot->ready_at_ms);
+}
+
 /* What the end of the pool asks of a slot that is not overdue. */
 static void plan_ending(const struct pool_policy *pool, uint32_t number, struct pool_plan *plan)
 {
 	enum slot_state state = pool->slots[number].state;
 
-	if (pool->phase == POOL_RETIRING && (state == SLOT_STARTING || state == SLOT_READY))
+	bool there = state == SLOT_STARTING || state == SLOT_READY || state == SLOT_RUNNING;
+
+	if (pool->phase == POOL_RETIRING && there)
 		plan_add(plan, SLOT_RETIRE, number, SLOT_REASON_STOP);
-	if (pool->phase == POOL_QUITTING && (state == SLOT_STARTING || state == SLOT_READY || state == SLOT_RETIRING))
+	if (pool->phase == POOL_QUITTING && (there || state == SLOT_RETIRING))
 		plan_add(plan, SLOT_QUIT, number, pool->quit_reason);
 }
 
@@ -261,6 +278,8 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
 			plan_overdue(slot, i, now_ms, ret_plan);
 		else {
 			plan_wake(ret_plan, deadline_ms);
+			if (pool->phase == POOL_SERVING)
+				plan_ready(slot, i, now_ms, ret_plan);
 			plan_ending(pool, i, ret_plan);
 		}
 	}
@@ -280,9 +299,14 @@ static uint64_t state_deadline(
 	case SLOT_STARTING:
 		return pool->rules.start_timeout_ms == 0 ? DEADLINE_NONE
 							 : deadline_after(now_ms, pool->rules.start_timeout_ms);
+	case SLOT_READY:
+		return pool->rules.watchdog_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, pool->rules.watchdog_ms);
 	case SLOT_RETIRING:
 		/* One that is not ready has no connection to finish: its start keeps its bound. */
-		return slot->was_ready ? DEADLINE_NONE : slot->deadline_ms;
+		if (!slot->was_ready)
+			return slot->deadline_ms;
+		return pool->rules.retire_timeout_ms == 0 ? DEADLINE_NONE
+							  : deadline_after(now_ms, pool->rules.retire_timeout_ms);
 	case SLOT_QUITTING:
 		return deadline_after(now_ms, POOL_QUIT_GRACE_MS);
 	case SLOT_KILLED:
@@ -306,15 +330,21 @@ static void slot_enter(struct pool_policy *pool, uint32_t number, enum slot_stat
 	pool_note_ready(pool);
 }
 
+/* While it starts; 0 is "not before it says so". */
+static uint64_t slot_ready_at(const struct pool_policy *pool, uint64_t now_ms)
+{
+	return pool->rules.ready_after_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, pool->rules.ready_after_ms);
+}
+
 /* A worker may report that it is ready after it was told to leave; once killed, it proves nothing by it. */
-static void slot_note_ready(struct slot *slot, uint64_t now_ms)
+static void slot_note_ready(const struct pool_policy *pool, struct slot *slot, uint64_t now_ms)
 {
 	if (slot->was_ready || slot->state == SLOT_KILLED)
 		return;
 	slot->was_ready = true;
 	slot->ready_ms = now_ms;
 	if (slot->state == SLOT_RETIRING)
-		slot->deadline_ms = DEADLINE_NONE;
+		slot->deadline_ms = state_deadline(pool, slot, SLOT_RETIRING, now_ms);
 }
 
 bool pool_policy_event(
@@ -332,11 +362,14 @@ bool pool_policy_event(
 		slot->volley = pool->backoff.volley;
 		slot->asked_ms = now_ms;
 		break;
+	case SLOT_BORN:
+		slot->ready_at_ms = slot_ready_at(pool, now_ms);
+		break;
 	case SLOT_FAILED:
 		pool_failed_once(pool, slot, now_ms);
 		break;
 	case SLOT_BECAME_READY:
-		slot_note_ready(slot, now_ms);
+		slot_note_ready(pool, slot, now_ms);
 		break;
 	case SLOT_RETIRE:
 	case SLOT_QUIT:
@@ -350,6 +383,17 @@ bool pool_policy_event(
 		break;
 	}
 	slot_enter(pool, number, state, now_ms);
+	return true;
+}
+
+bool pool_policy_extend(struct pool_policy *pool, uint32_t number, uint64_t deadline_ms)
+{
+	struct slot *slot = &pool->slots[number];
+	bool watched = slot->state == SLOT_READY && pool->rules.watchdog_ms != 0;
+
+	if (slot->state != SLOT_STARTING && slot->state != SLOT_RETIRING && !watched)
+		return false;
+	slot->deadline_ms = deadline_ms;
 	return true;
 }
 
@@ -394,10 +438,16 @@ static enum death_kind death_classify(const struct slot *slot, const struct deat
 {
 	bool asked = slot->state == SLOT_RETIRING || slot->state == SLOT_QUITTING;
 
+	bool overdue = slot->reason == SLOT_REASON_STOP_TIMEOUT || slot->reason == SLOT_REASON_WATCHDOG;
+
 	if (slot->state == SLOT_KILLED || slot->state == SLOT_LOST)
 		return DEATH_KILLED;
-	if (slot->state == SLOT_QUITTING && slot->reason == SLOT_REASON_STOP_TIMEOUT)
+	if (slot->state == SLOT_QUITTING && overdue)
 		return DEATH_KILLED;
+	if (slot->state == SLOT_RUNNING && !death->not_executed)
+		return DEATH_FINISHED;
+	if (asked && death->of_our_signal)
+		return DEATH_RETIRED;
 	if (death->by_signal)
 		return DEATH_SIGNALED;
 	if (death->code != 0)
@@ -414,8 +464,10 @@ static enum death_kind death_classify(const struct slot *slot, const struct deat
 static bool death_is_failure(const struct pool_policy *pool, const struct slot *slot, const struct death *death,
 	enum death_kind kind, uint64_t now_ms)
 {
-	if (kind == DEATH_RETIRED || (kind == DEATH_RECYCLED && death->was_told))
+	if (kind == DEATH_RETIRED || kind == DEATH_FINISHED || (kind == DEATH_RECYCLED && death->was_told))
 		return false;
+	if (death->not_executed)
+		return true;
 	if (slot->reason == SLOT_REASON_STOP || slot->reason == SLOT_REASON_STOP_TIMEOUT ||
 		slot->reason == SLOT_REASON_SCALE_DOWN)
 		return false;

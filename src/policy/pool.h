@@ -29,8 +29,11 @@
 #define POOL_KILL_GRACE_MS 5000
 
 struct pool_rules {
-	uint32_t capacity;         /* slots; the target never exceeds it */
-	uint64_t start_timeout_ms; /* from born to ready; 0: none */
+	uint32_t capacity;          /* slots; the target never exceeds it */
+	uint64_t start_timeout_ms;  /* from born to ready; 0: none */
+	uint64_t ready_after_ms;    /* one that has lived for this long is ready; 0: not before it says so */
+	uint64_t retire_timeout_ms; /* from retiring to its end; 0: none but the stop's */
+	uint64_t watchdog_ms;       /* one that is ready says so at least this often; 0: need not */
 	struct backoff_rules backoff;
 };
 
@@ -54,7 +57,7 @@ struct pool_policy {
 };
 
 struct pool_action {
-	enum slot_event what; /* SLOT_ASK, SLOT_RETIRE, SLOT_QUIT, SLOT_KILL or SLOT_GIVE_UP */
+	enum slot_event what; /* SLOT_ASK, SLOT_BECAME_READY, SLOT_RETIRE, SLOT_QUIT, SLOT_KILL or SLOT_GIVE_UP */
 	uint32_t slot;
 	enum slot_reason reason;
 };
@@ -80,6 +83,13 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
  */
 bool pool_policy_event(
 	struct pool_policy *pool, uint32_t slot, enum slot_event event, enum slot_reason reason, uint64_t now_ms);
+
+/*
+ * A program says that it lives, or asks for time: whatever SLOT's state waits for, it waits until DEADLINE, however
+ * long that is. Returns false where no deadline of its own applies: to a worker that is ready without a watchdog, or
+ * was told to leave at once.
+ */
+bool pool_policy_extend(struct pool_policy *pool, uint32_t slot, uint64_t deadline_ms);
 
 /* Changes the target by DELTA, within 1 and the capacity. Returns the new one. */
 uint32_t pool_policy_resize(struct pool_policy *pool, int delta);
@@ -109,11 +119,14 @@ struct death {
 	bool serving;         /* it had a connection */
 	bool pool_has_served; /* any worker of the pool has served one */
 	bool was_told;        /* it left because somebody's signal told it to */
+	bool of_our_signal;   /* by the signal that the master sent it last: a program's way to leave */
+	bool not_executed;    /* it had a connection, and could not become its program */
 };
 
 enum death_kind {
 	DEATH_RETIRED,  /* was asked to leave, and left with status 0 */
 	DEATH_RECYCLED, /* left with status 0 by itself, after it was ready */
+	DEATH_FINISHED, /* the program that served one connection has ended, however it did */
 	DEATH_EXITED,   /* any other exit */
 	DEATH_SIGNALED, /* by a signal that was not ours */
 	DEATH_KILLED,   /* by the master: see the reason */

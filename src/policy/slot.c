@@ -10,6 +10,7 @@ static const char *const state_names[] = {
 	[SLOT_ASKED] = "asked",
 	[SLOT_STARTING] = "starting",
 	[SLOT_READY] = "ready",
+	[SLOT_RUNNING] = "running",
 	[SLOT_RETIRING] = "retiring",
 	[SLOT_QUITTING] = "quitting",
 	[SLOT_KILLED] = "killed",
@@ -22,6 +23,7 @@ static const char *const event_names[] = {
 	[SLOT_BORN] = "born",
 	[SLOT_FAILED] = "failed",
 	[SLOT_BECAME_READY] = "ready",
+	[SLOT_TAKEN] = "taken",
 	[SLOT_RETIRE] = "retire",
 	[SLOT_QUIT] = "quit",
 	[SLOT_KILL] = "kill",
@@ -37,6 +39,8 @@ static const char *const reason_names[] = {
 	[SLOT_REASON_STOP_TIMEOUT] = "stop_timeout",
 	[SLOT_REASON_START_TIMEOUT] = "start_timeout",
 	[SLOT_REASON_REQUEST_TIMEOUT] = "request_timeout",
+	[SLOT_REASON_WATCHDOG] = "watchdog_timeout",
+	[SLOT_REASON_ITSELF] = "itself",
 };
 static_assert(ARRAY_SIZE(reason_names) == SLOT_REASONS, "a name for each reason");
 
@@ -54,25 +58,35 @@ static const unsigned char transitions[SLOT_STATES][SLOT_EVENTS] = {
 		[SLOT_EXITED] = TO(SLOT_FREE),
 	},
 	[SLOT_READY] = {
+		[SLOT_TAKEN] = TO(SLOT_RUNNING),
 		[SLOT_RETIRE] = TO(SLOT_RETIRING),
 		[SLOT_QUIT] = TO(SLOT_QUITTING),
 		[SLOT_KILL] = TO(SLOT_KILLED),
 		[SLOT_EXITED] = TO(SLOT_FREE),
 	},
-	/* A worker that was told to leave while it started may still report that it is ready. */
+	[SLOT_RUNNING] = {
+		[SLOT_RETIRE] = TO(SLOT_RETIRING),
+		[SLOT_QUIT] = TO(SLOT_QUITTING),
+		[SLOT_KILL] = TO(SLOT_KILLED),
+		[SLOT_EXITED] = TO(SLOT_FREE),
+	},
+	/* A worker that was told to leave may still report that it is ready, or that it has taken its connection. */
 	[SLOT_RETIRING] = {
 		[SLOT_BECAME_READY] = TO(SLOT_RETIRING),
+		[SLOT_TAKEN] = TO(SLOT_RETIRING),
 		[SLOT_QUIT] = TO(SLOT_QUITTING),
 		[SLOT_KILL] = TO(SLOT_KILLED),
 		[SLOT_EXITED] = TO(SLOT_FREE),
 	},
 	[SLOT_QUITTING] = {
 		[SLOT_BECAME_READY] = TO(SLOT_QUITTING),
+		[SLOT_TAKEN] = TO(SLOT_QUITTING),
 		[SLOT_KILL] = TO(SLOT_KILLED),
 		[SLOT_EXITED] = TO(SLOT_FREE),
 	},
 	[SLOT_KILLED] = {
 		[SLOT_BECAME_READY] = TO(SLOT_KILLED),
+		[SLOT_TAKEN] = TO(SLOT_KILLED),
 		[SLOT_GIVE_UP] = TO(SLOT_LOST),
 		[SLOT_EXITED] = TO(SLOT_FREE),
 	},

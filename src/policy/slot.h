@@ -15,6 +15,7 @@ enum slot_state {
 	SLOT_ASKED,    /* a process has been asked for, and has no pid yet */
 	SLOT_STARTING, /* a process that is not ready */
 	SLOT_READY,    /* serves */
+	SLOT_RUNNING,  /* took its one connection and became a program: serves it, and takes no other */
 	SLOT_RETIRING, /* asked to finish its connection and leave */
 	SLOT_QUITTING, /* asked to leave at once */
 	SLOT_KILLED,   /* SIGKILL was sent */
@@ -27,6 +28,7 @@ enum slot_event {
 	SLOT_BORN,
 	SLOT_FAILED,
 	SLOT_BECAME_READY,
+	SLOT_TAKEN, /* a worker of an inetd pool has taken its connection */
 	SLOT_RETIRE,
 	SLOT_QUIT,
 	SLOT_KILL,
@@ -43,6 +45,8 @@ enum slot_reason {
 	SLOT_REASON_STOP_TIMEOUT,
 	SLOT_REASON_START_TIMEOUT,
 	SLOT_REASON_REQUEST_TIMEOUT,
+	SLOT_REASON_WATCHDOG, /* a program has not said for too long that it lives */
+	SLOT_REASON_ITSELF,   /* a program has said that it stops */
 	SLOT_REASONS,
 };
 
@@ -53,6 +57,7 @@ struct slot {
 	uint32_t volley;      /* the pool's, when this worker was asked for (policy/backoff.h) */
 	uint64_t asked_ms;    /* of this life */
 	uint64_t ready_ms;    /* meaningful if was_ready */
+	uint64_t ready_at_ms; /* while starting: when to take it for ready; DEADLINE_NONE: once it says so */
 	uint64_t deadline_ms; /* when this state has lasted too long; DEADLINE_NONE: it may last */
 };
 

@@ -62,6 +62,7 @@ static void worker_setup(const struct worker_start *start)
 
 /* What the handler is given; it may keep it, and so it lives as long as the worker. */
 static struct brood_start handler_arguments;
+static struct brood_host handler_host;
 
 /* The handler's text is a line of its own wording; a priority beyond those of the contract is the nearest of them. */
 static void worker_log(int priority, const char *text)
@@ -81,13 +82,36 @@ static void worker_access_log(unsigned int handle, const char *line, size_t size
 		log_access(handle, line, (uint32_t)size);
 }
 
+static void wake_master(const struct brood_host *host)
+{
+	eventfd_write(host->wake_fd, 1);
+}
+
 static void *handler_start(const struct worker_start *start)
 {
 	const struct brood_module *handler = start->pool->handler;
 	void *state = NULL;
 	int result = 0;
 
+	handler_host = (struct brood_host){
+		.pool = start->pool,
+		.board = start->board,
+		.slot = start->slot,
+		.number = start->number,
+		.master_pid = start->master_pid,
+		.output = start->output,
+		.listeners = start->listeners,
+		.listener_keys = start->listener_keys,
+		.listener_names = start->listener_names,
+		.listener_count = start->listener_count,
+		.spawn_count = start->spawn_count,
+		.notify_path = start->notify_path,
+		.ack_path = start->ack_path,
+		.wake_master = wake_master,
+		.wake_fd = start->wake_fd,
+	};
 	handler_arguments = (struct brood_start){
+		.host = &handler_host,
 		.pool = start->pool->name,
 		.values = start->pool->values,
 		.log = worker_log,

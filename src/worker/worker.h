@@ -12,6 +12,7 @@
 #include "base/attrs.h"
 #include "board/board.h"
 #include "config/config.h"
+#include "worker/host.h"
 
 struct worker_start {
 	const struct pool_config *pool;
@@ -22,7 +23,15 @@ struct worker_start {
 	int dead_fd; /* /dev/null, on which accept4() and epoll_wait() fail: see worker/signals.h */
 	const char *title;
 	pid_t master_pid;
-	uint32_t number;           /* of the worker in its pool */
+	uint32_t number;                  /* of the worker in its pool */
+	const struct board *board;        /* of all pools */
+	uint64_t spawn_count;             /* how often the pool has started a worker, this time counted */
+	struct host_output output;        /* where the program's output goes: worker/host.h */
+	const char *const *listener_keys; /* of a program: worker/host.h */
+	const char *const *listener_names;
+	const char *notify_path;
+	const char *ack_path;
+	bool has_terminal;         /* the master has a controlling terminal, which a program must not have */
 	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit for the worker; 0: as it is */
 	bool reset_oom_score;      /* the master's own is below 0 */
 };

@@ -110,7 +110,7 @@ ALLOWED = {
     "net": {"base"},
     "board": {"base"},
     "config": {"base", "net", "brood"},
-    "handlers": {"base", "net", "brood"},
+    "handlers": {"base", "net", "board", "config", "worker", "brood"},
     "worker": {"base", "net", "board", "config", "brood"},
     "master": {"base", "net", "board", "policy", "config", "worker", "brood"},
     "cli": {"base", "net", "board", "policy", "config", "worker", "handlers", "master", "brood"},

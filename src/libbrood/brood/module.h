@@ -53,6 +53,8 @@ union brood_value {
 	const char *const *list;
 };
 
+struct brood_host;
+
 /* What start() is given. All of it lives as long as the worker. */
 struct brood_start {
 	const char *pool;                /* the pool's name */
@@ -62,6 +64,8 @@ struct brood_start {
 	/* Writes a line (no newline) to the access log that an option of type BROOD_OPTION_LOG named; HANDLE is the
 	 * option's .number. Never blocks: a line that finds the logger busy is dropped, and counted. */
 	void (*access_log)(unsigned int handle, const char *line, size_t size);
+	/* The daemon's own, for handlers that are part of it; a module leaves it alone. */
+	const struct brood_host *host;
 };
 
 struct brood_module {

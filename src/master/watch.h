@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MASTER_WATCH_H
+#define MASTER_WATCH_H
+/*
+ * What an event of the master's one epoll descriptor is about, packed into the 64 bits that epoll_ctl(2) keeps. A
+ * descriptor of a worker's carries the worker's serial, since a child that is just being made holds a duplicate of it:
+ * an event may still come after the master has closed its own, and then belongs to nobody.
+ */
+#include <stdint.h>
+
+enum watch_kind {
+	WATCH_SIGNALS,
+	WATCH_WAKE,   /* workers write to the eventfd */
+	WATCH_STDOUT, /* a pipe that a worker's program writes to */
+	WATCH_STDERR,
+	WATCH_NOTIFY,       /* a worker's NOTIFY_SOCKET */
+	WATCH_ACK_LISTENER, /* the socket for Einhorn's acknowledgements */
+	WATCH_ACK,          /* a connection to it; `slot` is its number there */
+};
+
+struct watch {
+	enum watch_kind kind;
+	uint32_t pool;   /* its index, below 2^16 */
+	uint32_t slot;   /* of the worker in its pool, below 2^24 */
+	uint32_t serial; /* of the worker, modulo 2^16 */
+};
+
+static inline uint64_t watch_pack(const struct watch *watch)
+{
+	return (uint64_t)watch->kind << 56 | (uint64_t)(watch->pool & 0xffff) << 40 |
+	       (uint64_t)(watch->slot & 0xffffff) << 16 | (watch->serial & 0xffff);
+}
+
+static inline struct watch watch_unpack(uint64_t packed)
+{
+	return (struct watch){
+		.kind = (enum watch_kind)(packed >> 56),
+		.pool = packed >> 40 & 0xffff,
+		.slot = packed >> 16 & 0xffffff,
+		.serial = packed & 0xffff,
+	};
+}
+
+#endif
