@@ -108,8 +108,10 @@ struct pool_config {
 	uint32_t max_workers; /* those that wait and those that have become programs, together; >= workers */
 	struct program_config program;
 
-	char *module;        /* with HANDLER_LOADS: the absolute path; "" else */
-	void *module_source; /* what `values` belong to: config/module_options.h; NULL: no module */
+	char *module; /* with HANDLER_LOADS: the absolute path; "" else */
+	/* What the module says of itself: name, version and options, copied out of the process that loaded it; its
+	 * functions are NULL. With HANDLER_LOADS `values` go with these options. */
+	struct brood_module *description;
 
 	char *chroot; /* "": none */
 	uint32_t umask;

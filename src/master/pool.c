@@ -216,13 +216,17 @@ static void report_unprepared(struct pool *pool, const struct listener *listener
 /* What the handler needs of the shared sockets, which a program that had them may have changed. */
 static void pool_prepare_listeners(struct pool *pool)
 {
+	enum handler_kind kind = pool->config->kind;
+	bool own_loop = kind == HANDLER_SERVES || kind == HANDLER_LOADS;
+	/* A program knows nothing of time-outs on its sockets, and takes their end for an error. */
 	const struct listener_timeouts timeouts = {
-		.idle_ms = (uint32_t)pool->config->idle_timeout_ms,
-		.write_ms = (uint32_t)pool->config->write_timeout_ms,
+		.idle_ms = own_loop ? (uint32_t)pool->config->idle_timeout_ms : 0,
+		.write_ms = own_loop ? (uint32_t)pool->config->write_timeout_ms : 0,
 	};
+	bool nonblocking = kind != HANDLER_ACCEPTS && pool->listener_count > 1;
 
 	for (size_t i = 0; i < pool->listener_count; i++) {
-		int result = listener_prepare_workers(&pool->listeners[i], &timeouts, pool->listener_count > 1);
+		int result = listener_prepare_workers(&pool->listeners[i], &timeouts, nonblocking);
 
 		if (result < 0)
 			report_unprepared(pool, &pool->listeners[i], result);
