@@ -16,7 +16,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
+
+#include <brood/message.h>
 
 #include "build_config.h"
 #include "handlers/handlers.h"
@@ -92,107 +93,14 @@ static const struct brood_option options[] = {
 };
 
 struct echo {
-	/* Finds the next whole message of the stream, which has a byte of it. Returns its length, framing included. */
-	ssize_t (*next)(const struct echo *echo, struct brood_stream *stream, const char **ret_message);
+	bool raw;
+	struct brood_framing framing;
 	size_t limit;
-	size_t size;
-	enum echo_prefix prefix;
 	uint64_t messages; /* UINT64_MAX: no end */
 };
 
-/* ---- the framings ---- */
-
-/* Waits until SIZE bytes of a message are there, and leaves them. Returns SIZE. */
-static ssize_t gather(struct brood_stream *stream, size_t size, const char **ret_message)
-{
-	size_t have = 0;
-
-	while (have < size) {
-		ssize_t got = brood_peek(stream, have, size, ret_message);
-
-		if (got < 0)
-			return got;
-		if (got == 0)
-			return -EBADMSG;
-		have = (size_t)got;
-	}
-	return (ssize_t)size;
-}
-
-static ssize_t take(struct brood_stream *stream, size_t size, const char **ret_message)
-{
-	ssize_t ret = gather(stream, size, ret_message);
-
-	if (ret > 0)
-		brood_consume(stream, size);
-	return ret;
-}
-
-static ssize_t next_line(const struct echo *echo, struct brood_stream *stream, const char **ret_message)
-{
-	return brood_read_until(stream, "\n", 1, echo->limit, ret_message);
-}
-
-static ssize_t next_fixed(const struct echo *echo, struct brood_stream *stream, const char **ret_message)
-{
-	return take(stream, echo->size, ret_message);
-}
-
-static ssize_t next_counted(const struct echo *echo, struct brood_stream *stream, const char **ret_message)
-{
-	size_t prefix_size = (size_t)1 << echo->prefix;
-	const char *prefix;
-	uint64_t length = 0;
-	ssize_t ret = gather(stream, prefix_size, &prefix);
-
-	if (ret < 0)
-		return ret;
-	for (size_t k = 0; k < prefix_size; k++)
-		length = length << 8 | (unsigned char)prefix[k];
-	if (length > echo->limit)
-		return -EMSGSIZE;
-	return take(stream, prefix_size + (size_t)length, ret_message);
-}
-
-/* Reads the length at the front of TEXT. Returns the prefix's size, 0 if it has not ended yet, or a negative errno. */
-static ssize_t parse_text_length(const char *text, size_t size, size_t limit, size_t *ret_length)
-{
-	size_t length = 0;
-
-	for (size_t k = 0; k < size; k++) {
-		unsigned int digit = (unsigned int)(unsigned char)text[k] - '0';
-
-		if (text[k] == '\n' && k > 0) {
-			*ret_length = length;
-			return (ssize_t)k + 1;
-		}
-		if (digit > 9 || (k == 1 && text[0] == '0'))
-			return -EBADMSG;
-		length = length * 10 + digit;
-		if (length > limit)
-			return -EMSGSIZE;
-	}
-	return 0;
-}
-
-static ssize_t next_text_counted(const struct echo *echo, struct brood_stream *stream, const char **ret_message)
-{
-	size_t have = 0, length = 0;
-	ssize_t prefix_size = 0;
-
-	while (prefix_size == 0) {
-		const char *text;
-		ssize_t got = brood_peek(stream, have, have + 1, &text);
-
-		if (got <= 0)
-			return got == 0 ? -EBADMSG : got;
-		have = (size_t)got;
-		prefix_size = parse_text_length(text, have, echo->limit, &length);
-	}
-	if (prefix_size < 0)
-		return prefix_size;
-	return take(stream, (size_t)prefix_size + length, ret_message);
-}
+/* The bytes of a length in front, by enum echo_prefix. */
+static const size_t prefix_sizes[] = { 1, 2, 4, 8 };
 
 /* ---- the module ---- */
 
@@ -220,16 +128,16 @@ static int serve_framed(const struct echo *echo, struct brood_stream *stream)
 {
 	for (uint64_t left = echo->messages; left > 0; left--) {
 		const char *message;
-		ssize_t size;
+		size_t size;
 		int ret = brood_await(stream);
 
 		if (ret <= 0)
 			return ret;
 		brood_request_begin(stream);
-		size = echo->next(echo, stream, &message);
-		if (size <= 0)
-			return (int)size;
-		ret = brood_write_all(stream, message, (size_t)size);
+		ret = brood_message_read(stream, &echo->framing, &message, &size);
+		if (ret <= 0)
+			return ret;
+		ret = brood_message_write(stream, &echo->framing, message, size);
 		if (ret < 0)
 			return ret;
 		brood_request_end(stream);
@@ -241,7 +149,7 @@ static int echo_serve(void *state, struct brood_stream *stream)
 {
 	const struct echo *echo = state;
 
-	return echo->next ? serve_framed(echo, stream) : serve_raw(echo, stream);
+	return echo->raw ? serve_raw(echo, stream) : serve_framed(echo, stream);
 }
 
 static int echo_check(const union brood_value *values, char *reason, size_t size)
@@ -254,26 +162,45 @@ static int echo_check(const union brood_value *values, char *reason, size_t size
 	return -EINVAL;
 }
 
+/* The framing that the options ask for; raw has none. */
+static struct brood_framing framing_of(const union brood_value *values)
+{
+	size_t limit = (size_t)values[OPTION_LIMIT].number;
+	enum echo_prefix prefix = (enum echo_prefix)values[OPTION_PREFIX].number;
+
+	switch ((enum echo_framing)values[OPTION_FRAMING].number) {
+	case FRAMING_LINE: /* the newline counts towards our limit */
+		return (struct brood_framing){
+			.kind = BROOD_FRAMING_DELIMITER, .delimiter = "\n", .delimiter_size = 1, .limit = limit - 1
+		};
+	case FRAMING_LENGTH:
+		if (prefix == PREFIX_TEXT)
+			return (struct brood_framing){ .kind = BROOD_FRAMING_LENGTH_TEXT, .limit = limit };
+		return (struct brood_framing){
+			.kind = BROOD_FRAMING_LENGTH, .size = prefix_sizes[prefix], .limit = limit
+		};
+	case FRAMING_FIXED:
+		return (struct brood_framing){ .kind = BROOD_FRAMING_FIXED,
+			.size = (size_t)values[OPTION_SIZE].number };
+	case FRAMING_RAW:
+		break;
+	}
+	return (struct brood_framing){ 0 };
+}
+
 static int echo_start(const struct brood_start *start, void **ret_state)
 {
 	const union brood_value *values = start->values;
-	enum echo_framing framing = (enum echo_framing)values[OPTION_FRAMING].number;
 	/* A worker has one handler. From the heap it would cost each of them two pages of its own. */
 	static struct echo state;
-	struct echo *echo = &state;
 
-	*echo = (struct echo){ 0 };
-	echo->limit = (size_t)values[OPTION_LIMIT].number;
-	echo->size = (size_t)values[OPTION_SIZE].number;
-	echo->prefix = (enum echo_prefix)values[OPTION_PREFIX].number;
-	echo->messages = values[OPTION_MESSAGES].number == 0 ? UINT64_MAX : (uint64_t)values[OPTION_MESSAGES].number;
-	if (framing == FRAMING_LINE)
-		echo->next = next_line;
-	else if (framing == FRAMING_FIXED)
-		echo->next = next_fixed;
-	else if (framing == FRAMING_LENGTH)
-		echo->next = echo->prefix == PREFIX_TEXT ? next_text_counted : next_counted;
-	*ret_state = echo;
+	state = (struct echo){
+		.raw = values[OPTION_FRAMING].number == FRAMING_RAW,
+		.framing = framing_of(values),
+		.limit = (size_t)values[OPTION_LIMIT].number,
+		.messages = values[OPTION_MESSAGES].number == 0 ? UINT64_MAX : (uint64_t)values[OPTION_MESSAGES].number,
+	};
+	*ret_state = &state;
 	return 0;
 }
 
