@@ -179,20 +179,21 @@ static void pool_not_born(struct master *master, struct pool *pool, uint32_t slo
 }
 
 /*
- * Asks for a worker in SLOT. The answer comes at once today, and may come later some day. Returns false where it
+ * Asks for the worker of ACTION. The answer comes at once today, and may come later some day. Returns false where it
  * failed, and where the board is full with workers that are leaving: then the first to be gone makes the master ask
  * again.
  */
-static bool pool_ask(struct master *master, struct pool *pool, uint32_t slot)
+static bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action)
 {
+	uint32_t slot = action->slot;
 	uint32_t place;
 	pid_t pid;
 
 	if (master->board_free == 0)
 		return false;
 	place = board_take(master);
-	pool_policy_event(&pool->policy, slot, SLOT_ASK, SLOT_REASON_NONE, clock_monotonic_ms());
-	board_slot_claim(&master->board, place, pool->config->name, slot, master->generation);
+	pool_policy_event(&pool->policy, slot, SLOT_ASK, action->reason, clock_monotonic_ms());
+	board_slot_claim(&master->board, place, pool->config->name, slot, pool->slots[slot].generation);
 	pid = pool_spawn(master, pool, slot, place);
 	if (pid > 0)
 		pool_born(master, pool, slot, place, pid);
@@ -283,7 +284,7 @@ static void pool_carry_out(struct master *master, struct pool *pool, const struc
 			pool_prepare_listeners(pool);
 		prepared = true;
 		if (starting)
-			starting = pool_ask(master, pool, action->slot);
+			starting = pool_ask(master, pool, action);
 	}
 }
 

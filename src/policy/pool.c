@@ -5,6 +5,7 @@
 
 #include "base/attrs.h"
 #include "policy/deadline.h"
+#include "policy/pool_private.h"
 
 static const char *const kind_names[] = {
 	[DEATH_RETIRED] = "retired",
@@ -40,13 +41,12 @@ static uint32_t pool_used(const struct pool_policy *pool)
 	return pool->rules.capacity - pool->count[SLOT_FREE];
 }
 
-/* Workers that serve or will serve. */
-static uint32_t pool_serving(const struct pool_policy *pool)
+uint32_t pool_serving(const struct pool_policy *pool)
 {
-	return pool->count[SLOT_ASKED] + pool->count[SLOT_STARTING] + pool->count[SLOT_READY];
+	return pool_serving_of(pool, POOL_CURRENT) + pool_serving_of(pool, POOL_OLD);
 }
 
-static uint32_t pool_wanted(const struct pool_policy *pool)
+uint32_t pool_missing(const struct pool_policy *pool)
 {
 	uint32_t serving = pool_serving(pool);
 
@@ -58,10 +58,10 @@ uint32_t pool_policy_living(const struct pool_policy *pool)
 	return pool_used(pool) - pool->count[SLOT_LOST];
 }
 
-static void pool_note_ready(struct pool_policy *pool)
+void pool_note_ready(struct pool_policy *pool)
 {
-	bool full = pool->count[SLOT_READY] >= pool->target;
-	bool some = pool->count[SLOT_READY] > 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
+	bool full = pool_ready(pool) >= pool->target;
+	bool some = pool_ready(pool) > 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
 
 	if (full || some)
 		pool->was_ready = true;
@@ -72,6 +72,7 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 	*pool = (struct pool_policy){
 		.rules = *rules,
 		.phase = POOL_SERVING,
+		.generation = 1,
 		.target = target < rules->capacity ? target : rules->capacity,
 		.stop_deadline_ms = DEADLINE_NONE,
 		.slots = slots,
@@ -115,6 +116,8 @@ static struct pool_view pool_look(const struct pool_policy *pool, uint64_t now_m
 		if (slot->state == SLOT_FREE)
 			continue;
 		unseen--;
+		if (pool_role(pool, slot) == POOL_CANARY)
+			continue;
 		healthy = slot_is_healthy(slot, now_ms);
 		view.some_healthy |= healthy;
 		if (!slot_is_of_volley(pool, slot))
@@ -127,7 +130,7 @@ static struct pool_view pool_look(const struct pool_policy *pool, uint64_t now_m
 }
 
 /* How many starts are allowed now. After a failure one worker goes first; the others follow when it serves. */
-static uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now_ms)
+uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now_ms)
 {
 	struct pool_view view;
 
@@ -144,7 +147,7 @@ static uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now
 /* Takes a failure of the worker in SLOT into account. Those of one volley that fail together are one failure. */
 static void pool_failed_once(struct pool_policy *pool, const struct slot *slot, uint64_t now_ms)
 {
-	if (!slot_is_of_volley(pool, slot))
+	if (!slot_is_of_volley(pool, slot) || pool_role(pool, slot) == POOL_CANARY)
 		return;
 	if (pool_look(pool, now_ms).recovered)
 		pool->backoff.level = 0;
@@ -153,13 +156,12 @@ static void pool_failed_once(struct pool_policy *pool, const struct slot *slot, 
 
 /* ---- the plan ---- */
 
-static void plan_wake(struct pool_plan *plan, uint64_t at_ms)
+void plan_wake(struct pool_plan *plan, uint64_t at_ms)
 {
 	plan->wake_ms = deadline_earlier(plan->wake_ms, at_ms);
 }
 
-/* Adds an action, and has the master ask again at once: what it does changes what is to be done. */
-static void plan_add(struct pool_plan *plan, enum slot_event what, uint32_t slot, enum slot_reason reason)
+void plan_add(struct pool_plan *plan, enum slot_event what, uint32_t slot, enum slot_reason reason)
 {
 	plan->wake_ms = 0;
 	if (plan->count == POOL_PLAN_MAX)
@@ -171,16 +173,23 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 {
 	uint32_t wanted = pool_wanted(pool);
 	uint32_t allowed = wanted > 0 ? pool_allowed_starts(pool, now_ms) : 0;
+	uint32_t canaries = plan_canary(pool, now_ms, plan);
+	uint32_t slots = pool->count[SLOT_FREE] - canaries;
 
 	if (wanted > 0 && backoff_holds(&pool->backoff, now_ms))
 		plan_wake(plan, pool->backoff.until_ms);
 	if (wanted > allowed)
 		wanted = allowed;
-	for (uint32_t i = 0; i < pool->rules.capacity && wanted > 0; i++) {
+	if (wanted > slots)
+		wanted = slots;
+	for (uint32_t i = 0; i < pool->rules.capacity && wanted + canaries > 0; i++) {
 		if (pool->slots[i].state != SLOT_FREE)
 			continue;
-		plan_add(plan, SLOT_ASK, i, SLOT_REASON_NONE);
-		wanted--;
+		plan_add(plan, SLOT_ASK, i, wanted > 0 ? SLOT_REASON_NONE : SLOT_REASON_RELOAD);
+		if (wanted > 0)
+			wanted--;
+		else
+			canaries--;
 	}
 }
 
@@ -195,6 +204,8 @@ static void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
 		const struct slot *slot = &pool->slots[i];
 
 		if (slot->state != SLOT_ASKED && slot->state != SLOT_STARTING && slot->state != SLOT_READY)
+			continue;
+		if (pool_role(pool, slot) == POOL_CANARY)
 			continue;
 		surplus--;
 		if (slot->state != SLOT_ASKED)
@@ -285,7 +296,11 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
 	}
 	/* Alone: the end of one that is overdue makes the pool smaller, and may be a failure that holds starts back. */
 	if (pool->phase == POOL_SERVING && ret_plan->count == 0) {
-		plan_surplus(pool, ret_plan);
+		plan_refused(pool, ret_plan);
+		if (pool_policy_is_rolling(pool))
+			plan_roll(pool, now_ms, ret_plan);
+		else
+			plan_surplus(pool, ret_plan);
 		plan_starts(pool, now_ms, ret_plan);
 	}
 }
@@ -295,18 +310,18 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
 static uint64_t state_deadline(
 	const struct pool_policy *pool, const struct slot *slot, enum slot_state state, uint64_t now_ms)
 {
+	const struct pool_rules *rules = slot_rules(pool, slot);
+
 	switch (state) {
 	case SLOT_STARTING:
-		return pool->rules.start_timeout_ms == 0 ? DEADLINE_NONE
-							 : deadline_after(now_ms, pool->rules.start_timeout_ms);
+		return rules->start_timeout_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, rules->start_timeout_ms);
 	case SLOT_READY:
-		return pool->rules.watchdog_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, pool->rules.watchdog_ms);
+		return rules->watchdog_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, rules->watchdog_ms);
 	case SLOT_RETIRING:
 		/* One that is not ready has no connection to finish: its start keeps its bound. */
 		if (!slot->was_ready)
 			return slot->deadline_ms;
-		return pool->rules.retire_timeout_ms == 0 ? DEADLINE_NONE
-							  : deadline_after(now_ms, pool->rules.retire_timeout_ms);
+		return rules->retire_timeout_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, rules->retire_timeout_ms);
 	case SLOT_QUITTING:
 		return deadline_after(now_ms, POOL_QUIT_GRACE_MS);
 	case SLOT_KILLED:
@@ -325,15 +340,18 @@ static void slot_enter(struct pool_policy *pool, uint32_t number, enum slot_stat
 		return;
 	pool->count[slot->state]--;
 	pool->count[state]++;
+	pool_count_role(pool, slot, state);
 	slot->deadline_ms = state_deadline(pool, slot, state, now_ms);
 	slot->state = state;
 	pool_note_ready(pool);
 }
 
 /* While it starts; 0 is "not before it says so". */
-static uint64_t slot_ready_at(const struct pool_policy *pool, uint64_t now_ms)
+static uint64_t slot_ready_at(const struct pool_policy *pool, const struct slot *slot, uint64_t now_ms)
 {
-	return pool->rules.ready_after_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, pool->rules.ready_after_ms);
+	uint64_t after_ms = slot_rules(pool, slot)->ready_after_ms;
+
+	return after_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, after_ms);
 }
 
 /* A worker may report that it is ready after it was told to leave; once killed, it proves nothing by it. */
@@ -355,15 +373,19 @@ bool pool_policy_event(
 
 	if (state == SLOT_STATES || event == SLOT_EXITED)
 		return false;
+	if (event == SLOT_ASK && reason == SLOT_REASON_RELOAD && pool->reload.canary != CANARY_WANTED)
+		return false;
+	canary_note_event(pool, slot, event, reason);
 	switch (event) {
 	case SLOT_ASK:
+		slot->generation = reason == SLOT_REASON_RELOAD ? pool->reload.generation : pool->generation;
 		slot->reason = SLOT_REASON_NONE;
 		slot->was_ready = false;
 		slot->volley = pool->backoff.volley;
 		slot->asked_ms = now_ms;
 		break;
 	case SLOT_BORN:
-		slot->ready_at_ms = slot_ready_at(pool, now_ms);
+		slot->ready_at_ms = slot_ready_at(pool, slot, now_ms);
 		break;
 	case SLOT_FAILED:
 		pool_failed_once(pool, slot, now_ms);
@@ -389,7 +411,7 @@ bool pool_policy_event(
 bool pool_policy_extend(struct pool_policy *pool, uint32_t number, uint64_t deadline_ms)
 {
 	struct slot *slot = &pool->slots[number];
-	bool watched = slot->state == SLOT_READY && pool->rules.watchdog_ms != 0;
+	bool watched = slot->state == SLOT_READY && slot->deadline_ms != DEADLINE_NONE;
 
 	if (slot->state != SLOT_STARTING && slot->state != SLOT_RETIRING && !watched)
 		return false;
@@ -397,13 +419,19 @@ bool pool_policy_extend(struct pool_policy *pool, uint32_t number, uint64_t dead
 	return true;
 }
 
+static uint32_t resized(const struct pool_policy *pool, uint32_t target, int delta)
+{
+	int64_t result = (int64_t)target + delta;
+
+	if (result > pool->rules.capacity)
+		result = pool->rules.capacity;
+	return result > 1 ? (uint32_t)result : 1;
+}
+
 uint32_t pool_policy_resize(struct pool_policy *pool, int delta)
 {
-	int64_t target = (int64_t)pool->target + delta;
-
-	if (target > pool->rules.capacity)
-		target = pool->rules.capacity;
-	pool->target = target > 1 ? (uint32_t)target : 1;
+	pool->target = resized(pool, pool->target, delta);
+	pool->reload.target = resized(pool, pool->reload.target, delta);
 	pool_note_ready(pool);
 	return pool->target;
 }
@@ -412,12 +440,14 @@ void pool_policy_retire(struct pool_policy *pool, uint64_t deadline_ms)
 {
 	if (pool->phase != POOL_SERVING)
 		return;
+	pool_policy_undo(pool);
 	pool->phase = POOL_RETIRING;
 	pool->stop_deadline_ms = deadline_ms;
 }
 
 void pool_policy_quit(struct pool_policy *pool, enum slot_reason reason)
 {
+	pool_policy_undo(pool);
 	pool->phase = POOL_QUITTING;
 	pool->quit_reason = reason;
 }
@@ -429,7 +459,7 @@ bool pool_policy_is_ready(const struct pool_policy *pool)
 
 bool pool_policy_start_failed(const struct pool_policy *pool)
 {
-	return !pool->was_ready && pool->count[SLOT_READY] == 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
+	return !pool->was_ready && pool_ready(pool) == 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
 }
 
 /* ---- deaths ---- */
@@ -469,7 +499,8 @@ static bool death_is_failure(const struct pool_policy *pool, const struct slot *
 	if (death->not_executed)
 		return true;
 	if (slot->reason == SLOT_REASON_STOP || slot->reason == SLOT_REASON_STOP_TIMEOUT ||
-		slot->reason == SLOT_REASON_SCALE_DOWN)
+		slot->reason == SLOT_REASON_SCALE_DOWN || slot->reason == SLOT_REASON_RELOAD ||
+		slot->reason == SLOT_REASON_RELOAD_UNDONE)
 		return false;
 	if (!slot->was_ready)
 		return true;
@@ -483,18 +514,19 @@ static void death_weigh(
 {
 	bool stood = slot_is_healthy(slot, now_ms) || death->served > 0;
 
-	if (stood && slot_is_of_volley(pool, slot))
+	if (stood && slot_is_of_volley(pool, slot) && pool_role(pool, slot) != POOL_CANARY)
 		pool->backoff.level = 0;
 	if (failure)
 		pool_failed_once(pool, slot, now_ms);
 }
 
-static void death_sequel(const struct pool_policy *pool, uint64_t now_ms, struct death_verdict *verdict)
+static void death_sequel(
+	const struct pool_policy *pool, const struct slot *slot, uint64_t now_ms, struct death_verdict *verdict)
 {
-	uint32_t wanted = pool_wanted(pool);
+	uint32_t wanted = pool_missing(pool);
 
 	verdict->retry_ms = 0;
-	if (pool->phase != POOL_SERVING || wanted == 0)
+	if (pool->phase != POOL_SERVING || wanted == 0 || pool_role(pool, slot) == POOL_CANARY)
 		verdict->sequel = DEATH_NOT_REPLACED;
 	else if (wanted <= pool_allowed_starts(pool, now_ms))
 		verdict->sequel = DEATH_REPLACED;
@@ -520,8 +552,9 @@ bool pool_policy_died(struct pool_policy *pool, uint32_t number, const struct de
 	verdict.age_ms = now_ms - slot->asked_ms;
 	verdict.failure = death_is_failure(pool, slot, death, verdict.kind, now_ms);
 	death_weigh(pool, slot, death, verdict.failure, now_ms);
+	canary_note_death(pool, slot, verdict.failure);
 	slot_enter(pool, number, SLOT_FREE, now_ms);
-	death_sequel(pool, now_ms, &verdict);
+	death_sequel(pool, slot, now_ms, &verdict);
 	*ret_verdict = verdict;
 	return true;
 }

@@ -11,7 +11,19 @@
  *	pool_policy_died()   the process in slot k is gone: what kind of death, and what follows
  *
  * Invariants, after every call: the sum of count[] is the capacity; count[s] is the number of slots in state s; no plan
- * takes the used slots (all but SLOT_FREE) above the capacity, or the workers meant to serve above the target.
+ * takes the used slots (all but SLOT_FREE) above the capacity, or the workers meant to serve above the target; but
+ *while the pool rolls they may be POOL_ROLL_STEP more, and a reload's canary comes on top.
+ *
+ * A pool's part in a reload (policy/reload.h has the whole) has two halves. First, one worker of the new generation,
+ *the canary, is tried beside the others. Until the commit it does not exist for them: workers that die are replaced by
+ * the generation, the rules and the target that the pool has, the canary's failures hold nothing back, its success
+ *allows nothing. Then either nothing has changed (undo), or the new generation, rules and target hold (commit), and the
+ *pool rolls: it starts workers of the new generation, and retires as many old ones as are ready beyond the target.
+ *
+ * The canary, and later each step of the roll, needs a slot that is free besides those of the target. So a pool that
+ * is to be reloaded at its full size has a capacity of at least one more. Without room the canary waits for some time,
+ * and then is one that failed: the old generation never makes room for it. A roll without room (the new target may be
+ * the capacity, and processes that do not end may hold slots) retires one old worker first, and waits for its end.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,9 +39,13 @@
 /* From "leave at once" to SIGKILL, and from SIGKILL until nobody waits any more. */
 #define POOL_QUIT_GRACE_MS 1000
 #define POOL_KILL_GRACE_MS 5000
+/* So many workers more than the target there may be while a pool rolls: so many are replaced at a time. */
+#define POOL_ROLL_STEP 4
+/* So long a canary waits for a free slot. */
+#define POOL_CANARY_ROOM_MS 10000
 
 struct pool_rules {
-	uint32_t capacity;          /* slots; the target never exceeds it */
+	uint32_t capacity;          /* slots; the target never exceeds it; no reload changes it */
 	uint64_t start_timeout_ms;  /* from born to ready; 0: none */
 	uint64_t ready_after_ms;    /* one that has lived for this long is ready; 0: not before it says so */
 	uint64_t retire_timeout_ms; /* from retiring to its end; 0: none but the stop's */
@@ -43,23 +59,59 @@ enum pool_phase {
 	POOL_QUITTING, /* all leave at once */
 };
 
+/* What a slot's generation makes of it. */
+enum pool_role {
+	POOL_CURRENT, /* of the pool's generation */
+	POOL_OLD,     /* of an earlier one: to be replaced */
+	POOL_CANARY,  /* of a later one: of a reload that is not committed, or was undone */
+	POOL_ROLES,
+};
+
+/* How far a reload's canary is. The last ones are its failures, each of which is for good. */
+enum canary_state {
+	CANARY_NONE,   /* no reload, or it is committed or undone */
+	CANARY_WANTED, /* not asked for yet */
+	CANARY_ASKED,  /* asked for, and not ready */
+	CANARY_READY,  /* it was ready. It may have left since, in a way that says nothing against it */
+	CANARY_NOT_BORN,
+	CANARY_DIED,
+	CANARY_TIMED_OUT,
+	CANARY_NO_ROOM, /* no slot was free for it in POOL_CANARY_ROOM_MS */
+	CANARY_STATES,
+};
+
+bool canary_has_failed(enum canary_state state);
+const char *canary_state_name(enum canary_state state);
+
+/* What a commit will make the pool's. Meaningful unless the canary is CANARY_NONE. */
+struct pool_reload {
+	enum canary_state canary;
+	uint32_t generation;
+	struct pool_rules rules;
+	uint32_t target;
+	uint64_t room_by_ms; /* of CANARY_WANTED */
+};
+
 struct pool_policy {
 	struct pool_rules rules;
 	enum pool_phase phase;
-	uint32_t target; /* workers meant to serve, 0 to capacity */
+	uint32_t generation; /* of workers that are started; 1 at first */
+	uint32_t target;     /* workers meant to serve, 0 to capacity */
+	struct pool_reload reload;
 	struct backoff backoff;
 	bool proven;    /* at the last death, some worker had served a connection to its end, or been ready for long */
 	bool was_ready; /* as many workers as wanted have been ready at one time, or as many as would start */
 	uint64_t stop_deadline_ms;    /* of phase RETIRING */
 	enum slot_reason quit_reason; /* of phase QUITTING */
 	uint32_t count[SLOT_STATES];
-	struct slot *slots; /* the caller's; `capacity` of them */
+	uint32_t count_of[POOL_ROLES][SLOT_STATES]; /* the same by role, without SLOT_FREE */
+	struct slot *slots;                         /* the caller's; `capacity` of them */
 };
 
 struct pool_action {
 	enum slot_event what; /* SLOT_ASK, SLOT_BECAME_READY, SLOT_RETIRE, SLOT_QUIT, SLOT_KILL or SLOT_GIVE_UP */
 	uint32_t slot;
-	enum slot_reason reason;
+	enum slot_reason reason; /* with SLOT_ASK: _RELOAD asks for the canary */
 };
 
 /* A plan is carried out before the master looks at its signals again, so it is kept short. */
@@ -77,7 +129,8 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *ret_plan);
 
 /*
- * EVENT has happened to SLOT: any but SLOT_EXITED, which is pool_policy_died()'s. REASON counts for RETIRE, QUIT, KILL.
+ * EVENT has happened to SLOT: any but SLOT_EXITED, which is pool_policy_died()'s. REASON counts for RETIRE, QUIT, KILL,
+ * and for ASK; it is the action's. After ASK the slot's generation says what the worker is to be started for.
  * Returns false, and changes nothing, where the slot's state does not know the event. After SLOT_FAILED the rest of the
  * plan is stale: ask for a new one.
  */
@@ -91,11 +144,12 @@ bool pool_policy_event(
  */
 bool pool_policy_extend(struct pool_policy *pool, uint32_t slot, uint64_t deadline_ms);
 
-/* Changes the target by DELTA, within 1 and the capacity. Returns the new one. */
+/* Changes the target by DELTA, within 1 and the capacity; the target of a reload under way, too. Returns the new one.
+ */
 uint32_t pool_policy_resize(struct pool_policy *pool, int delta);
 
 /* Ends the pool: gracefully until DEADLINE, or at once (for SLOT_REASON_STOP or _STOP_TIMEOUT). The second may follow
- * the first. */
+ * the first. Each ends a reload that is under way. */
 void pool_policy_retire(struct pool_policy *pool, uint64_t deadline_ms);
 void pool_policy_quit(struct pool_policy *pool, enum slot_reason reason);
 
@@ -107,6 +161,31 @@ bool pool_policy_is_ready(const struct pool_policy *pool);
 
 /* The pool never was ready, no worker is, and POOL_START_ATTEMPTS starts in a row have failed. */
 bool pool_policy_start_failed(const struct pool_policy *pool);
+
+/* ---- reload ---- */
+
+/*
+ * Begins a reload: the canary is wanted. GENERATION is higher than any before it; the capacity in RULES is not looked
+ * at. Returns false, and changes nothing, where the pool is ending, another reload is under way or the canary of one
+ * has not left yet, or the generation is not higher than the pool's. A pool that still rolls may begin: it rolls on.
+ */
+bool pool_policy_reload(struct pool_policy *pool, uint32_t generation, const struct pool_rules *rules, uint32_t target,
+	uint64_t now_ms);
+
+enum canary_state pool_policy_canary(const struct pool_policy *pool, uint64_t now_ms);
+
+/* The new generation, rules and target hold. What the old generation has failed at holds nothing back any more. Returns
+ * false, and changes nothing, unless the canary is CANARY_READY. */
+bool pool_policy_commit(struct pool_policy *pool);
+
+/* Nothing holds; the canary is retired. Does nothing where no reload is under way. */
+void pool_policy_undo(struct pool_policy *pool);
+
+/* Workers of an earlier generation serve, or will serve. */
+bool pool_policy_is_rolling(const struct pool_policy *pool);
+
+/* Canaries that are there to serve: of a reload that was undone, those that have not been told to leave yet. */
+uint32_t pool_policy_canaries(const struct pool_policy *pool);
 
 /* ---- deaths ---- */
 
@@ -148,7 +227,7 @@ struct death_verdict {
 	enum death_kind kind;
 	enum slot_reason reason; /* with DEATH_RETIRED and DEATH_KILLED */
 	bool before_ready;
-	bool failure; /* counts against the pool */
+	bool failure; /* counts against the pool, or against the reload whose canary it was */
 	uint64_t age_ms;
 	enum death_sequel sequel;
 	uint64_t retry_ms; /* with DEATH_BACKING_OFF; 0: not before the worker that goes first serves */

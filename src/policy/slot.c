@@ -35,6 +35,8 @@ static_assert(ARRAY_SIZE(event_names) == SLOT_EVENTS, "a name for each event");
 static const char *const reason_names[] = {
 	[SLOT_REASON_NONE] = "none",
 	[SLOT_REASON_SCALE_DOWN] = "scale down",
+	[SLOT_REASON_RELOAD] = "reload",
+	[SLOT_REASON_RELOAD_UNDONE] = "reload undone",
 	[SLOT_REASON_STOP] = "stop",
 	[SLOT_REASON_STOP_TIMEOUT] = "stop_timeout",
 	[SLOT_REASON_START_TIMEOUT] = "start_timeout",

@@ -41,6 +41,8 @@ enum slot_event {
 enum slot_reason {
 	SLOT_REASON_NONE,
 	SLOT_REASON_SCALE_DOWN,
+	SLOT_REASON_RELOAD,        /* a worker of a later generation has taken its place */
+	SLOT_REASON_RELOAD_UNDONE, /* it was the canary of a reload that was undone */
 	SLOT_REASON_STOP,
 	SLOT_REASON_STOP_TIMEOUT,
 	SLOT_REASON_START_TIMEOUT,
@@ -54,6 +56,7 @@ struct slot {
 	enum slot_state state;
 	enum slot_reason reason;
 	bool was_ready;
+	uint32_t generation;  /* of the configuration that this worker was asked for */
 	uint32_t volley;      /* the pool's, when this worker was asked for (policy/backoff.h) */
 	uint64_t asked_ms;    /* of this life */
 	uint64_t ready_ms;    /* meaningful if was_ready */

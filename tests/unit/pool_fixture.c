@@ -24,6 +24,7 @@ static void check_counts(void)
 {
 	uint32_t count[SLOT_STATES] = { 0 };
 	uint32_t living = 0;
+	uint32_t of_roles;
 
 	for (uint32_t i = 0; i < pool.policy.rules.capacity; i++) {
 		count[pool.slots[i].state]++;
@@ -31,6 +32,12 @@ static void check_counts(void)
 	}
 	for (enum slot_state i = 0; i < SLOT_STATES; i++)
 		cr_assert_eq(pool.policy.count[i], count[i], "count of %s", slot_state_name(i));
+	for (enum slot_state i = SLOT_FREE + 1; i < SLOT_STATES; i++) {
+		of_roles = 0;
+		for (enum pool_role role = 0; role < POOL_ROLES; role++)
+			of_roles += pool.policy.count_of[role][i];
+		cr_assert_eq(of_roles, count[i], "count of %s by role", slot_state_name(i));
+	}
 	cr_assert_eq(pool_policy_living(&pool.policy), living);
 }
 

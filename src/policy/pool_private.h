@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef POLICY_POOL_PRIVATE_H
+#define POLICY_POOL_PRIVATE_H
+/*
+ * What the two files of a pool's policy share: pool.c, and pool_rolling.c with the pool's part in a reload.
+ */
+#include "policy/pool.h"
+
+/* ---- pool.c ---- */
+
+/* Workers that serve or will serve; a canary is not one of them. */
+uint32_t pool_serving(const struct pool_policy *pool);
+
+/* How many of them are missing. */
+uint32_t pool_missing(const struct pool_policy *pool);
+
+/* Where the pool is ready now, it was. After each change of a count or of the target. */
+void pool_note_ready(struct pool_policy *pool);
+
+/* How many starts are allowed now. After a failure one worker goes first; the others follow when it serves. */
+uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now_ms);
+
+void plan_wake(struct pool_plan *plan, uint64_t at_ms);
+
+/* Adds an action, and has the master ask again at once: what it does changes what is to be done. */
+void plan_add(struct pool_plan *plan, enum slot_event what, uint32_t slot, enum slot_reason reason);
+
+/* ---- pool_rolling.c ---- */
+
+enum pool_role pool_role(const struct pool_policy *pool, const struct slot *slot);
+
+uint32_t pool_serving_of(const struct pool_policy *pool, enum pool_role role);
+
+/* Workers that serve; a canary is not one of them. */
+uint32_t pool_ready(const struct pool_policy *pool);
+
+/* SLOT is about to enter STATE. */
+void pool_count_role(struct pool_policy *pool, const struct slot *slot, enum slot_state state);
+
+/* How many starts there is work for now, if nothing holds them back: the missing ones, and the roll's. */
+uint32_t pool_wanted(const struct pool_policy *pool);
+
+/* Those that the worker in SLOT goes by. An old one goes by the pool's, as far as they are not in its slot already. */
+const struct pool_rules *slot_rules(const struct pool_policy *pool, const struct slot *slot);
+
+/* SLOT's event is about to be carried out; its process is gone. What they mean for a reload. */
+void canary_note_event(
+	struct pool_policy *pool, const struct slot *slot, enum slot_event event, enum slot_reason reason);
+void canary_note_death(struct pool_policy *pool, const struct slot *slot, bool failure);
+
+/* Whether the canary is to be asked for now: 1, or 0. */
+uint32_t plan_canary(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan);
+
+/* Retires the canaries of reloads that were undone. */
+void plan_refused(const struct pool_policy *pool, struct pool_plan *plan);
+
+/* Retires the old workers that can be spared. */
+void plan_roll(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan);
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A pool's part in a reload: the canary, and the roll. What they have to do with each other stands in pool.h.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "base/attrs.h"
+#include "policy/deadline.h"
+#include "policy/pool_private.h"
+
+static const char *const canary_names[] = {
+	[CANARY_NONE] = "none",
+	[CANARY_WANTED] = "wanted",
+	[CANARY_ASKED] = "asked",
+	[CANARY_READY] = "ready",
+	[CANARY_NOT_BORN] = "not born",
+	[CANARY_DIED] = "died",
+	[CANARY_TIMED_OUT] = "start_timeout",
+	[CANARY_NO_ROOM] = "no free slot",
+};
+static_assert(ARRAY_SIZE(canary_names) == CANARY_STATES, "a name for each state of a canary");
+
+const char *canary_state_name(enum canary_state state)
+{
+	return canary_names[state];
+}
+
+bool canary_has_failed(enum canary_state state)
+{
+	return state >= CANARY_NOT_BORN;
+}
+
+/* ---- roles ---- */
+
+enum pool_role pool_role(const struct pool_policy *pool, const struct slot *slot)
+{
+	if (slot->generation == pool->generation)
+		return POOL_CURRENT;
+	return slot->generation < pool->generation ? POOL_OLD : POOL_CANARY;
+}
+
+const struct pool_rules *slot_rules(const struct pool_policy *pool, const struct slot *slot)
+{
+	return pool_role(pool, slot) == POOL_CANARY ? &pool->reload.rules : &pool->rules;
+}
+
+uint32_t pool_serving_of(const struct pool_policy *pool, enum pool_role role)
+{
+	const uint32_t *count = pool->count_of[role];
+
+	return count[SLOT_ASKED] + count[SLOT_STARTING] + count[SLOT_READY];
+}
+
+uint32_t pool_ready(const struct pool_policy *pool)
+{
+	return pool->count_of[POOL_CURRENT][SLOT_READY] + pool->count_of[POOL_OLD][SLOT_READY];
+}
+
+void pool_count_role(struct pool_policy *pool, const struct slot *slot, enum slot_state state)
+{
+	uint32_t *count = pool->count_of[pool_role(pool, slot)];
+
+	if (slot->state != SLOT_FREE)
+		count[slot->state]--;
+	if (state != SLOT_FREE)
+		count[state]++;
+}
+
+static void pool_recount_roles(struct pool_policy *pool)
+{
+	memset(pool->count_of, 0, sizeof(pool->count_of));
+	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
+		const struct slot *slot = &pool->slots[i];
+
+		if (slot->state != SLOT_FREE)
+			pool->count_of[pool_role(pool, slot)][slot->state]++;
+	}
+}
+
+/* ---- reload ---- */
+
+bool pool_policy_reload(
+	struct pool_policy *pool, uint32_t generation, const struct pool_rules *rules, uint32_t target, uint64_t now_ms)
+{
+	if (pool->phase != POOL_SERVING || pool->reload.canary != CANARY_NONE || pool_policy_canaries(pool) > 0 ||
+		generation <= pool->generation)
+		return false;
+	pool->reload = (struct pool_reload){
+		.canary = CANARY_WANTED,
+		.generation = generation,
+		.rules = *rules,
+		.target = target < pool->rules.capacity ? target : pool->rules.capacity,
+		.room_by_ms = deadline_after(now_ms, POOL_CANARY_ROOM_MS),
+	};
+	pool->reload.rules.capacity = pool->rules.capacity;
+	return true;
+}
+
+enum canary_state pool_policy_canary(const struct pool_policy *pool, uint64_t now_ms)
+{
+	if (pool->reload.canary == CANARY_WANTED && deadline_passed(pool->reload.room_by_ms, now_ms))
+		return CANARY_NO_ROOM;
+	return pool->reload.canary;
+}
+
+/*
+ * The failures were the old generation's: a new volley without a failure, of which the canary is the first. What is
+ * left of the old volley counts for nothing.
+ */
+static void backoff_forget(struct pool_policy *pool)
+{
+	pool->backoff.level = 0;
+	pool->backoff.volley++;
+	for (uint32_t i = 0; i < pool->rules.capacity; i++)
+		if (pool_role(pool, &pool->slots[i]) == POOL_CURRENT)
+			pool->slots[i].volley = pool->backoff.volley;
+}
+
+bool pool_policy_commit(struct pool_policy *pool)
+{
+	if (pool->reload.canary != CANARY_READY)
+		return false;
+	pool->generation = pool->reload.generation;
+	pool->rules = pool->reload.rules;
+	pool->target = pool->reload.target;
+	pool->reload.canary = CANARY_NONE;
+	pool_recount_roles(pool);
+	backoff_forget(pool);
+	pool_note_ready(pool);
+	return true;
+}
+
+void pool_policy_undo(struct pool_policy *pool)
+{
+	pool->reload.canary = CANARY_NONE;
+}
+
+bool pool_policy_is_rolling(const struct pool_policy *pool)
+{
+	return pool_serving_of(pool, POOL_OLD) > 0;
+}
+
+uint32_t pool_policy_canaries(const struct pool_policy *pool)
+{
+	return pool_serving_of(pool, POOL_CANARY);
+}
+
+/* ---- the canary ---- */
+
+static bool slot_is_canary_under_way(const struct pool_policy *pool, const struct slot *slot)
+{
+	return (pool->reload.canary == CANARY_ASKED || pool->reload.canary == CANARY_READY) &&
+	       slot->generation == pool->reload.generation;
+}
+
+void canary_note_event(
+	struct pool_policy *pool, const struct slot *slot, enum slot_event event, enum slot_reason reason)
+{
+	if (event == SLOT_ASK) {
+		if (reason == SLOT_REASON_RELOAD)
+			pool->reload.canary = CANARY_ASKED;
+		return;
+	}
+	if (!slot_is_canary_under_way(pool, slot))
+		return;
+	if (event == SLOT_FAILED)
+		pool->reload.canary = CANARY_NOT_BORN;
+	if (event == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT)
+		pool->reload.canary = CANARY_TIMED_OUT;
+	if (event == SLOT_BECAME_READY && slot->state == SLOT_STARTING)
+		pool->reload.canary = CANARY_READY;
+}
+
+void canary_note_death(struct pool_policy *pool, const struct slot *slot, bool failure)
+{
+	if (slot_is_canary_under_way(pool, slot) && (failure || pool->reload.canary == CANARY_ASKED))
+		pool->reload.canary = CANARY_DIED;
+}
+
+uint32_t plan_canary(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
+{
+	if (pool_policy_canary(pool, now_ms) != CANARY_WANTED)
+		return 0;
+	if (pool->count[SLOT_FREE] > pool_missing(pool))
+		return 1;
+	plan_wake(plan, pool->reload.room_by_ms);
+	return 0;
+}
+
+void plan_refused(const struct pool_policy *pool, struct pool_plan *plan)
+{
+	uint32_t left = pool->reload.canary == CANARY_NONE ? pool_policy_canaries(pool) : 0;
+
+	for (uint32_t i = 0; left > 0; i++) {
+		const struct slot *slot = &pool->slots[i];
+
+		if (pool_role(pool, slot) != POOL_CANARY)
+			continue;
+		if (slot->state == SLOT_STARTING || slot->state == SLOT_READY)
+			plan_add(plan, SLOT_RETIRE, i, SLOT_REASON_RELOAD_UNDONE);
+		left -= slot->state == SLOT_ASKED || slot->state == SLOT_STARTING || slot->state == SLOT_READY;
+	}
+}
+
+/* ---- rolling ---- */
+
+static uint32_t less(uint32_t a, uint32_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+uint32_t pool_wanted(const struct pool_policy *pool)
+{
+	uint32_t wanted = less(pool->target, pool_serving_of(pool, POOL_CURRENT));
+	uint32_t room = less(pool->target + POOL_ROLL_STEP, pool_serving(pool));
+
+	if (!pool_policy_is_rolling(pool))
+		return pool_missing(pool);
+	return wanted < room ? wanted : room;
+}
+
+/* A slot is taken by nobody, or by one that leaves, be it by itself, or by one of whom it will be known soon. */
+static bool roll_has_room(const struct pool_policy *pool)
+{
+	const uint32_t *current = pool->count_of[POOL_CURRENT];
+	uint32_t leaving = pool->rules.capacity - pool->count[SLOT_FREE] - pool_serving(pool) - pool->count[SLOT_LOST];
+
+	return pool->count[SLOT_FREE] > 0 || leaving > 0 || current[SLOT_ASKED] > 0 || current[SLOT_STARTING] > 0;
+}
+
+/* Whether a new worker may start now, and only an old one is in its way. */
+static bool roll_is_stuck(const struct pool_policy *pool, uint64_t now_ms)
+{
+	return !roll_has_room(pool) && pool_wanted(pool) > 0 && pool_allowed_starts(pool, now_ms) > 0;
+}
+
+/* How many old ones can be spared. */
+struct spare {
+	uint32_t starting;
+	uint32_t ready;
+};
+
+static struct spare roll_spare(const struct pool_policy *pool, uint64_t now_ms)
+{
+	const uint32_t *old = pool->count_of[POOL_OLD];
+	uint32_t ready = pool_ready(pool);
+	struct spare spare = {
+		.starting = ready >= pool->target ? UINT32_MAX : less(pool_serving(pool), pool->target),
+		.ready = less(ready, pool->target),
+	};
+
+	if (spare.ready > 0 || (spare.starting > 0 && old[SLOT_STARTING] > 0) || !roll_is_stuck(pool, now_ms))
+		return spare;
+	if (old[SLOT_STARTING] > 0)
+		spare.starting = 1;
+	else if (old[SLOT_ASKED] == 0)
+		spare.ready = 1;
+	return spare;
+}
+
+void plan_roll(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
+{
+	struct spare spare = roll_spare(pool, now_ms);
+
+	for (uint32_t i = pool->rules.capacity; i-- > 0;) {
+		const struct slot *slot = &pool->slots[i];
+		uint32_t *left = slot->state == SLOT_READY ? &spare.ready : &spare.starting;
+
+		if ((slot->state != SLOT_STARTING && slot->state != SLOT_READY) || pool_role(pool, slot) != POOL_OLD ||
+			*left == 0)
+			continue;
+		(*left)--;
+		plan_add(plan, SLOT_RETIRE, i, SLOT_REASON_RELOAD);
+	}
+}
