@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/* With tcpi_segs_in, which the C library's <netinet/tcp.h> lacks. */
+#include <linux/tcp.h>
+
 #include "tests/unit/stream_pair.h"
 
 #include <fcntl.h>
@@ -1112,4 +1115,32 @@ Test(stream, a_short_file_costs_one_sendfile)
 
 	calls_of(head_and_small_file, NULL, &calls);
 	calls_expect(&calls, expected, 4);
+}
+
+/* How many segments have reached the peer once it has read to the end. */
+static unsigned int segments_to_peer(
+	struct stream_pair *pair, int (*last_write)(struct brood_stream *, const void *, size_t))
+{
+	struct tcp_info info = { 0 };
+	socklen_t size = sizeof(info);
+	char bytes[16];
+
+	pair_tcp(pair, &far_timeouts);
+	peer_send(pair, "ask", 3);
+	cr_assert_eq(brood_read(&pair->stream, bytes, sizeof(bytes)), 3);
+	cr_assert_eq(last_write(&pair->stream, "answer", 6), 0);
+	brood_close(&pair->stream);
+	cr_assert_eq(recv(pair->peer, bytes, sizeof(bytes), MSG_WAITALL), 6);
+	cr_assert_eq(recv(pair->peer, bytes, sizeof(bytes), 0), 0);
+	cr_assert_eq(getsockopt(pair->peer, IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+	close(pair->peer);
+	return info.tcpi_segs_in;
+}
+
+Test(stream, the_last_bytes_travel_with_the_end)
+{
+	struct stream_pair pair;
+	unsigned int apart = segments_to_peer(&pair, brood_write_all);
+
+	cr_assert_eq(segments_to_peer(&pair, brood_write_more), apart - 1);
 }

@@ -104,6 +104,12 @@ static const size_t prefix_sizes[] = { 1, 2, 4, 8 };
 
 /* ---- the module ---- */
 
+/* Writes back. The last bytes leave with the end of the stream, in one segment: serve() returns after them. */
+static int write_back(struct brood_stream *stream, const char *message, size_t size, bool is_last)
+{
+	return is_last ? brood_write_more(stream, message, size) : brood_write_all(stream, message, size);
+}
+
 static int serve_raw(const struct echo *echo, struct brood_stream *stream)
 {
 	char buffer[READ_SIZE];
@@ -116,7 +122,7 @@ static int serve_raw(const struct echo *echo, struct brood_stream *stream)
 		if (got <= 0)
 			return (int)got;
 		brood_request_begin(stream);
-		ret = brood_write_all(stream, buffer, (size_t)got);
+		ret = write_back(stream, buffer, (size_t)got, left == 1);
 		if (ret < 0)
 			return ret;
 		brood_request_end(stream);

@@ -37,6 +37,15 @@ bool exchange_end_head(struct exchange *exchange)
 	return !exchange->http->out.overflow;
 }
 
+int exchange_write(struct exchange *exchange)
+{
+	const struct buffer *out = &exchange->http->out;
+
+	if (exchange->close)
+		return brood_write_more(exchange->stream, out->data, out->size);
+	return brood_write_all(exchange->stream, out->data, out->size);
+}
+
 int exchange_send(struct exchange *exchange, const char *body, size_t body_size)
 {
 	struct buffer *out = &exchange->http->out;
@@ -45,7 +54,7 @@ int exchange_send(struct exchange *exchange, const char *body, size_t body_size)
 	if (!exchange_end_head(exchange))
 		return -EMSGSIZE;
 	if (body_size == 0 || exchange->request.method == REQUEST_HEAD)
-		return brood_write_all(exchange->stream, out->data, out->size);
+		return exchange_write(exchange);
 	exchange->body_size = body_size;
 	parts[0] = (struct iovec){ out->data, out->size };
 	parts[1] = (struct iovec){ (void *)(uintptr_t)body, body_size };

@@ -69,6 +69,10 @@ ATTR_NODISCARD int exchange_serve(struct http *http, struct brood_stream *stream
 /* Begins the answer in http->out: the fields that every answer has. */
 void exchange_begin(struct exchange *exchange, int code);
 
+/* Sends http->out, the end of an answer. Before a close it leaves together with the end of the stream: so the caller
+ * must be on its way to there. */
+ATTR_NODISCARD int exchange_write(struct exchange *exchange);
+
 /* Ends the head, and sends it. BODY ("" for none) of BODY_SIZE bytes goes with it, but not to HEAD. */
 ATTR_NODISCARD int exchange_send(struct exchange *exchange, const char *body, size_t body_size);
 

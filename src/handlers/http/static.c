@@ -138,14 +138,14 @@ static int send_content(struct exchange *exchange, const struct file *file, uint
 	int ret;
 
 	if (exchange->request.method == REQUEST_HEAD)
-		return brood_write_all(exchange->stream, out->data, out->size);
+		return exchange_write(exchange);
 	exchange->body_size = count;
 	if (count <= HTTP_SMALL_FILE && count <= out->capacity - out->size) {
 		if (!append_content(out, file, first, (size_t)count))
 			return exchange_send_page(exchange, 500);
 		if (file->content == NULL && count == file->state.size)
 			keep_content(http, file, out->data + out->size - count);
-		return brood_write_all(exchange->stream, out->data, out->size);
+		return exchange_write(exchange);
 	}
 	ret = brood_write_more(exchange->stream, out->data, out->size);
 	return ret < 0 ? ret : brood_send_file(exchange->stream, file->fd, (off_t)first, count);

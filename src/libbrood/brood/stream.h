@@ -104,7 +104,10 @@ void brood_consume(struct brood_stream *stream, size_t count);
 /* Writes all of BUFFER. Returns 0. */
 int brood_write_all(struct brood_stream *stream, const void *buffer, size_t size);
 
-/* As brood_write_all(); tells the kernel that more follows at once, so that it may wait to fill a segment (MSG_MORE).
+/*
+ * As brood_write_all(); tells the kernel that more follows at once, so that it may wait to fill a segment (MSG_MORE).
+ * What follows may be the end: the last bytes before brood_close() or brood_shutdown_write() then travel with it in one
+ * segment, which spares both sides a packet and the peer a wake-up.
  */
 int brood_write_more(struct brood_stream *stream, const void *buffer, size_t size);
 
