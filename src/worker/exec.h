@@ -5,6 +5,8 @@
  * How a worker becomes another program: the environment it is given, its standard descriptors, execve(2). For the
  * handlers inetd and program; nothing here returns to the loop but by failing. Functions return 0 or a negative errno
  * and log nothing.
+ *
+ * Its directory, its limits, its user: the worker has them since its set-up (worker/setup.h).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,16 +33,24 @@ void exec_env_set(struct exec_env *env, const char *name, const char *format, ..
 /* The same for each NAME=value of a list ended by NULL: what the configuration says goes over all else. */
 void exec_env_set_all(struct exec_env *env, char *const *assignments);
 
+/* Whether it has a value. */
+bool exec_env_has(const struct exec_env *env, const char *name);
+
 /* ---- the descriptors ---- */
 
-/* Makes IN, OUT and ERR descriptors 0, 1 and 2, which stay open at execve(2); the others were opened close-on-exec. */
+/* Makes IN, OUT and ERR descriptors 0, 1 and 2, which stay open at execve(2); the others were opened close-on-exec. A
+ * negative one leaves its number as it is. */
 ATTR_NODISCARD int exec_standard(int in, int out, int err);
 
 /* ---- the end ---- */
 
+/* Gives all signals their default action and unblocks them. */
+void exec_reset_signals(void);
+
 /*
- * Goes to PROGRAM's directory, gives all signals their default action and unblocks them, and becomes the program.
- * Returns a negative errno, or not at all.
+ * Becomes the program. What is left of the signals is execve(2)'s: handlers turn into default actions by it, while
+ * what is ignored or blocked stays so; a program that must not inherit that needs exec_reset_signals() before.
+ * Returns a negative errno, or not at all: -E2BIG and the like are of the program, -ENOMEM too where ENV has failed.
  */
 ATTR_NODISCARD int exec_program(const struct program_config *program, const struct exec_env *env);
 

@@ -27,6 +27,7 @@ struct brood_host {
 	pid_t master_pid;
 
 	struct host_output output;
+	int null_fd; /* /dev/null, for reading and writing: within a chroot there may be none */
 
 	/* For a program: the listeners it inherits, as they were written in `listen`, and how often the pool has
 	 * started a worker, failures included, this time counted. */

@@ -100,6 +100,7 @@ static void *handler_start(const struct worker_start *start)
 		.number = start->number,
 		.master_pid = start->master_pid,
 		.output = start->output,
+		.null_fd = start->dead_fd,
 		.listeners = start->listeners,
 		.listener_keys = start->listener_keys,
 		.listener_names = start->listener_names,
