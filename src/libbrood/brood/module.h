@@ -2,7 +2,8 @@
 #ifndef BROOD_MODULE_H
 #define BROOD_MODULE_H
 /*
- * brood/module.h: what a handler is. The built-in handlers are modules too, compiled in.
+ * brood/module.h: what a handler is. The built-in handlers are modules too, compiled in; others are shared objects that
+ * a pool with handler = "module" loads, each of which defines `brood_module`, below.
  *
  * A worker process calls start() once, after its privileges are dropped; serve() for each connection, one after the
  * other; stop() once, when it retires. All three run in one thread, may block, and may keep what they like in the state
@@ -100,6 +101,29 @@ struct brood_module {
 	/* Frees what start() made. May be NULL. */
 	void (*stop)(void *state);
 };
+
+/*
+ * The one symbol that a shared object must define to be a module:
+ *
+ *	const struct brood_module brood_module = {
+ *		.abi = BROOD_MODULE_ABI,
+ *		.size = sizeof(struct brood_module),
+ *		.name = "mine",
+ *		.version = "1.0",
+ *		.serve = serve,
+ *	};
+ *
+ * It is visible even where the rest is compiled with -fvisibility=hidden, and has C linkage in C++ too.
+ *
+ * The calls of libbrood that a module makes reach the daemon's own copy of the library, which has made the stream: the
+ * daemon exports them, and the loader looks there first. So a module may be linked with libbrood.so (pkg-config --libs
+ * brood) or not at all. It must not keep a copy of its own: no libbrood.a in it that -Bsymbolic or a version script
+ * binds to itself.
+ */
+#define BROOD_MODULE_EXPORT __attribute__((visibility("default")))
+#define BROOD_MODULE_SYMBOL "brood_module"
+
+BROOD_MODULE_EXPORT extern const struct brood_module brood_module;
 
 #ifdef __cplusplus
 }
