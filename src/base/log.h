@@ -30,11 +30,14 @@ enum log_level {
 struct log_field {
 	const char *name; /* NULL ends a list */
 	const char *text; /* NULL: the number counts */
-	int64_t number;
+	int64_t number;   /* with a text: its size, where it is not up to its NUL */
 };
 
 #define LOG_TEXT(field_name, value) ((struct log_field){ .name = (field_name), .text = (value) })
 #define LOG_INT(field_name, value)  ((struct log_field){ .name = (field_name), .number = (value) })
+/* SIZE bytes, which may be any, and a NUL behind them. */
+#define LOG_BYTES(field_name, data, size)                                                                              \
+	((struct log_field){ .name = (field_name), .text = (data), .number = (int64_t)(size) })
 /* A negative or positive errno as its message. */
 #define LOG_ERRNO(field_name, error) LOG_TEXT(field_name, log_strerror(error))
 

@@ -61,11 +61,11 @@ char *log_escape(const char *text, char *buffer, uint32_t size)
 }
 
 /* Returns false when TEXT had to be cut. */
-static bool message_add_escaped(struct message *message, const char *text)
+static bool message_add_escaped(struct message *message, const char *text, size_t size)
 {
-	for (; *text != '\0'; text++) {
+	for (size_t i = 0; i < size; i++) {
 		char escaped[4];
-		size_t length = escape_byte((unsigned char)*text, escaped);
+		size_t length = escape_byte((unsigned char)text[i], escaped);
 
 		if (length > message_room(message))
 			return false;
@@ -73,6 +73,11 @@ static bool message_add_escaped(struct message *message, const char *text)
 		message->used += length;
 	}
 	return true;
+}
+
+static bool message_add_text(struct message *message, const char *text)
+{
+	return message_add_escaped(message, text, strlen(text));
 }
 
 static bool message_add_byte(struct message *message, char byte)
@@ -107,11 +112,13 @@ static bool message_add_number(struct message *message, int64_t number)
 static bool message_add_field(struct message *message, const struct log_field *field)
 {
 	size_t before = message->used;
-	bool fits = message_add_byte(message, LOG_WIRE_FIELD) && message_add_escaped(message, field->name) &&
+	bool fits = message_add_byte(message, LOG_WIRE_FIELD) && message_add_text(message, field->name) &&
 		    message_add_byte(message, field->text != NULL ? LOG_WIRE_TEXT : LOG_WIRE_NUMBER);
 
+	if (fits && field->text != NULL && field->number > 0)
+		return message_add_escaped(message, field->text, (size_t)field->number);
 	if (fits && field->text != NULL)
-		return message_add_escaped(message, field->text);
+		return message_add_text(message, field->text);
 	if (fits && message_add_number(message, field->number))
 		return true;
 	message->used = before;
@@ -123,7 +130,7 @@ size_t log_wire_encode(
 {
 	struct log_wire_header sent = *header;
 	struct message message = { .buffer = buffer, .used = sizeof(sent) };
-	bool whole = message_add_escaped(&message, event);
+	bool whole = message_add_text(&message, event);
 
 	for (; whole && fields->name != NULL; fields++)
 		whole = message_add_field(&message, fields);

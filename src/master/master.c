@@ -137,8 +137,10 @@ static int open_events(struct master *master)
 
 static int make_tables(struct master *master)
 {
-	int result = pools_init(master);
+	int result = output_init(master);
 
+	if (result == 0)
+		result = pools_init(master);
 	if (result == 0)
 		result = children_init(&master->children, master->config->max_workers + MASTER_OWN_CHILDREN);
 	if (result == 0)
@@ -255,12 +257,29 @@ static bool was_woken(const struct master *master)
 	return preadv2(master->wake_fd, &buffer, 1, -1, RWF_NOWAIT) == (ssize_t)sizeof(wakes);
 }
 
+/* Whether it is of the worker that lives there, and not of one before it (master/watch.h). */
+static bool watch_is_current(const struct master *master, const struct watch *watch)
+{
+	const struct worker *worker;
+
+	if (watch->pool >= master->pool_count || watch->slot >= master->pools[watch->pool].policy.rules.capacity)
+		return false;
+	worker = &master->pools[watch->pool].workers[watch->slot];
+	return worker->pid != 0 && worker->serial == watch->serial;
+}
+
 /* What a descriptor of a worker's has to say. Signals, wake-ups and deaths are looked for at every turn. */
 static void handle_event(struct master *master, const struct watch *watch, uint64_t now_ms)
 {
-	(void)master;
-	(void)now_ms;
 	switch (watch->kind) {
+	case WATCH_STDOUT:
+	case WATCH_STDERR:
+		if (watch_is_current(master, watch))
+			output_event(master, watch, now_ms);
+		break;
+	case WATCH_LEFT:
+		output_event(master, watch, now_ms);
+		break;
 	default:
 		break;
 	}
@@ -284,6 +303,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 
 	wake_ms = deadline_earlier(wake_ms, pools_check_requests(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, output_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, logger_process_check(master, now_ms));
 	report_status(master);
 	return deadline_earlier(wake_ms, notify_flush(&master->notify, now_ms));
@@ -323,6 +343,7 @@ static void clean_up(struct master *master)
 	notify_done(&master->notify);
 	pidfile_release(&master->pidfile);
 	pools_done(master);
+	output_done(master);
 	children_done(&master->children);
 	board_done(&master->board);
 	signals_close(&master->signals);

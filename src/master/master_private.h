@@ -8,6 +8,7 @@
  *	bind.c        the listeners of all pools: opening, refusing, draining, closing
  *	pool.c        carries out the plan of policy/pool.h for each pool
  *	reap.c        deaths
+ *	output.c      what programs write, on its way to the log
  *	lifecycle.c   carries out the phases of policy/lifecycle.h
  *	logger.c      keeps a logger process
  *	report.c      what is said at the start, in the status line, and of a death
@@ -25,6 +26,7 @@
 #include "master/children.h"
 #include "master/master.h"
 #include "master/notify.h"
+#include "master/output.h"
 #include "master/pidfile.h"
 #include "master/watch.h"
 #include "net/listener.h"
@@ -36,6 +38,7 @@
 struct worker {
 	pid_t pid;           /* 0: none */
 	uint32_t board_slot; /* meaningful while there is a pid */
+	uint32_t serial;     /* of this worker in its pool, modulo 2^16 (master/watch.h) */
 };
 
 struct pool {
@@ -44,6 +47,7 @@ struct pool {
 	struct pool_policy policy;
 	struct slot *slots;     /* of the policy */
 	struct worker *workers; /* as many */
+	struct output_pool output;
 	struct listener *listeners;
 	int *descriptors; /* of the listeners, in their order: what workers are given */
 	size_t listener_count;
@@ -82,6 +86,7 @@ struct master {
 	size_t pool_count;
 	struct logger_process logger;
 	struct notify notify;
+	struct output_master output;
 
 	enum life_phase phase;
 	uint32_t generation;       /* of the configuration; 1 until there are reloads */

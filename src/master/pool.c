@@ -49,7 +49,7 @@ static int pool_init(struct master *master, struct pool *pool, uint32_t index)
 	if (pool->slots == NULL || pool->workers == NULL || asprintf(&pool->title, "brood: %s", config->name) < 0)
 		return -ENOMEM;
 	pool_policy_init(&pool->policy, &rules, config->workers, pool->slots);
-	return 0;
+	return output_pool_init(pool, capacity);
 }
 
 int pools_init(struct master *master)
@@ -74,6 +74,7 @@ void pools_done(struct master *master)
 	uint32_t capacity = master->config->max_workers;
 
 	for (size_t i = 0; i < master->pool_count; i++) {
+		output_pool_done(master, &master->pools[i]);
 		free(master->pools[i].title);
 		memory_unforked_free(master->pools[i].slots, capacity, sizeof(*master->pools[i].slots));
 		memory_unforked_free(master->pools[i].workers, capacity, sizeof(*master->pools[i].workers));
@@ -117,6 +118,12 @@ static void worker_entry(void *argument)
 	worker_main(argument);
 }
 
+/* Of the worker that is started now, or was last. */
+static uint32_t pool_serial(const struct pool *pool)
+{
+	return pool->spawn_count & 0xffff;
+}
+
 static pid_t pool_spawn(struct master *master, struct pool *pool, uint32_t slot, uint32_t place)
 {
 	struct worker_start start = {
@@ -131,12 +138,20 @@ static pid_t pool_spawn(struct master *master, struct pool *pool, uint32_t slot,
 		.number = slot,
 		.board = &master->board,
 		.spawn_count = ++pool->spawn_count,
-		.output = {.stdout_fd = -1, .stderr_fd = -1},
 		.soft_descriptors = master->soft_descriptors,
 		.reset_oom_score = master->reset_oom_score,
 	};
 
-	return spawn(worker_entry, &start);
+	int result = output_open(master, pool, slot, pool_serial(pool), &start.output);
+	pid_t pid;
+
+	if (result < 0)
+		return result;
+	pid = spawn(worker_entry, &start);
+	output_handed_over(&start.output);
+	if (pid < 0)
+		output_abandon(master, pool, slot);
+	return pid;
 }
 
 static void pool_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, pid_t pid)
@@ -144,7 +159,7 @@ static void pool_born(struct master *master, struct pool *pool, uint32_t slot, u
 	const struct child child = { .pid = pid, .kind = CHILD_WORKER, .pool = pool->index, .slot = slot };
 
 	children_add(&master->children, &child);
-	pool->workers[slot] = (struct worker){ .pid = pid, .board_slot = place };
+	pool->workers[slot] = (struct worker){ .pid = pid, .board_slot = place, .serial = pool_serial(pool) };
 	board_slot_born(&master->board, place, (uint32_t)pid, clock_monotonic_us());
 	log_event(LOG_LEVEL_DEBUG, "worker started", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
 		LOG_INT("pid", pid));
@@ -162,6 +177,10 @@ static const char *limit_behind(int error)
 		return "RLIMIT_NPROC (LimitNPROC=, ulimit -u), pids.max (TasksMax=), kernel.pid_max";
 	case ENOMEM:
 		return "memory";
+	case EMFILE:
+		return "RLIMIT_NOFILE (LimitNOFILE=, ulimit -n)";
+	case ENFILE:
+		return "fs.file-max, pipe-user-pages-soft";
 	default:
 		return "none known";
 	}

@@ -13,6 +13,7 @@ enum watch_kind {
 	WATCH_WAKE,   /* workers write to the eventfd */
 	WATCH_STDOUT, /* a pipe that a worker's program writes to */
 	WATCH_STDERR,
+	WATCH_LEFT,         /* such a pipe that has outlived its worker; `slot` is its number there */
 	WATCH_NOTIFY,       /* a worker's NOTIFY_SOCKET */
 	WATCH_ACK_LISTENER, /* the socket for Einhorn's acknowledgements */
 	WATCH_ACK,          /* a connection to it; `slot` is its number there */

@@ -13,8 +13,9 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-/* What a worker keeps besides its listeners: the log's socket, the master's event descriptor, a dead one. */
-#define KEEP_EXTRA 3
+/* What a worker keeps besides its listeners: the log's socket, the master's event descriptor, a dead one, the pipes of
+ * its program's output. */
+#define KEEP_EXTRA 5
 /* So many listeners need no memory of the heap, every touched page of which would be the worker's own. */
 #define KEEP_LOCAL 64
 
@@ -32,6 +33,8 @@ int worker_setup_descriptors(const struct worker_start *start)
 	keep[count++] = start->wake_fd;
 	keep[count++] = start->dead_fd;
 	keep[count++] = log_socket();
+	keep[count++] = start->output.stdout_fd;
+	keep[count++] = start->output.stderr_fd;
 	result = fd_close_others(STDERR_FILENO + 1, keep, count);
 	if (keep != local)
 		free(keep);

@@ -54,6 +54,15 @@ Test(log, every_byte_is_escaped_or_printable)
 	}
 }
 
+/* A text with a size may hold a NUL; without one it ends there. */
+Test(log, bytes_are_escaped_up_to_their_size)
+{
+	connect_log();
+	log_event(LOG_LEVEL_NOTICE, "output", LOG_BYTES("text", "a\0b\n", 4), LOG_BYTES("none", "", 0),
+		LOG_TEXT("whole", "a"));
+	cr_assert_str_eq(next_message(), "output text=a\\x00b\\x0a none=\"\" whole=a");
+}
+
 Test(log, an_escape_is_never_cut_in_half)
 {
 	char buffer[8];

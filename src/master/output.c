@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: MIT */
+#include "master/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "master/master_private.h"
+#include "policy/deadline.h"
+
+/* How often dropped lines are told of, of each stream. */
+#define TELL_MS 1000
+/* Of a pipe whose worker has died, so many times OUTPUT_READ_MAX is read at once: more than a pipe holds by default. */
+#define LAST_READS 4
+
+struct output_left {
+	struct output output;
+	struct lines_part part;
+	enum output_stream stream;
+	char pool[BOARD_POOL_NAME_MAX];
+	uint32_t slot;
+	pid_t pid;
+	char peer[ADDRESS_TEXT_MAX];
+	uint64_t heard_ms; /* when it last said something */
+};
+
+static const char *const stream_names[OUTPUT_STREAMS] = {
+	[OUTPUT_STDOUT] = "stdout",
+	[OUTPUT_STDERR] = "stderr",
+};
+
+/* Whose lines these are, for the log. */
+struct source {
+	const char *pool;
+	uint32_t slot;
+	pid_t pid;
+	const char *peer; /* "": none */
+	enum output_stream stream;
+};
+
+/* ---- logging ---- */
+
+static void log_output(enum log_level level, const char *event, const struct source *source, struct log_field what)
+{
+	struct log_field fields[] = {
+		LOG_TEXT("pool", source->pool),
+		LOG_INT("slot", source->slot),
+		LOG_INT("pid", source->pid),
+		LOG_TEXT("stream", stream_names[source->stream]),
+		what,
+		{ .name = NULL },
+		{ .name = NULL },
+	};
+
+	if (source->peer[0] != '\0') {
+		memmove(&fields[4], &fields[3], 2 * sizeof(fields[0]));
+		fields[3] = LOG_TEXT("peer", source->peer);
+	}
+	log_write(level, event, fields);
+}
+
+static void log_line(void *context, const char *line, size_t size)
+{
+	const struct source *source = context;
+
+	log_output(source->stream == OUTPUT_STDERR ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "output", source,
+		LOG_BYTES("text", line, size));
+}
+
+static void tell_dropped(struct lines_flow *flow, const struct source *source)
+{
+	if (flow->dropped > 0)
+		log_output(LOG_LEVEL_WARNING, "output dropped", source, LOG_INT("lines", (int64_t)flow->dropped));
+	flow->dropped = 0;
+}
+
+/* ---- reading ---- */
+
+static void output_close(struct master *master, struct output *output)
+{
+	if (!output->open)
+		return;
+	master_unwatch(master, output->fd);
+	close(output->fd);
+	output->open = false;
+	output->paused = false;
+}
+
+/* Reads once. Returns the size, 0 at the end of the stream, or a negative errno. */
+static ssize_t output_read(
+	struct master *master, struct output *output, struct lines_part *part, struct source *source, uint64_t now_ms)
+{
+	const struct lines lines = { .part = part, .flow = &output->flow, .sink = log_line, .context = source };
+	ssize_t size;
+
+	do
+		size = read(output->fd, master->output.buffer, OUTPUT_READ_MAX);
+	while (size < 0 && errno == EINTR);
+	if (size < 0)
+		return -errno;
+	if (size > 0)
+		lines_take(&lines, master->output.buffer, (size_t)size, now_ms);
+	else
+		lines_end(&lines, now_ms);
+	if (output->flow.dropped > 0 && master->output.tell_ms == DEADLINE_NONE)
+		master->output.tell_ms = now_ms + TELL_MS;
+	return size;
+}
+
+/* The end of the stream. */
+static void output_end(struct master *master, struct output *output, const struct source *source)
+{
+	tell_dropped(&output->flow, source);
+	output_close(master, output);
+}
+
+static void output_rewatch(struct master *master, struct output *output, const struct watch *watch, bool asked)
+{
+	struct epoll_event event = { .events = asked ? EPOLLIN : 0, .data.u64 = watch_pack(watch) };
+
+	epoll_ctl(master->epoll_fd, EPOLL_CTL_MOD, output->fd, &event);
+}
+
+/* A stream in flood is left alone for a while; its writer waits once the pipe is full. Its end is an event even so. */
+static void output_pause(struct master *master, struct output *output, const struct watch *watch, uint64_t now_ms)
+{
+	if (output->paused || !lines_flood(&output->flow, now_ms))
+		return;
+	output_rewatch(master, output, watch, false);
+	output->paused = true;
+	if (master->output.resume_ms == DEADLINE_NONE)
+		master->output.resume_ms = now_ms + OUTPUT_PAUSE_MS;
+}
+
+/* ---- the pipes of workers ---- */
+
+static struct output *pool_output(struct pool *pool, uint32_t slot, enum output_stream stream)
+{
+	return &pool->output.streams[slot * OUTPUT_STREAMS + stream];
+}
+
+static struct lines_part *pool_part(struct pool *pool, uint32_t slot, enum output_stream stream)
+{
+	return &pool->output.parts[slot * OUTPUT_STREAMS + stream];
+}
+
+static struct watch worker_watch(const struct pool *pool, uint32_t slot, uint32_t serial, enum output_stream stream)
+{
+	return (struct watch){
+		.kind = stream == OUTPUT_STDOUT ? WATCH_STDOUT : WATCH_STDERR,
+		.pool = pool->index,
+		.slot = slot,
+		.serial = serial,
+	};
+}
+
+/* The peer of the worker in SLOT's connection; "" where it has none. */
+static char *worker_peer(
+	const struct master *master, const struct pool *pool, uint32_t slot, char buffer[ADDRESS_TEXT_MAX])
+{
+	const struct board_slot *board_slot = &master->board.slots[pool->workers[slot].board_slot];
+	struct sockaddr_storage peer;
+	socklen_t size = pool->config->kind == HANDLER_BECOMES ? board_slot_peer(board_slot, &peer) : 0;
+
+	buffer[0] = '\0';
+	if (size > 0)
+		address_format((const struct sockaddr *)&peer, size, true, buffer, ADDRESS_TEXT_MAX);
+	return buffer;
+}
+
+static struct source worker_source(const struct master *master, const struct pool *pool, uint32_t slot,
+	enum output_stream stream, char buffer[ADDRESS_TEXT_MAX])
+{
+	return (struct source){
+		.pool = pool->config->name,
+		.slot = slot,
+		.pid = pool->workers[slot].pid,
+		.peer = worker_peer(master, pool, slot, buffer),
+		.stream = stream,
+	};
+}
+
+static bool wants_pipe(const struct pool *pool, enum output_stream stream)
+{
+	if (stream == OUTPUT_STDOUT)
+		return pool->config->kind == HANDLER_ACCEPTS;
+	return pool->config->program.stderr_target == STDERR_LOG;
+}
+
+/* Only the reading end does not block: each end is an open file of its own. */
+static int make_pipe(struct master *master, struct output *output, const struct watch *watch, int *ret_write_fd)
+{
+	int ends[2];
+	int result;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	result = fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : master_watch(master, ends[0], watch);
+	if (result < 0) {
+		close(ends[0]);
+		close(ends[1]);
+		return result;
+	}
+	*output = (struct output){ .open = true, .fd = ends[0] };
+	*ret_write_fd = ends[1];
+	return 0;
+}
+
+int output_open(
+	struct master *master, struct pool *pool, uint32_t slot, uint32_t serial, struct host_output *ret_output)
+{
+	struct host_output made = { .stdout_fd = -1, .stderr_fd = -1 };
+	int *const ends[OUTPUT_STREAMS] = { &made.stdout_fd, &made.stderr_fd };
+	int result = 0;
+
+	for (int stream = 0; stream < OUTPUT_STREAMS && pool->output.streams != NULL && result == 0; stream++) {
+		const struct watch watch = worker_watch(pool, slot, serial, (enum output_stream)stream);
+
+		if (wants_pipe(pool, (enum output_stream)stream))
+			result = make_pipe(
+				master, pool_output(pool, slot, (enum output_stream)stream), &watch, ends[stream]);
+		pool_part(pool, slot, (enum output_stream)stream)->used = 0;
+	}
+	if (result < 0) {
+		output_handed_over(&made);
+		output_abandon(master, pool, slot);
+		return result;
+	}
+	*ret_output = made;
+	return 0;
+}
+
+void output_handed_over(struct host_output *output)
+{
+	fd_close(&output->stdout_fd);
+	fd_close(&output->stderr_fd);
+}
+
+void output_abandon(struct master *master, struct pool *pool, uint32_t slot)
+{
+	for (int stream = 0; stream < OUTPUT_STREAMS && pool->output.streams != NULL; stream++)
+		output_close(master, pool_output(pool, slot, (enum output_stream)stream));
+}
+
+static void worker_event(struct master *master, const struct watch *watch, uint64_t now_ms)
+{
+	enum output_stream stream = watch->kind == WATCH_STDOUT ? OUTPUT_STDOUT : OUTPUT_STDERR;
+	struct pool *pool = &master->pools[watch->pool];
+	struct output *output = pool_output(pool, watch->slot, stream);
+	char peer[ADDRESS_TEXT_MAX];
+	struct source source;
+
+	if (!output->open)
+		return;
+	source = worker_source(master, pool, watch->slot, stream, peer);
+	if (output_read(master, output, pool_part(pool, watch->slot, stream), &source, now_ms) == 0)
+		output_end(master, output, &source);
+	else
+		output_pause(master, output, watch, now_ms);
+}
+
+/* ---- pipes that outlive their workers ---- */
+
+static struct watch left_watch(const struct output_left *left, const struct output_left *first)
+{
+	return (struct watch){ .kind = WATCH_LEFT, .slot = (uint32_t)(left - first) };
+}
+
+static struct source left_source(const struct output_left *left)
+{
+	return (struct source){
+		.pool = left->pool,
+		.slot = left->slot,
+		.pid = left->pid,
+		.peer = left->peer,
+		.stream = left->stream,
+	};
+}
+
+/* A free place, or that of the one that has been silent longest, which is closed. */
+static struct output_left *left_place(struct master *master)
+{
+	struct output_left *oldest = &master->output.left[0];
+	struct source source;
+
+	for (struct output_left *left = oldest; left < master->output.left + OUTPUT_LEFT_MAX; left++) {
+		if (!left->output.open)
+			return left;
+		if (left->heard_ms < oldest->heard_ms)
+			oldest = left;
+	}
+	source = left_source(oldest);
+	log_output(LOG_LEVEL_WARNING, "output of a program that has ended is not read any more", &source,
+		LOG_INT("most", OUTPUT_LEFT_MAX));
+	output_end(master, &oldest->output, &source);
+	return oldest;
+}
+
+static void left_take(struct master *master, struct output *output, const struct lines_part *part,
+	const struct source *source, uint64_t now_ms)
+{
+	struct output_left *left = left_place(master);
+	const struct watch watch = left_watch(left, master->output.left);
+
+	left->output = *output;
+	left->part.used = part->used;
+	memcpy(left->part.text, part->text, part->used);
+	left->stream = source->stream;
+	snprintf(left->pool, sizeof(left->pool), "%s", source->pool);
+	left->slot = source->slot;
+	left->pid = source->pid;
+	snprintf(left->peer, sizeof(left->peer), "%s", source->peer);
+	left->heard_ms = now_ms;
+	output->open = false;
+	output->paused = false;
+	output_rewatch(master, &left->output, &watch, !left->output.paused);
+}
+
+static void left_event(struct master *master, const struct watch *watch, uint64_t now_ms)
+{
+	struct output_left *left = &master->output.left[watch->slot];
+	struct source source = left_source(left);
+
+	if (!left->output.open)
+		return;
+	left->heard_ms = now_ms;
+	if (output_read(master, &left->output, &left->part, &source, now_ms) == 0)
+		output_end(master, &left->output, &source);
+	else
+		output_pause(master, &left->output, watch, now_ms);
+}
+
+void output_event(struct master *master, const struct watch *watch, uint64_t now_ms)
+{
+	if (watch->kind == WATCH_LEFT)
+		left_event(master, watch, now_ms);
+	else
+		worker_event(master, watch, now_ms);
+}
+
+static void stream_worker_died(
+	struct master *master, struct pool *pool, uint32_t slot, enum output_stream stream, uint64_t now_ms)
+{
+	struct output *output = pool_output(pool, slot, stream);
+	struct lines_part *part = pool_part(pool, slot, stream);
+	char peer[ADDRESS_TEXT_MAX];
+	struct source source;
+	ssize_t size = 1;
+
+	if (!output->open)
+		return;
+	source = worker_source(master, pool, slot, stream, peer);
+	for (int i = 0; i < LAST_READS && size > 0; i++)
+		size = output_read(master, output, part, &source, now_ms);
+	if (size == 0)
+		output_end(master, output, &source);
+	else
+		left_take(master, output, part, &source, now_ms);
+}
+
+void output_worker_died(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
+{
+	for (int stream = 0; stream < OUTPUT_STREAMS && pool->output.streams != NULL; stream++)
+		stream_worker_died(master, pool, slot, (enum output_stream)stream, now_ms);
+}
+
+/* ---- what is due ---- */
+
+/* Looks at one open stream. */
+static void output_check(struct master *master, struct output *output, const struct watch *watch,
+	const struct source *source, uint64_t now_ms)
+{
+	if (output->paused && deadline_passed(master->output.resume_ms, now_ms)) {
+		output->paused = false;
+		output_rewatch(master, output, watch, true);
+	}
+	if (deadline_passed(master->output.tell_ms, now_ms))
+		tell_dropped(&output->flow, source);
+}
+
+static void check_pool(struct master *master, struct pool *pool, uint64_t now_ms)
+{
+	uint32_t count = pool->output.streams == NULL ? 0 : pool->output.capacity * OUTPUT_STREAMS;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct output *output = &pool->output.streams[i];
+		uint32_t slot = i / OUTPUT_STREAMS;
+		enum output_stream stream = (enum output_stream)(i % OUTPUT_STREAMS);
+		char peer[ADDRESS_TEXT_MAX];
+		struct source source;
+		struct watch watch;
+
+		if (!output->open || (!output->paused && output->flow.dropped == 0))
+			continue;
+		source = worker_source(master, pool, slot, stream, peer);
+		watch = worker_watch(pool, slot, pool->workers[slot].serial, stream);
+		output_check(master, output, &watch, &source, now_ms);
+	}
+}
+
+static void check_left(struct master *master, uint64_t now_ms)
+{
+	for (uint32_t i = 0; i < OUTPUT_LEFT_MAX; i++) {
+		struct output_left *left = &master->output.left[i];
+		const struct source source = left_source(left);
+		const struct watch watch = left_watch(left, master->output.left);
+
+		if (left->output.open)
+			output_check(master, &left->output, &watch, &source, now_ms);
+	}
+}
+
+uint64_t output_act(struct master *master, uint64_t now_ms)
+{
+	struct output_master *output = &master->output;
+
+	if (deadline_passed(output->resume_ms, now_ms) || deadline_passed(output->tell_ms, now_ms)) {
+		for (size_t i = 0; i < master->pool_count; i++)
+			check_pool(master, &master->pools[i], now_ms);
+		check_left(master, now_ms);
+		if (deadline_passed(output->resume_ms, now_ms))
+			output->resume_ms = DEADLINE_NONE;
+		if (deadline_passed(output->tell_ms, now_ms))
+			output->tell_ms = DEADLINE_NONE;
+	}
+	return deadline_earlier(output->resume_ms, output->tell_ms);
+}
+
+/* ---- tables ---- */
+
+int output_init(struct master *master)
+{
+	master->output = (struct output_master){
+		.buffer = memory_unforked(OUTPUT_READ_MAX, 1),
+		.left = memory_unforked(OUTPUT_LEFT_MAX, sizeof(struct output_left)),
+		.resume_ms = DEADLINE_NONE,
+		.tell_ms = DEADLINE_NONE,
+	};
+	return master->output.buffer == NULL || master->output.left == NULL ? -ENOMEM : 0;
+}
+
+void output_done(struct master *master)
+{
+	for (uint32_t i = 0; i < OUTPUT_LEFT_MAX && master->output.left != NULL; i++)
+		output_close(master, &master->output.left[i].output);
+	memory_unforked_free(master->output.left, OUTPUT_LEFT_MAX, sizeof(struct output_left));
+	memory_unforked_free(master->output.buffer, OUTPUT_READ_MAX, 1);
+	master->output = (struct output_master){ 0 };
+}
+
+int output_pool_init(struct pool *pool, uint32_t capacity)
+{
+	size_t count = (size_t)capacity * OUTPUT_STREAMS;
+
+	pool->output = (struct output_pool){ .capacity = capacity };
+	if (pool->config->kind != HANDLER_BECOMES && pool->config->kind != HANDLER_ACCEPTS)
+		return 0;
+	pool->output.streams = memory_unforked(count, sizeof(struct output));
+	pool->output.parts = memory_unforked(count, sizeof(struct lines_part));
+	return pool->output.streams == NULL || pool->output.parts == NULL ? -ENOMEM : 0;
+}
+
+void output_pool_done(struct master *master, struct pool *pool)
+{
+	size_t count = (size_t)pool->output.capacity * OUTPUT_STREAMS;
+
+	for (size_t i = 0; i < count && pool->output.streams != NULL; i++)
+		output_close(master, &pool->output.streams[i]);
+	memory_unforked_free(pool->output.streams, count, sizeof(struct output));
+	memory_unforked_free(pool->output.parts, count, sizeof(struct lines_part));
+	pool->output = (struct output_pool){ 0 };
+}
