@@ -40,12 +40,12 @@ void sim_note(struct sim *sim, const char *what, uint32_t slot, const char *deta
 
 void sim_print_trace(const struct sim *sim)
 {
-	const struct sim_world *world = sim->world;
-
 	fprintf(stderr, "capacity %u, start_timeout %llu, backoff %llu to %llu; target %u, phase %d, now %llu\n",
-		world->rules.capacity, (unsigned long long)world->rules.start_timeout_ms,
-		(unsigned long long)world->rules.backoff.min_ms, (unsigned long long)world->rules.backoff.max_ms,
+		sim->rules.capacity, (unsigned long long)sim->rules.start_timeout_ms,
+		(unsigned long long)sim->rules.backoff.min_ms, (unsigned long long)sim->rules.backoff.max_ms,
 		sim->target, (int)sim->phase, (unsigned long long)sim->now_ms);
+	fprintf(stderr, "generation %u, reload %s to %u\n", sim->generation, reload_phase_name(sim->reload),
+		sim->next.generation);
 	for (uint64_t i = sim->traced < SIM_TRACE ? 0 : sim->traced - SIM_TRACE; i < sim->traced; i++) {
 		const struct sim_trace *trace = &sim->trace[i % SIM_TRACE];
 
@@ -89,6 +89,7 @@ static void be_born(struct sim *sim, struct sim_process *process)
 	tell(sim, process->slot, SLOT_BORN, SLOT_REASON_NONE, true);
 	process->born = true;
 	process->born_ms = sim->now_ms;
+	process->start_timeout_ms = sim_rules_of(sim, process)->start_timeout_ms;
 	sim->last_born_ms = sim->now_ms;
 	sim_process_draw(sim, process);
 }
@@ -97,6 +98,7 @@ static void fail_to_be_born(struct sim *sim, struct sim_process *process)
 {
 	tell(sim, process->slot, SLOT_FAILED, SLOT_REASON_NONE, true);
 	sim_count_failure(sim, process);
+	sim_note_canary_failed(sim, process);
 	sim_process_free(sim, process);
 	sim->tally.fork_failures++;
 }
@@ -108,6 +110,7 @@ static void become_ready(struct sim *sim, struct sim_process *process)
 		process->ready = true;
 		process->ready_ms = sim->now_ms;
 		sim->tally.readies++;
+		sim_note_canary_ready(sim, process);
 	}
 	process->fate = FATE_NOTHING;
 	sim_process_draw(sim, process);
@@ -165,6 +168,7 @@ static void give_order(struct sim *sim, uint32_t slot, enum slot_event what, enu
 	tell(sim, slot, what, reason, true);
 	if (what == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT) {
 		sim_count_failure(sim, process);
+		sim_note_canary_failed(sim, process);
 		sim->tally.start_timeouts++;
 	}
 	sim->tally.lost += what == SLOT_GIVE_UP;
@@ -172,12 +176,15 @@ static void give_order(struct sim *sim, uint32_t slot, enum slot_event what, enu
 }
 
 /* False: it failed at once, and the rest of the plan is stale. */
-static bool ask(struct sim *sim, uint32_t slot)
+static bool ask(struct sim *sim, uint32_t slot, enum slot_reason reason)
 {
-	struct sim_process *process = sim_process_new(sim, slot);
+	bool canary = reason == SLOT_REASON_RELOAD;
+	struct sim_process *process = sim_process_new(sim, slot, canary ? sim->next.generation : sim->generation);
 	bool fails;
 
-	tell(sim, slot, SLOT_ASK, SLOT_REASON_NONE, true);
+	tell(sim, slot, SLOT_ASK, reason, true);
+	if (canary)
+		sim->canary = SIM_CANARY_ASKED;
 	sim->tally.starts++;
 	if (sim->on_start != NULL)
 		sim->on_start(sim->context, sim->now_ms);
@@ -203,7 +210,7 @@ static void carry_out(struct sim *sim)
 			return;
 		sim->tally.actions[action->what]++;
 		if (action->what == SLOT_ASK)
-			stale = !ask(sim, action->slot);
+			stale = !ask(sim, action->slot, action->reason);
 		else
 			give_order(sim, action->slot, action->what, action->reason);
 		sim_check_state(sim);
@@ -217,6 +224,9 @@ static void settle(struct sim *sim)
 	uint32_t most = 8 * sim->world->rules.capacity + 8;
 
 	for (uint32_t plans = 0; !sim->broken; plans++) {
+		sim_step_reload(sim);
+		if (sim->broken)
+			return;
 		pool_policy_plan(&sim->policy, sim->now_ms, &sim->plan);
 		sim->tally.plans++;
 		if (sim->plan.count == 0) {
@@ -231,13 +241,20 @@ static void settle(struct sim *sim)
 
 /* ---- the operator ---- */
 
+static uint32_t resized(const struct sim *sim, uint32_t target, int delta)
+{
+	int64_t result = (int64_t)target + delta;
+
+	if (result > sim->world->rules.capacity)
+		result = sim->world->rules.capacity;
+	return result < 1 ? 1 : (uint32_t)result;
+}
+
+/* While a reload is tried it concerns what the reload will bring, too. */
 static void resize(struct sim *sim, int delta)
 {
-	int64_t target = (int64_t)sim->target + delta;
-
-	if (target > sim->world->rules.capacity)
-		target = sim->world->rules.capacity;
-	sim->target = target < 1 ? 1 : (uint32_t)target;
+	sim->target = resized(sim, sim->target, delta);
+	sim->next.target = resized(sim, sim->next.target, delta);
 	sim_note(sim, "resize", sim->target, "(target)");
 	if (pool_policy_resize(&sim->policy, delta) != sim->target)
 		sim_fail(sim, "resized to %u and not %u", sim->policy.target, sim->target);
@@ -307,10 +324,17 @@ static void begin_calm(struct sim *sim)
 	const struct sim_world *world = sim->world;
 	uint64_t start_ms = world->born_in_ms + world->start_in_ms + 1;
 	uint64_t leave_ms = 4 * world->leave_in_ms + 2 * world->dies_in_ms;
+	uint64_t backoff_ms = sim->rules.backoff.max_ms;
 
 	sim_note(sim, "calm begins", 0, "");
 	sim->calm = true;
-	sim->calm_until_ms = sim->now_ms + 3 * start_ms + world->rules.backoff.max_ms + leave_ms + 1;
+	sim->calm_until_ms = sim->now_ms + 3 * start_ms + backoff_ms + leave_ms + 1;
+	/* A reload: its canaries come to their end, too; if they stand, the pool may have to roll one by one. */
+	if (sim->reload != RELOAD_IDLE) {
+		sim->tally.roll_calms++;
+		sim->calm_until_ms += POOL_CANARY_ROOM_MS + sim->next.rules.backoff.max_ms +
+				      (sim->rules.capacity + 1) * (start_ms + leave_ms);
+	}
 	sim->operator_ms = sim->calm_until_ms;
 	for (uint32_t i = 0; i < world->rules.capacity; i++)
 		if (sim->processes[i].used)
@@ -339,7 +363,9 @@ static void operate(struct sim *sim)
 	else
 		sim->operator_ms = sim->now_ms + 1 + sim_upto(sim, sim->world->operator_in_ms) +
 				   (sim->phase == POOL_SERVING ? 0 : 500);
-	if (act < 30)
+	if (sim_chance(sim, sim->world->reloads))
+		sim_reload(sim);
+	else if (act < 30)
 		resize(sim, sim_chance(sim, 500) ? 1 : -1);
 	else if (act < 35)
 		resize(sim, (int)sim_upto(sim, 20) - 10);
@@ -375,6 +401,9 @@ static struct sim_process *find_due(struct sim *sim)
 static uint64_t next_ms(const struct sim *sim)
 {
 	uint64_t next = sim->plan.wake_ms < sim->operator_ms ? sim->plan.wake_ms : sim->operator_ms;
+
+	if (sim->partner_ms < next)
+		next = sim->partner_ms;
 
 	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
 		if (sim->processes[i].used && sim->processes[i].fate_ms < next)
@@ -438,10 +467,12 @@ static void begin(struct sim *sim, const struct sim_world *world, uint64_t seed)
 	sim->random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
 	sim_random(&sim->random);
 	sim->now_ms = sim_chance(sim, 100) ? 0 : sim_upto(sim, UINT64_C(1) << 40);
+	sim->rules = world->rules;
 	sim->target = world->target < world->rules.capacity ? world->target : world->rules.capacity;
 	sim->operator_ms = SIM_NEVER;
 	if (world->operator_in_ms != SIM_NEVER)
 		sim->operator_ms = sim->now_ms + sim_upto(sim, world->operator_in_ms);
+	sim_reload_init(sim);
 	pool_policy_init(&sim->policy, &world->rules, world->target, sim->slots);
 	sim_check_state(sim);
 }

@@ -3,13 +3,15 @@
 #define UNIT_SIMULATOR_H
 /*
  * A pool's policy (policy/pool.h) under a virtual clock, with a model of the master that carries its plans out, of the
- * processes that live and die, and of an operator who resizes, stops and quits. After each event the policy is held
- * against what the model knows to be true.
+ * processes that live and die, and of an operator who resizes, reloads, stops and quits. After each event the policy is
+ *held against what the model knows to be true.
  *
  *	simulator.c            the clock, the master and the operator
  *	simulator_processes.c  what processes do by themselves, and when they are told something
+ *	simulator_reload.c     a reload of this pool and of another one that has nothing but a canary, and the
+ *	                       simulator's own account of it
  *	simulator_checks.c     what must hold: it has its own reckoning of backoff, deadlines and deaths, and calls
- *nothing of policy/backoff.h and policy/deadline.h
+ *	                       nothing of policy/backoff.h and policy/deadline.h
  *
  * Milliseconds of the virtual clock throughout. Everything follows from the seed.
  */
@@ -17,6 +19,7 @@
 #include <stdint.h>
 
 #include "policy/pool.h"
+#include "policy/reload.h"
 
 #define SIM_CAPACITY_MAX 40
 #define SIM_NEVER        UINT64_MAX
@@ -42,6 +45,8 @@ struct sim_world {
 	unsigned int hangs;
 	unsigned int ignores_orders;
 	unsigned int outlives_kill;
+	unsigned int reloads;     /* of the operator's acts */
+	unsigned int bad_reloads; /* of them: whose workers do not start */
 };
 
 /* What processes do next. */
@@ -69,6 +74,8 @@ enum sim_order {
 struct sim_process {
 	bool used;
 	uint32_t slot;
+	uint32_t generation;
+	uint64_t start_timeout_ms; /* from born on; 0: none */
 	bool born;
 	bool ready; /* as the policy was told while that counted */
 	bool serving;
@@ -91,6 +98,22 @@ struct sim_backoff {
 	uint64_t allowed_ms; /* no start before */
 };
 
+enum sim_canary {
+	SIM_CANARY_NONE,
+	SIM_CANARY_WANTED,
+	SIM_CANARY_ASKED,
+	SIM_CANARY_READY,
+	SIM_CANARY_FAILED,
+};
+
+/* What a reload is to bring. */
+struct sim_next {
+	uint32_t generation; /* the highest ever */
+	struct pool_rules rules;
+	uint32_t target;
+	bool fails; /* the workers of this generation do not start */
+};
+
 /* What was seen to happen: a simulation in which nothing happens checks nothing. */
 struct sim_tally {
 	uint64_t steps;
@@ -108,6 +131,15 @@ struct sim_tally {
 	uint64_t ends;
 	uint64_t start_failures;
 	uint32_t longest_row;
+	uint64_t reloads[2]; /* refused, begun */
+	uint64_t reloads_while_rolling;
+	uint64_t reload_events[RELOAD_EVENTS];
+	uint64_t canary_failures;
+	uint64_t canaries_left; /* once ready, and no failure */
+	uint64_t no_room;
+	uint64_t roll_retires;
+	uint64_t room_retires; /* of a roll that had no room */
+	uint64_t roll_calms;   /* that began in a reload */
 };
 
 struct sim_trace {
@@ -136,8 +168,22 @@ struct sim {
 	uint64_t stalled_ms; /* in all since the end began */
 	bool has_served;
 	bool proven;
+	struct pool_rules rules; /* that are in force */
+	uint32_t generation;
 	bool was_ready;
 	struct sim_backoff backoff;
+
+	struct reload transaction;
+	struct reload_member member[2];
+	enum reload_phase reload;
+	struct sim_next next;
+	enum sim_canary canary;
+	uint64_t room_by_ms; /* while it is wanted */
+	struct pool_policy partner;
+	struct slot partner_slot;
+	enum sim_canary partner_canary;
+	bool partner_fails;
+	uint64_t partner_ms; /* of its verdict */
 
 	uint64_t operator_ms;
 	bool calm; /* nothing fails now, and no one interferes: by calm_until_ms the target must be reached */
@@ -170,7 +216,7 @@ bool sim_chance(struct sim *sim, unsigned int of_1000);
 /* ---- simulator_processes.c ---- */
 
 struct sim_process *sim_process_of(struct sim *sim, uint32_t slot); /* NULL: none */
-struct sim_process *sim_process_new(struct sim *sim, uint32_t slot);
+struct sim_process *sim_process_new(struct sim *sim, uint32_t slot, uint32_t generation);
 void sim_process_free(struct sim *sim, struct sim_process *process);
 
 /* Draws what PROCESS does next, from its state, its orders and the world. */
@@ -180,6 +226,25 @@ void sim_process_draw(struct sim *sim, struct sim_process *process);
 void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_order order, enum slot_reason reason);
 
 bool sim_process_is_healthy(const struct sim *sim, const struct sim_process *process);
+
+/* ---- simulator_reload.c ---- */
+
+bool sim_is_canary(const struct sim *sim, const struct sim_process *process); /* of a reload that is not committed */
+bool sim_is_old(const struct sim *sim, const struct sim_process *process);
+bool sim_is_rolling(const struct sim *sim);
+const struct pool_rules *sim_rules_of(const struct sim *sim, const struct sim_process *process);
+
+/* What became of PROCESS; nothing, unless it is the canary of a reload under way. */
+void sim_note_canary_failed(struct sim *sim, const struct sim_process *process);
+void sim_note_canary_left(struct sim *sim, const struct sim_process *process);
+void sim_note_canary_ready(struct sim *sim, const struct sim_process *process);
+enum sim_canary sim_canary_now(const struct sim *sim);
+
+void sim_reload_init(struct sim *sim);
+/* The operator asks for a reload, to something new. */
+void sim_reload(struct sim *sim);
+/* The master lets the transaction go on. */
+void sim_step_reload(struct sim *sim);
 
 /* ---- simulator_checks.c ---- */
 

@@ -20,22 +20,38 @@ void sim_fail(struct sim *sim, const char *format, ...)
 
 /* ---- the simulator's own reckoning ---- */
 
-static bool is_on_its_way(const struct sim_process *process)
+/* A canary is none of these. */
+static bool is_meant_to_serve(const struct sim *sim, const struct sim_process *process)
 {
-	return process->used && !process->ready && process->order == ORDER_NONE;
+	return process->used && process->order == ORDER_NONE && !sim_is_canary(sim, process);
 }
 
-static bool serves(const struct sim_process *process)
+static bool is_on_its_way(const struct sim *sim, const struct sim_process *process)
 {
-	return process->used && process->ready && process->order == ORDER_NONE;
+	return is_meant_to_serve(sim, process) && !process->ready;
+}
+
+static bool serves(const struct sim *sim, const struct sim_process *process)
+{
+	return is_meant_to_serve(sim, process) && process->ready;
 }
 
 uint32_t sim_count_serving(const struct sim *sim)
 {
 	uint32_t count = 0;
 
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
-		count += sim->processes[i].used && sim->processes[i].order == ORDER_NONE;
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		count += is_meant_to_serve(sim, &sim->processes[i]);
+	return count;
+}
+
+/* Of those, the ones of the pool's own generation. */
+static uint32_t count_current(const struct sim *sim)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		count += is_meant_to_serve(sim, &sim->processes[i]) && !sim_is_old(sim, &sim->processes[i]);
 	return count;
 }
 
@@ -43,8 +59,8 @@ static uint32_t count_ready(const struct sim *sim)
 {
 	uint32_t count = 0;
 
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
-		count += serves(&sim->processes[i]);
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		count += serves(sim, &sim->processes[i]);
 	return count;
 }
 
@@ -52,7 +68,7 @@ static uint32_t count_free(const struct sim *sim)
 {
 	uint32_t count = 0;
 
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		count += sim->owner[i] == 0;
 	return count;
 }
@@ -64,20 +80,35 @@ static uint32_t count_missing(const struct sim *sim)
 	return sim->phase == POOL_SERVING && serving < sim->target ? sim->target - serving : 0;
 }
 
+/* How many there is work for: the missing ones, and the next step of a roll. */
+static uint32_t count_wanted(const struct sim *sim)
+{
+	uint32_t serving = sim_count_serving(sim);
+	uint32_t current = count_current(sim);
+	uint32_t wanted = 0;
+
+	if (!sim_is_rolling(sim) || sim->phase != POOL_SERVING)
+		return count_missing(sim);
+	while (current + wanted < sim->target && serving + wanted < sim->target + POOL_ROLL_STEP)
+		wanted++;
+	return wanted;
+}
+
+/* What a canary does is neither a failure of the pool nor a recovery. */
 static bool is_after_failure(const struct sim *sim, const struct sim_process *process)
 {
-	return process->used && process->failures_before == sim->backoff.failures;
+	return process->used && !sim_is_canary(sim, process) && process->failures_before == sim->backoff.failures;
 }
 
 /* A failure counts if its worker was asked for after the one before; then the next start waits. */
 void sim_count_failure(struct sim *sim, const struct sim_process *process)
 {
-	const struct backoff_rules *rules = &sim->world->rules.backoff;
+	const struct backoff_rules *rules = &sim->rules.backoff;
 	struct sim_backoff *backoff = &sim->backoff;
 
 	if (!is_after_failure(sim, process))
 		return;
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		if (is_after_failure(sim, &sim->processes[i]) && sim_process_is_healthy(sim, &sim->processes[i]))
 			backoff->in_a_row = 0;
 	backoff->wait_ms = backoff->in_a_row == 0 ? rules->min_ms : 2 * backoff->wait_ms;
@@ -100,14 +131,14 @@ static uint32_t count_allowed(const struct sim *sim)
 		return UINT32_MAX;
 	if (sim->now_ms < sim->backoff.allowed_ms)
 		return 0;
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++) {
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
 		const struct sim_process *process = &sim->processes[i];
 
 		if (!is_after_failure(sim, process))
 			continue;
-		if (serves(process))
+		if (serves(sim, process))
 			return UINT32_MAX;
-		on_its_way |= is_on_its_way(process);
+		on_its_way |= is_on_its_way(sim, process);
 	}
 	return on_its_way ? 0 : 1;
 }
@@ -115,7 +146,7 @@ static uint32_t count_allowed(const struct sim *sim)
 /* When what PROCESS does has lasted too long. */
 static uint64_t due_ms(const struct sim *sim, const struct sim_process *process)
 {
-	uint64_t start_timeout_ms = sim->world->rules.start_timeout_ms;
+	uint64_t start_timeout_ms = process->start_timeout_ms;
 	uint64_t due = SIM_NEVER;
 
 	if (!process->used || !process->born)
@@ -139,7 +170,7 @@ static uint64_t due_ms(const struct sim *sim, const struct sim_process *process)
 
 static bool is_start_timed_out(const struct sim *sim, const struct sim_process *process)
 {
-	uint64_t start_timeout_ms = sim->world->rules.start_timeout_ms;
+	uint64_t start_timeout_ms = process->start_timeout_ms;
 
 	return process->born && !process->ready && process->order <= ORDER_RETIRE && start_timeout_ms > 0 &&
 	       sim->now_ms >= process->born_ms + start_timeout_ms;
@@ -169,7 +200,7 @@ static enum slot_state expected_state(const struct sim_process *process)
 static void check_slots(struct sim *sim)
 {
 	uint32_t count[SLOT_STATES] = { 0 };
-	uint32_t capacity = sim->world->rules.capacity;
+	uint32_t capacity = sim->rules.capacity;
 	uint32_t living = 0;
 
 	for (uint32_t i = 0; i < capacity; i++) {
@@ -181,6 +212,9 @@ static void check_slots(struct sim *sim)
 		if (sim->slots[i].state != expected)
 			sim_fail(sim, "slot %u is %s, and its process is %s", i, slot_state_name(sim->slots[i].state),
 				slot_state_name(expected));
+		if (process != NULL && sim->slots[i].generation != process->generation)
+			sim_fail(sim, "slot %u is of generation %u and not %u", i, sim->slots[i].generation,
+				process->generation);
 		count[expected]++;
 		living += expected != SLOT_FREE && expected != SLOT_LOST;
 	}
@@ -206,9 +240,58 @@ static void check_readiness(struct sim *sim)
 	sim->tally.start_failures += gave_up && !sim->was_ready;
 }
 
+static void check_roles(struct sim *sim)
+{
+	uint32_t count[POOL_ROLES][SLOT_STATES] = { 0 };
+
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		const struct sim_process *process = sim_process_of(sim, i);
+
+		if (process != NULL)
+			count[sim_is_old(sim, process)        ? POOL_OLD
+				: sim_is_canary(sim, process) ? POOL_CANARY
+							      : POOL_CURRENT][expected_state(process)]++;
+	}
+	for (enum pool_role role = 0; role < POOL_ROLES; role++)
+		for (enum slot_state i = 0; i < SLOT_STATES; i++)
+			if (sim->policy.count_of[role][i] != count[role][i])
+				sim_fail(sim, "count of %s in role %d is %u and not %u", slot_state_name(i), (int)role,
+					sim->policy.count_of[role][i], count[role][i]);
+	if (pool_policy_is_rolling(&sim->policy) != sim_is_rolling(sim))
+		sim_fail(sim, "is_rolling is not %d", sim_is_rolling(sim));
+}
+
+static void check_canary(struct sim *sim)
+{
+	enum canary_state state = pool_policy_canary(&sim->policy, sim->now_ms);
+	enum sim_canary canary = canary_has_failed(state) ? SIM_CANARY_FAILED : (enum sim_canary)state;
+
+	if (canary != sim_canary_now(sim))
+		sim_fail(sim, "the canary is '%s' and not %d", canary_state_name(state), (int)sim_canary_now(sim));
+	if (sim->transaction.phase != sim->reload)
+		sim_fail(sim, "the reload is %s and not %s", reload_phase_name(sim->transaction.phase),
+			reload_phase_name(sim->reload));
+}
+
+/* Nothing but a commit changes what is in force; an undone reload leaves no trace. */
+static void check_configuration(struct sim *sim)
+{
+	const struct pool_rules *rules = &sim->policy.rules;
+
+	if (sim->policy.generation != sim->generation)
+		sim_fail(sim, "generation %u and not %u", sim->policy.generation, sim->generation);
+	if (rules->capacity != sim->rules.capacity || rules->start_timeout_ms != sim->rules.start_timeout_ms ||
+		rules->backoff.min_ms != sim->rules.backoff.min_ms ||
+		rules->backoff.max_ms != sim->rules.backoff.max_ms)
+		sim_fail(sim, "other rules than those of generation %u", sim->generation);
+}
+
 void sim_check_state(struct sim *sim)
 {
 	check_slots(sim);
+	check_roles(sim);
+	check_canary(sim);
+	check_configuration(sim);
 	check_readiness(sim);
 	if (sim->policy.target != sim->target || sim->policy.phase != sim->phase)
 		sim_fail(sim, "target %u, phase %d", sim->policy.target, (int)sim->policy.phase);
@@ -216,36 +299,114 @@ void sim_check_state(struct sim *sim)
 
 /* ---- plans ---- */
 
+/* It takes no slot of those that are missing. */
+static void check_ask_canary(struct sim *sim, const struct pool_action *action)
+{
+	if (sim_canary_now(sim) != SIM_CANARY_WANTED)
+		sim_fail(sim, "starts a canary in slot %u that nobody wants", action->slot);
+	if (count_free(sim) <= count_missing(sim))
+		sim_fail(sim, "starts a canary in slot %u where %u are missing", action->slot, count_missing(sim));
+}
+
 static void check_ask(struct sim *sim, const struct pool_action *action)
 {
 	if (sim->phase != POOL_SERVING)
 		sim_fail(sim, "starts in slot %u after the end began", action->slot);
-	if (count_missing(sim) == 0)
-		sim_fail(sim, "starts in slot %u above the target %u", action->slot, sim->target);
 	if (sim->owner[action->slot] != 0)
 		sim_fail(sim, "starts in slot %u, which is taken", action->slot);
+	if (action->reason == SLOT_REASON_RELOAD) {
+		check_ask_canary(sim, action);
+		return;
+	}
+	if (count_wanted(sim) == 0)
+		sim_fail(sim, "starts in slot %u above the target %u", action->slot, sim->target);
 	if (count_allowed(sim) == 0)
 		sim_fail(sim, "starts in slot %u while the backoff holds (%u in a row, %lld ms too early)",
 			action->slot, sim->backoff.in_a_row, (long long)(sim->backoff.allowed_ms - sim->now_ms));
 }
 
-static void check_retire(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+/* A new worker may start, and there is no slot for it, nor will there be one by itself. */
+static bool is_roll_stuck(const struct sim *sim)
 {
-	enum slot_reason reason = sim->phase == POOL_SERVING ? SLOT_REASON_SCALE_DOWN : SLOT_REASON_STOP;
+	if (count_free(sim) > 0 || count_wanted(sim) == 0 || count_allowed(sim) == 0)
+		return false;
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		const struct sim_process *process = &sim->processes[i];
+		bool on_its_way = is_on_its_way(sim, process) && !sim_is_old(sim, process);
 
-	if (sim->phase == POOL_QUITTING || action->reason != reason)
-		sim_fail(sim, "retires slot %u for %s", action->slot, slot_reason_name(action->reason));
-	if (process->order != ORDER_NONE || !process->born)
-		sim_fail(sim, "retires slot %u again", action->slot);
-	if (sim->phase != POOL_SERVING)
-		return;
+		if (process->used && process->order != ORDER_GIVEN_UP &&
+			(on_its_way || !is_meant_to_serve(sim, process)))
+			return false;
+	}
+	return true;
+}
+
+/* Whether PROCESS, an old one, has to make room: one that is ready does not while there is one that is not. */
+static bool is_in_the_way(const struct sim *sim, const struct sim_process *process)
+{
+	if (!is_roll_stuck(sim))
+		return false;
+	for (uint32_t i = 0; i < sim->rules.capacity && process->ready; i++)
+		if (is_on_its_way(sim, &sim->processes[i]))
+			return false;
+	return true;
+}
+
+/* No fewer are ready for it than before the reload, unless it has to make room. */
+static void check_roll(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	uint32_t ready = count_ready(sim);
+	bool spare =
+		process->ready ? ready > sim->target : ready >= sim->target || sim_count_serving(sim) > sim->target;
+
+	if (!sim_is_old(sim, process))
+		sim_fail(sim, "retires slot %u, which is not old, for a reload", action->slot);
+	if (!spare && !is_in_the_way(sim, process))
+		sim_fail(sim, "retires slot %u for a reload with %u of %u ready", action->slot, ready, sim->target);
+	sim->tally.roll_retires += spare;
+	sim->tally.room_retires += !spare;
+}
+
+static void check_refused(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	if (!sim_is_canary(sim, process) || sim->canary != SIM_CANARY_NONE)
+		sim_fail(sim, "retires slot %u for a reload that is not undone", action->slot);
+}
+
+static void check_surplus(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	if (sim_is_rolling(sim) || sim_is_canary(sim, process))
+		sim_fail(sim, "retires slot %u, which has to do with a reload", action->slot);
 	if (sim_count_serving(sim) <= sim->target)
 		sim_fail(sim, "retires slot %u below the target %u", action->slot, sim->target);
-	for (uint32_t i = action->slot + 1; i < sim->world->rules.capacity; i++) {
+	for (uint32_t i = action->slot + 1; i < sim->rules.capacity; i++) {
 		const struct sim_process *higher = sim_process_of(sim, i);
 
-		if (higher != NULL && higher->born && higher->order == ORDER_NONE)
+		if (higher != NULL && higher->born && is_meant_to_serve(sim, higher))
 			sim_fail(sim, "retires slot %u before slot %u", action->slot, i);
+	}
+}
+
+static void check_retire(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	if (process->order != ORDER_NONE || !process->born)
+		sim_fail(sim, "retires slot %u again", action->slot);
+	if (sim->phase == POOL_QUITTING || (sim->phase == POOL_RETIRING) != (action->reason == SLOT_REASON_STOP))
+		sim_fail(sim, "retires slot %u for %s", action->slot, slot_reason_name(action->reason));
+	switch (action->reason) {
+	case SLOT_REASON_STOP:
+		break;
+	case SLOT_REASON_SCALE_DOWN:
+		check_surplus(sim, action, process);
+		break;
+	case SLOT_REASON_RELOAD:
+		check_roll(sim, action, process);
+		break;
+	case SLOT_REASON_RELOAD_UNDONE:
+		check_refused(sim, action, process);
+		break;
+	default:
+		sim_fail(sim, "retires slot %u for %s", action->slot, slot_reason_name(action->reason));
 	}
 }
 
@@ -279,7 +440,7 @@ void sim_check_action(struct sim *sim, const struct pool_action *action)
 {
 	const struct sim_process *process;
 
-	if (action->slot >= sim->world->rules.capacity) {
+	if (action->slot >= sim->rules.capacity) {
 		sim_fail(sim, "there is no slot %u", action->slot);
 		return;
 	}
@@ -320,13 +481,31 @@ void sim_check_plan(struct sim *sim)
 	for (size_t i = 0; i < sim->plan.count && !sim->broken; i++) {
 		uint32_t slot = sim->plan.actions[i].slot;
 
-		if (slot >= sim->world->rules.capacity)
+		if (slot >= sim->rules.capacity)
 			sim_fail(sim, "there is no slot %u", slot);
 		else if (seen[slot])
 			sim_fail(sim, "slot %u stands twice in a plan", slot);
 		else
 			seen[slot] = true;
 	}
+}
+
+/* What a reload asks of PROCESS, and was not done. */
+static void check_reload_forgotten(struct sim *sim, const struct sim_process *process)
+{
+	uint32_t ready = count_ready(sim);
+
+	if (sim->phase != POOL_SERVING || process->order != ORDER_NONE)
+		return;
+	if (sim_is_canary(sim, process) && sim->canary == SIM_CANARY_NONE)
+		sim_fail(sim, "slot %u is not told that its reload is undone", process->slot);
+	if (!sim_is_old(sim, process))
+		return;
+	if (process->ready ? ready > sim->target : ready >= sim->target)
+		sim_fail(sim, "slot %u is old, and serves although %u of %u are ready", process->slot, ready,
+			sim->target);
+	if (is_in_the_way(sim, process))
+		sim_fail(sim, "slot %u is old, and in the way", process->slot);
 }
 
 /* What was not asked of PROCESS although it is time. */
@@ -336,6 +515,7 @@ static void check_forgotten(struct sim *sim, const struct sim_process *process)
 		return;
 	if (due_ms(sim, process) <= sim->now_ms)
 		sim_fail(sim, "slot %u is overdue, and nothing is done", process->slot);
+	check_reload_forgotten(sim, process);
 	if (sim->phase == POOL_RETIRING && process->order == ORDER_NONE)
 		sim_fail(sim, "slot %u is not told of the stop", process->slot);
 	if (sim->phase == POOL_QUITTING && process->order < ORDER_QUIT)
@@ -347,13 +527,15 @@ static uint64_t next_due_ms(const struct sim *sim)
 {
 	uint64_t next = SIM_NEVER;
 
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++) {
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
 		uint64_t due = due_ms(sim, &sim->processes[i]);
 
 		if (due < next)
 			next = due;
 	}
-	if (count_missing(sim) > 0 && count_free(sim) > 0 && sim->backoff.in_a_row > 0 &&
+	if (sim_canary_now(sim) == SIM_CANARY_WANTED)
+		next = sim->room_by_ms < next ? sim->room_by_ms : next;
+	if (count_wanted(sim) > 0 && count_free(sim) > 0 && sim->backoff.in_a_row > 0 &&
 		sim->now_ms < sim->backoff.allowed_ms && sim->backoff.allowed_ms < next)
 		next = sim->backoff.allowed_ms;
 	return next;
@@ -362,14 +544,19 @@ static uint64_t next_due_ms(const struct sim *sim)
 void sim_check_idle(struct sim *sim)
 {
 	uint32_t serving = sim_count_serving(sim);
-	uint32_t asked = sim->policy.count[SLOT_ASKED];
+	uint32_t asked = 0;
 
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		check_forgotten(sim, &sim->processes[i]);
-	if (count_missing(sim) > 0 && count_free(sim) > 0 && count_allowed(sim) > 0)
-		sim_fail(sim, "%u are missing, %u may start, and none is started", count_missing(sim),
-			count_allowed(sim));
-	if (sim->phase == POOL_SERVING && serving > sim->target && serving - sim->target > asked)
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		asked += is_meant_to_serve(sim, &sim->processes[i]) && !sim->processes[i].born;
+	if (count_wanted(sim) > 0 && count_free(sim) > 0 && count_allowed(sim) > 0)
+		sim_fail(
+			sim, "%u are wanted, %u may start, and none is started", count_wanted(sim), count_allowed(sim));
+	if (sim_canary_now(sim) == SIM_CANARY_WANTED && count_free(sim) > count_missing(sim))
+		sim_fail(sim, "a canary is wanted, and is not started");
+	if (sim->phase == POOL_SERVING && !sim_is_rolling(sim) && serving > sim->target &&
+		serving - sim->target > asked)
 		sim_fail(sim, "%u serve where %u are wanted", serving, sim->target);
 	if (sim->plan.wake_ms <= sim->now_ms)
 		sim_fail(sim, "nothing to do, and asks to be woken at once");
@@ -408,9 +595,9 @@ static bool expected_failure(const struct sim *sim, const struct sim_process *pr
 	return !sim_process_is_healthy(sim, process);
 }
 
-static void check_sequel(struct sim *sim, const struct death_verdict *verdict)
+static void check_sequel(struct sim *sim, bool canary, const struct death_verdict *verdict)
 {
-	uint32_t missing = count_missing(sim);
+	uint32_t missing = canary ? 0 : count_missing(sim);
 	enum death_sequel sequel = DEATH_BACKING_OFF;
 	uint64_t retry_ms = 0;
 
@@ -430,10 +617,12 @@ void sim_check_verdict(
 	struct sim *sim, struct sim_process *process, const struct death *death, const struct death_verdict *verdict)
 {
 	enum death_kind kind = expected_kind(process, death);
+	bool canary = sim_is_canary(sim, process);
 	bool failure, recovered;
 
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
-		if (sim->processes[i].used && sim_process_is_healthy(sim, &sim->processes[i]))
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		if (sim->processes[i].used && !sim_is_canary(sim, &sim->processes[i]) &&
+			sim_process_is_healthy(sim, &sim->processes[i]))
 			sim->proven = true;
 	sim->proven |= death->pool_has_served;
 	failure = expected_failure(sim, process);
@@ -451,9 +640,13 @@ void sim_check_verdict(
 		sim->backoff.in_a_row = 0;
 	if (failure)
 		sim_count_failure(sim, process);
+	if (failure)
+		sim_note_canary_failed(sim, process);
+	else
+		sim_note_canary_left(sim, process);
 	sim->tally.deaths[kind]++;
 	sim_process_free(sim, process);
-	check_sequel(sim, verdict);
+	check_sequel(sim, canary, verdict);
 }
 
 /* ---- liveness ---- */
@@ -464,4 +657,11 @@ void sim_check_calm(struct sim *sim)
 
 	if (ready != sim->target)
 		sim_fail(sim, "%u of %u are ready although nothing fails any more", ready, sim->target);
+	if (sim->reload != RELOAD_IDLE)
+		sim_fail(sim, "a reload is %s although nothing fails any more", reload_phase_name(sim->reload));
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		if (sim->processes[i].used && sim->processes[i].order == ORDER_NONE &&
+			sim->processes[i].generation != sim->generation)
+			sim_fail(sim, "slot %u is of generation %u and not %u", sim->processes[i].slot,
+				sim->processes[i].generation, sim->generation);
 }

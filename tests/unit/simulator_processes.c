@@ -8,7 +8,7 @@ struct sim_process *sim_process_of(struct sim *sim, uint32_t slot)
 	return sim->owner[slot] == 0 ? NULL : &sim->processes[sim->owner[slot] - 1];
 }
 
-struct sim_process *sim_process_new(struct sim *sim, uint32_t slot)
+struct sim_process *sim_process_new(struct sim *sim, uint32_t slot, uint32_t generation)
 {
 	uint32_t number = 0;
 
@@ -18,6 +18,7 @@ struct sim_process *sim_process_new(struct sim *sim, uint32_t slot)
 	sim->processes[number] = (struct sim_process){
 		.used = true,
 		.slot = slot,
+		.generation = generation,
 		.asked_ms = sim->now_ms,
 		.failures_before = sim->backoff.failures,
 		.fate_ms = SIM_NEVER,
@@ -71,9 +72,16 @@ static void fate_die(struct sim *sim, struct sim_process *process, uint64_t with
 		fate_exit(sim, process, sim_chance(sim, 300) ? 0 : 70, within_ms);
 }
 
+/* The new configuration is at fault, if nothing else is. */
+static bool is_of_bad_generation(const struct sim *sim, const struct sim_process *process)
+{
+	return !sim->calm && sim->next.fails && process->generation == sim->next.generation;
+}
+
 static void draw_birth(struct sim *sim, struct sim_process *process)
 {
-	bool fails = !sim->calm && sim_chance(sim, sim->world->fork_fails);
+	bool bad = is_of_bad_generation(sim, process) && sim_chance(sim, 300);
+	bool fails = bad || (!sim->calm && sim_chance(sim, sim->world->fork_fails));
 
 	fate_set(sim, process, fails ? FATE_FAILED : FATE_BORN, sim->world->born_in_ms);
 }
@@ -82,14 +90,15 @@ static void draw_start(struct sim *sim, struct sim_process *process)
 {
 	const struct sim_world *world = sim->world;
 	uint64_t in_time_ms = world->start_in_ms;
+	bool bad = is_of_bad_generation(sim, process);
 
-	if (!sim->calm && sim_chance(sim, world->start_hangs))
+	if (!sim->calm && sim_chance(sim, bad ? 400 : world->start_hangs))
 		fate_nothing(process);
-	else if (!sim->calm && sim_chance(sim, world->start_dies))
+	else if (!sim->calm && sim_chance(sim, bad ? 900 : world->start_dies))
 		fate_die(sim, process, world->start_in_ms);
 	else {
-		if (sim->calm && world->rules.start_timeout_ms > 0 && in_time_ms >= world->rules.start_timeout_ms)
-			in_time_ms = world->rules.start_timeout_ms - 1;
+		if (sim->calm && process->start_timeout_ms > 0 && in_time_ms >= process->start_timeout_ms)
+			in_time_ms = process->start_timeout_ms - 1;
 		fate_set(sim, process, FATE_READY, in_time_ms);
 	}
 }
@@ -168,6 +177,6 @@ void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_or
 		return;
 	process->reason = reason;
 	/* Some were on their way to an end of their own when they were told. */
-	if (order == ORDER_KILL || !sim_chance(sim, 100))
+	if (order == ORDER_KILL || sim->calm || !sim_chance(sim, 100))
 		sim_process_draw(sim, process);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The policy of a pool under millions of random events (simulator.h): exits of every kind at every moment, failing
- *forks, hangs, resizing, stops. A reload's events belong here, too, once the policy knows of reloads.
+ * forks, hangs, resizing, reloads that are committed and undone, stops.
  *
  *	BROOD_SIM_SEED   the first seed; a failure names the one that shows it at once
  *	BROOD_SIM_STEPS  how many events in each test
@@ -119,6 +119,8 @@ static void make_anything(uint64_t *random, struct sim_world *ret_world)
 	ret_world->hangs = draw_chance(random);
 	ret_world->ignores_orders = draw_chance(random);
 	ret_world->outlives_kill = draw_chance(random) / 4;
+	ret_world->reloads = sim_random(random) % 4 == 0 ? 0 : draw_chance(random) / 2;
+	ret_world->bad_reloads = draw_chance(random);
 }
 
 /* A service as they are: it starts, it serves, now and then a worker falls. */
@@ -142,6 +144,8 @@ static void make_service(uint64_t *random, struct sim_world *ret_world)
 	ret_world->hangs = 2;
 	ret_world->ignores_orders = 20;
 	ret_world->outlives_kill = 1;
+	ret_world->reloads = 20;
+	ret_world->bad_reloads = 200;
 }
 
 /* The same with one client whose every connection ends his worker. */
@@ -158,6 +162,19 @@ static void make_frail(uint64_t *random, struct sim_world *ret_world)
 	make_service(random, ret_world);
 	ret_world->crashes_idle = 900;
 	ret_world->life_ms = 1 + draw_log(random, 20000);
+}
+
+/* An operator who does little else, and whose configurations are not good; some pools have no room for it. */
+static void make_restless(uint64_t *random, struct sim_world *ret_world)
+{
+	make_service(random, ret_world);
+	if (sim_random(random) % 4 != 0 && ret_world->target >= ret_world->rules.capacity)
+		ret_world->target = ret_world->rules.capacity - 1;
+	ret_world->operator_in_ms = 1 + draw_log(random, 6000);
+	ret_world->start_in_ms = 1 + draw_log(random, 2000);
+	ret_world->start_dies = draw_chance(random);
+	ret_world->reloads = 500;
+	ret_world->bad_reloads = 300;
 }
 
 Test(policy_simulator, holds_in_any_world)
@@ -180,6 +197,7 @@ Test(policy_simulator, holds_in_any_world)
 	cr_expect_gt(sim.tally.calms, 100);
 	cr_expect_gt(sim.tally.ends, 100);
 	cr_expect_gt(sim.tally.longest_row, 20);
+	cr_expect_gt(sim.tally.reloads[true], 1000);
 }
 
 Test(policy_simulator, holds_for_a_service)
@@ -195,6 +213,24 @@ Test(policy_simulator, holds_against_a_noisy_client)
 Test(policy_simulator, holds_for_frail_workers)
 {
 	simulate_many(make_frail, 1000);
+}
+
+Test(policy_simulator, holds_through_reloads)
+{
+	simulate_many(make_restless, 2000);
+	if (sim.tally.steps < DEFAULT_STEPS)
+		return;
+	cr_expect_gt(sim.tally.reloads[false], 1000);
+	cr_expect_gt(sim.tally.reloads[true], 1000);
+	cr_expect_gt(sim.tally.reloads_while_rolling, 100);
+	for (enum reload_event i = RELOAD_COMMIT; i < RELOAD_EVENTS; i++)
+		cr_expect_gt(sim.tally.reload_events[i], 100, "%s", reload_event_name(i));
+	cr_expect_gt(sim.tally.canary_failures, 1000);
+	cr_expect_gt(sim.tally.canaries_left, 100);
+	cr_expect_gt(sim.tally.no_room, 100);
+	cr_expect_gt(sim.tally.roll_retires, 1000);
+	cr_expect_gt(sim.tally.room_retires, 100);
+	cr_expect_gt(sim.tally.roll_calms, 100);
 }
 
 Test(policy_simulator, holds_for_pools_that_end_early)
