@@ -23,7 +23,8 @@ static int load(const struct cli_options *options, struct config **ret_config)
 		.log_target = options->log_target,
 		.log_level = options->log_level,
 	};
-	int result = config_load(options->config, handlers_builtin, &overrides, stderr, ret_config);
+	const struct config_host host = { .handlers = handlers_builtin };
+	int result = config_load(options->config, &host, &overrides, stderr, ret_config);
 
 	if (result == 0)
 		return EXIT_STATUS_OK;

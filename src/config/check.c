@@ -8,7 +8,14 @@
 
 #include "config/identity.h"
 #include "config/load.h"
+#include "config/root.h"
 #include "net/address.h"
+
+/* Whether a key of a pool is given. */
+static bool given(const struct pool_draft *draft, const char *name)
+{
+	return draft->lines[schema_index(schema_find(KEY_POOL, name))] != 0;
+}
 
 /* ---- paths ---- */
 
@@ -34,6 +41,24 @@ void load_check_path(
 			&load->diagnostics, line, where, "%s = \"%s\": %s is not a directory", name, value, directory);
 	else if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
 		load_refuse_value(load, line, where, name, value, "is a directory");
+}
+
+bool load_check_directory(
+	struct load *load, unsigned int line, const char *where, const char *name, const char *root, const char *path)
+{
+	struct stat status;
+	int result;
+
+	if (path[0] != '/') {
+		load_refuse_value(load, line, where, name, path, "is not an absolute path");
+		return false;
+	}
+	result = root_stat(root, path, &status);
+	if (result == 0 && S_ISDIR(status.st_mode))
+		return true;
+	diagnostics_add(&load->diagnostics, line, where, "%s = \"%s\"%s%s: %s", name, path, root[0] ? " in " : "", root,
+		strerrordesc_np(result < 0 ? -result : ENOTDIR));
+	return false;
 }
 
 /* ---- the global keys ---- */
@@ -122,19 +147,37 @@ static void check_duplicates(struct load *load, struct listen_entry *entries, si
 	}
 }
 
+/* Whether TEXT is written as one would write the address of a datagram socket elsewhere. */
+static bool is_datagram(const char *text)
+{
+	static const char *const prefixes[] = { "udp:", "udp4:", "udp6:", "dgram:", "unixgram:", "unix-dgram:" };
+	const char *slash = strrchr(text, '/');
+
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
+		if (strncasecmp(text, prefixes[i], strlen(prefixes[i])) == 0)
+			return true;
+	}
+	return slash && text[0] != 'u' && strncasecmp(slash, "/udp", 4) == 0;
+}
+
 /* Parses the addresses of a pool. Returns how many of them were added to ENTRIES. */
 static size_t check_addresses(
 	struct load *load, const struct pool_config *pool, const struct pool_draft *draft, struct listen_entry *entries)
 {
+	const unsigned int *lines = load_list_lines(draft, "listen");
 	size_t count = 0;
 
 	for (size_t i = 0; i < pool->listen_count && pool->listen[i]; i++) {
 		struct listen_entry *entry = &entries[count];
 		const char *reason = "";
 
-		*entry = (struct listen_entry){
-			.draft = draft, .text = pool->listen[i], .line = draft->listen_lines[i]
-		};
+		*entry = (struct listen_entry){ .draft = draft, .text = pool->listen[i], .line = lines[i] };
+		if (is_datagram(pool->listen[i])) {
+			diagnostics_add(&load->diagnostics, entry->line, draft->outline->where,
+				"listen: \"%.200s\": UDP and wait services are not brood's: it serves connections",
+				pool->listen[i]);
+			continue;
+		}
 		if (address_parse(pool->listen[i], &entry->spec, &reason) < 0) {
 			diagnostics_add(&load->diagnostics, entry->line, draft->outline->where,
 				"listen: \"%.200s\": %s", pool->listen[i], reason);
@@ -211,6 +254,24 @@ static void check_workers(struct load *load)
 	}
 }
 
+/* The most workers of an inetd pool. */
+static void check_pool_workers(struct load *load, const struct pool_config *pool, const struct pool_draft *draft)
+{
+	unsigned int line = draft->lines[schema_index(schema_find(KEY_POOL, "max_workers"))];
+
+	/* 0: a value that was refused. Without the key it is the global one, to which check_workers() holds the pool.
+	 */
+	if (pool->kind != HANDLER_BECOMES || line == 0 || pool->max_workers == 0)
+		return;
+	if (load->config->max_workers != 0 && pool->max_workers > load->config->max_workers)
+		diagnostics_add(&load->diagnostics, line, draft->outline->where,
+			"max_workers = %u is out of range (1 to %u, by the global max_workers)", pool->max_workers,
+			load->config->max_workers);
+	else if (pool->max_workers < pool->workers && !(draft->outline->damaged && !given(draft, "workers")))
+		diagnostics_add(&load->diagnostics, line, draft->outline->where,
+			"max_workers = %u is less than workers = %u", pool->max_workers, pool->workers);
+}
+
 static void check_backoff(struct load *load, const struct pool_config *pool, const struct pool_draft *draft)
 {
 	const struct key *min = schema_find(KEY_POOL, "backoff_min"), *max = schema_find(KEY_POOL, "backoff_max");
@@ -260,7 +321,7 @@ static void check_global_identity(struct load *load)
 			load, "", config->user, global_line(load, "user"), config->group, global_line(load, "group"));
 }
 
-static void check_identity(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
+static void check_identity(struct load *load, struct pool_config *pool, struct pool_draft *draft)
 {
 	unsigned int user_line = draft->lines[schema_index(schema_find(KEY_POOL, "user"))];
 	unsigned int group_line = draft->lines[schema_index(schema_find(KEY_POOL, "group"))];
@@ -272,6 +333,15 @@ static void check_identity(struct load *load, struct pool_config *pool, const st
 	if (identity_resolve(load->arena, pool->user, pool->group, &pool->identity, reason) < 0)
 		load_refuse_value(
 			load, user_line ? user_line : draft->outline->line, where, "user", pool->user, reason);
+	else
+		draft->identity_known = true;
+}
+
+static void check_chroot(struct load *load, const struct pool_config *pool, struct pool_draft *draft)
+{
+	if (!pool->chroot || (pool->chroot[0] != '\0' && !load_check_directory(load, load_pool_line(draft, "chroot"),
+								 draft->outline->where, "chroot", "", pool->chroot)))
+		draft->identity_known = false;
 }
 
 /* The place of the section of the pool's handler; of the pool, where there is none. */
@@ -309,8 +379,11 @@ void load_check(struct load *load)
 			"there is no pool; at least one pool \"NAME\" { ... } is needed");
 	for (size_t i = 0; i < config->pool_count; i++) {
 		check_backoff(load, &config->pools[i], &load->drafts[i]);
+		check_pool_workers(load, &config->pools[i], &load->drafts[i]);
 		check_identity(load, &config->pools[i], &load->drafts[i]);
+		check_chroot(load, &config->pools[i], &load->drafts[i]);
 		check_socket_owner(load, &config->pools[i], &load->drafts[i]);
+		load_check_program(load, &config->pools[i], &load->drafts[i]);
 		check_options(load, &config->pools[i], &load->drafts[i]);
 	}
 	check_listeners(load);

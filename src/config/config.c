@@ -87,11 +87,12 @@ static int load_source(struct load *load, const struct source *source)
 }
 
 static int load_named(const char *name, const struct source *source, bool refuse_includes,
-	const struct brood_module *const *handlers, const struct config_overrides *overrides, FILE *errors,
+	const struct config_host *host, const struct config_overrides *overrides, FILE *errors,
 	struct config **ret_config)
 {
 	struct load load = {
-		.handlers = handlers,
+		.handlers = host->handlers,
+		.probe = host->probe ? *host->probe : (struct config_probe){ 0 },
 		.overrides = overrides,
 		.config = config_new(name),
 		.outline = { .refuse_includes = refuse_includes },
@@ -114,7 +115,7 @@ static int load_named(const char *name, const struct source *source, bool refuse
 	return 0;
 }
 
-int config_load(const char *file, const struct brood_module *const *handlers, const struct config_overrides *overrides,
+int config_load(const char *file, const struct config_host *host, const struct config_overrides *overrides,
 	FILE *errors, struct config **ret_config)
 {
 	struct source source;
@@ -126,12 +127,12 @@ int config_load(const char *file, const struct brood_module *const *handlers, co
 		fprintf(errors, "%s: %s\n", file, reason);
 		return result == -ENOMEM ? -ENOMEM : -EINVAL;
 	}
-	result = load_named(file, &source, false, handlers, overrides, errors, ret_config);
+	result = load_named(file, &source, false, host, overrides, errors, ret_config);
 	source_done(&source);
 	return result;
 }
 
-int config_load_text(const char *text, size_t size, const char *name, const struct brood_module *const *handlers,
+int config_load_text(const char *text, size_t size, const char *name, const struct config_host *host,
 	const struct config_overrides *overrides, FILE *errors, struct config **ret_config)
 {
 	struct source source = { .size = size, .text = malloc(size + 1) };
@@ -141,7 +142,7 @@ int config_load_text(const char *text, size_t size, const char *name, const stru
 		return -ENOMEM;
 	memcpy(source.text, text, size);
 	source.text[size] = '\0';
-	result = load_named(name, &source, true, handlers, overrides, errors, ret_config);
+	result = load_named(name, &source, true, host, overrides, errors, ret_config);
 	source_done(&source);
 	return result;
 }

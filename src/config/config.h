@@ -54,6 +54,9 @@ enum notify_access {
 	NOTIFY_GROUP, /* and of the others of its process group */
 };
 
+/* Where programs are looked for if brood was started without a PATH. */
+#define PROGRAM_PATH_USUAL "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 /* What a worker becomes, of pools with HANDLER_BECOMES and HANDLER_ACCEPTS. */
 struct program_config {
 	char **command; /* ended by NULL */
@@ -160,16 +163,39 @@ struct config_overrides {
 };
 
 /*
- * Loads FILE. HANDLERS are the modules a pool may name, ended by NULL. Every error is written to ERRORS as a line.
- * Returns 0; -EINVAL after errors of the file's; -ENOMEM.
+ * What only a process that has become the pool's user, in the pool's chroot, can tell of foreign code and programs. The
+ * callbacks return 0, or a negative errno with the reason in REASON of SIZE bytes, in words that can follow the path
+ * of the module or program. They are asked when the pool's name, file, identity, chroot, umask and limits stand, and
+ * besides them what is said here. NULL: that is not asked.
  */
-ATTR_NODISCARD int config_load(const char *file, const struct brood_module *const *handlers,
+struct config_probe {
+	/* Loads pool->module and copies what it says of itself: name, version, options. The copy's functions are NULL.
+	 * It is given to description_free() once. */
+	int (*module_describe)(
+		const struct pool_config *pool, struct brood_module **ret_description, char *reason, size_t size);
+	/* Calls the module's check() with pool->values, which go with pool->description. The reason is check()'s. */
+	int (*module_check)(const struct pool_config *pool, char *reason, size_t size);
+	/* Whether pool->program can be executed. */
+	int (*program)(const struct pool_config *pool, char *reason, size_t size);
+	void (*description_free)(struct brood_module *description);
+};
+
+/* What a load is given from above. */
+struct config_host {
+	const struct brood_module *const *handlers; /* those a pool may name, ended by NULL */
+	const struct config_probe *probe;           /* NULL: nothing is asked */
+};
+
+/*
+ * Loads FILE. HOST need not outlive the call; the handlers must outlive the configuration. Every error is written to
+ * ERRORS as a line. Returns 0; -EINVAL after errors of the file's; -ENOMEM.
+ */
+ATTR_NODISCARD int config_load(const char *file, const struct config_host *host,
 	const struct config_overrides *overrides, FILE *errors, struct config **ret_config);
 
 /* The same for TEXT, as if it stood in a file NAME; it may include no file. */
-ATTR_NODISCARD int config_load_text(const char *text, size_t size, const char *name,
-	const struct brood_module *const *handlers, const struct config_overrides *overrides, FILE *errors,
-	struct config **ret_config);
+ATTR_NODISCARD int config_load_text(const char *text, size_t size, const char *name, const struct config_host *host,
+	const struct config_overrides *overrides, FILE *errors, struct config **ret_config);
 
 /* Writes the whole effective configuration as a file that config_load() accepts and that dumps to itself. */
 void config_dump(const struct config *config, FILE *out);

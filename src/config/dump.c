@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/config.h"
+#include "config/limits.h"
 #include "config/schema.h"
 #include "config/values.h"
 
@@ -51,10 +52,11 @@ static void dump_key(const struct key *key, void *object, FILE *out)
 	fputc('\n', out);
 }
 
-static void dump_keys(enum key_section section, void *object, FILE *out)
+/* With the kind of a pool's handler, only those that go with it. */
+static void dump_keys(enum key_section section, enum handler_kind kind, void *object, FILE *out)
 {
 	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
-		if (schema_keys[i].section == section)
+		if (schema_keys[i].section == section && schema_goes_with(&schema_keys[i], kind))
 			dump_key(&schema_keys[i], object, out);
 	}
 }
@@ -99,10 +101,11 @@ static void dump_handler(const struct config *config, const struct pool_config *
 void config_dump(const struct config *config, FILE *out)
 {
 	/* The accessors serve writing too, so that they take objects that are not const. */
-	dump_keys(KEY_GLOBAL, (void *)(uintptr_t)config, out);
+	dump_keys(KEY_GLOBAL, HANDLER_KINDS, (void *)(uintptr_t)config, out);
 	for (size_t i = 0; i < config->pool_count; i++) {
 		fprintf(out, "\npool \"%s\" {\n", config->pools[i].name);
-		dump_keys(KEY_POOL, &config->pools[i], out);
+		dump_keys(KEY_POOL, config->pools[i].kind, &config->pools[i], out);
+		limits_dump(&config->pools[i], out);
 		dump_handler(config, &config->pools[i], out);
 		fputs("}\n", out);
 	}

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/limits.h"
 #include "config/load.h"
 #include "config/values.h"
 
@@ -34,6 +35,23 @@ unsigned int load_pool_line(const struct pool_draft *draft, const char *name)
 	return line ? line : draft->outline->line;
 }
 
+const unsigned int *load_list_lines(const struct pool_draft *draft, const char *name)
+{
+	return draft->list_lines[schema_index(schema_find(KEY_POOL, name))];
+}
+
+const char *load_key_handlers(struct load *load, const struct key *key)
+{
+	const char *names = "";
+
+	for (size_t i = 0; load->handlers[i] && names; i++) {
+		if (schema_goes_with(key, schema_handler_kind(load->handlers[i]->name)))
+			names = arena_format(
+				&load->scratch, "%s%s%s", names, names[0] ? ", " : "", load->handlers[i]->name);
+	}
+	return names && names[0] ? names : "no handler that is built in";
+}
+
 /* ---- keys ---- */
 
 /* One value of a key, or its default where SETTING is NULL. Returns whether it is accepted. */
@@ -46,6 +64,12 @@ static bool read_value(struct load *load, const char *where, const char *name, c
 		return true;
 	load_refuse_value(load, setting ? setting->line : 0, where, name, setting ? setting->text : fallback, reason);
 	return false;
+}
+
+bool load_read_value(struct load *load, const char *where, const char *name, const struct value_rule *rule,
+	const struct setting *setting, int64_t *ret_number)
+{
+	return read_value(load, where, name, rule, setting, "", ret_number);
 }
 
 /* All texts of a list. LINES, where not NULL, gets their lines. Returns an array ended by NULL, or NULL. */
@@ -112,32 +136,71 @@ static void inherit(struct load *load, const struct key *key, struct pool_config
 		schema_set_number(key, pool, schema_get_number(global, load->config));
 }
 
+static void fill_list(
+	struct load *load, const struct key *key, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
+{
+	*schema_list_field(key, pool) = read_list(load, draft->outline->where, key->name, &key->rule, section,
+		&draft->list_lines[schema_index(key)], schema_list_count(key, pool));
+}
+
+static void refuse_missing(
+	struct load *load, const struct key *key, const struct pool_config *pool, const struct pool_draft *draft)
+{
+	/* It may be in what the outline has left out. */
+	if (draft->outline->damaged)
+		return;
+	if (key->kinds == 0)
+		diagnostics_add(&load->diagnostics, draft->outline->line, draft->outline->where,
+			"%s is missing; a pool needs it", key->name);
+	else if (pool->kind != HANDLER_KINDS)
+		diagnostics_add(&load->diagnostics, draft->outline->line, draft->outline->where,
+			"%s is missing; handler = %s needs it", key->name, pool->handler_name);
+}
+
+/* A key that the pool's handler has no use for: 0, "" or an empty list. What is given is an error. */
+static void fill_foreign(
+	struct load *load, const struct key *key, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
+{
+	unsigned int line = draft->lines[schema_index(key)];
+
+	if (line)
+		diagnostics_add(&load->diagnostics, line, draft->outline->where,
+			"%s does not go with handler = %s; it goes with %s", key->name, pool->handler_name,
+			load_key_handlers(load, key));
+	if (key->rule.kind == VALUE_LIST)
+		fill_list(load, key, section, pool, draft);
+	else if (key->rule.kind == VALUE_TEXT)
+		*schema_text_field(key, pool) = arena_text(load->arena, "");
+}
+
+static void fill_pool_key(
+	struct load *load, const struct key *key, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
+{
+	const struct setting *setting = parse_setting(section, key->name, 0);
+
+	draft->lines[schema_index(key)] = setting ? setting->line : 0;
+	if (!schema_goes_with(key, pool->kind))
+		fill_foreign(load, key, section, pool, draft);
+	else if (!setting && !key->fallback)
+		refuse_missing(load, key, pool, draft);
+	else if (!setting && key->inherits)
+		inherit(load, key, pool);
+	else if (key->rule.kind == VALUE_LIST)
+		fill_list(load, key, section, pool, draft);
+	else
+		fill_scalar(load, draft->outline->where, key, setting, pool);
+}
+
 static void fill_pool_keys(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
 {
-	const char *where = draft->outline->where;
+	const struct key *handler = schema_find(KEY_POOL, "handler"); /* fill_kind() has read it */
 
-	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
-		const struct key *key = &schema_keys[i];
-		const struct setting *setting;
-
-		if (key->section != KEY_POOL)
-			continue;
-		setting = parse_setting(section, key->name, 0);
-		draft->lines[i] = setting ? setting->line : 0;
-		if (!setting && !key->fallback) {
-			/* It may be in what the outline has left out. */
-			if (!draft->outline->damaged)
-				diagnostics_add(&load->diagnostics, draft->outline->line, where,
-					"%s is missing; a pool needs it", key->name);
-		} else if (!setting && key->inherits) {
-			inherit(load, key, pool);
-		} else if (key->rule.kind == VALUE_LIST) {
-			*schema_list_field(key, pool) = read_list(
-				load, where, key->name, &key->rule, section, &draft->listen_lines, &pool->listen_count);
-		} else {
-			fill_scalar(load, where, key, setting, pool);
-		}
+	for (const struct key *key = schema_keys; key < schema_keys + SCHEMA_KEYS; key++) {
+		if (key->section == KEY_POOL && key != handler)
+			fill_pool_key(load, key, section, pool, draft);
 	}
+	if (pool->kind != HANDLER_BECOMES)
+		pool->max_workers = pool->workers;
 	/* The global group goes with the global user. */
 	if (parse_setting(section, "user", 0) && !parse_setting(section, "group", 0))
 		pool->group = arena_text(load->arena, "");
@@ -313,22 +376,34 @@ static const struct brood_module *find_handler(const struct load *load, const ch
 	return NULL;
 }
 
-/* Finds the handler, and reads the sections of handlers: also those that do not belong, for their errors. */
-static void fill_handler(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
+/* Finds the handler, by which goes what else the pool may have. */
+static void fill_kind(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
+{
+	const struct key *key = schema_find(KEY_POOL, "handler");
+
+	pool->kind = HANDLER_KINDS;
+	fill_pool_key(load, key, section, pool, draft);
+	pool->handler = find_handler(load, pool->handler_name);
+	if (pool->handler)
+		pool->kind = schema_handler_kind(pool->handler->name);
+	else if (pool->handler_name)
+		diagnostics_add(&load->diagnostics, draft->lines[schema_index(key)], draft->outline->where,
+			"handler = \"%.100s\" is none of %s", pool->handler_name, handler_names(load));
+}
+
+/* Reads the sections of handlers: also those that do not belong, for their errors. */
+static void fill_sections(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
 {
 	const char *where = draft->outline->where;
 
-	pool->handler = find_handler(load, pool->handler_name);
-	if (pool->handler_name && !pool->handler)
-		diagnostics_add(&load->diagnostics, load_pool_line(draft, "handler"), where,
-			"handler = \"%.100s\" is none of %s", pool->handler_name, handler_names(load));
 	for (size_t i = 0; load->handlers[i]; i++) {
 		const struct brood_module *handler = load->handlers[i];
-		bool wanted = handler == pool->handler, given = cfg_size(section, handler->name) > 0;
+		bool own = schema_has_section(handler);
+		bool wanted = handler == pool->handler, given = own && cfg_size(section, handler->name) > 0;
 		union brood_value *values;
 		size_t errors;
 
-		if (!wanted && !given)
+		if (!own || (!wanted && !given))
 			continue;
 		errors = load->diagnostics.error_count;
 		values = fill_options(load, handler, given ? cfg_getsec(section, handler->name) : NULL, draft, wanted);
@@ -363,8 +438,10 @@ static void fill_pool(struct load *load, cfg_t *section, struct pool_config *poo
 	pool->name = arena_text(load->arena, draft->outline->name);
 	pool->file = arena_text(load->arena, place.file);
 	pool->line = (int)place.file_line;
+	fill_kind(load, section, pool, draft);
 	fill_pool_keys(load, section, pool, draft);
-	fill_handler(load, section, pool, draft);
+	limits_fill(load, section, pool, draft);
+	fill_sections(load, section, pool, draft);
 	fill_defer_accept(pool, draft);
 }
 

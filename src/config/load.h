@@ -17,13 +17,15 @@
 /* A pool on its way, in the order of config->pools. */
 struct pool_draft {
 	const struct outline_pool *outline;
-	unsigned int lines[SCHEMA_KEYS]; /* where each key is given; 0: it is not */
-	unsigned int *listen_lines;      /* where each address is given */
-	bool options_sound;              /* the handler's options were read without an error */
+	unsigned int lines[SCHEMA_KEYS];       /* where each key is given; 0: it is not */
+	unsigned int *list_lines[SCHEMA_KEYS]; /* of a list that is given: where each of its texts is */
+	bool identity_known;                   /* pool->identity is resolved, and the chroot is there */
+	bool options_sound;                    /* the handler's options were read without an error */
 };
 
 struct load {
 	const struct brood_module *const *handlers;
+	struct config_probe probe;
 	const struct config_overrides *overrides;
 	struct config *config;
 	struct arena *arena;  /* what lives as long as the configuration */
@@ -40,6 +42,10 @@ void load_fill(struct load *load, cfg_t *tree);
 /* Goes through the rules across keys, and resolves names. */
 void load_check(struct load *load);
 
+/* One value of a key that is given. Returns whether it is accepted. */
+bool load_read_value(struct load *load, const char *where, const char *name, const struct value_rule *rule,
+	const struct setting *setting, int64_t *ret_number);
+
 /* An error of a key at LINE: `key = value` and REASON, with the value in quotes where it is no plain word. */
 void load_refuse_value(struct load *load, unsigned int line, const char *where, const char *name, const char *value,
 	const char *reason);
@@ -48,6 +54,19 @@ void load_refuse_value(struct load *load, unsigned int line, const char *where, 
  * directory it may not be. */
 void load_check_path(
 	struct load *load, unsigned int line, const char *where, const char *name, const char *value, const char *path);
+
+/* PATH must be an absolute path of a directory that is there, in the directory ROOT; "": in our own. */
+bool load_check_directory(
+	struct load *load, unsigned int line, const char *where, const char *name, const char *root, const char *path);
+
+/* Goes through the rules of the keys of a program, finds it, and has it probed. Once the pool's identity stands. */
+void load_check_program(struct load *load, struct pool_config *pool, const struct pool_draft *draft);
+
+/* The lines of the texts of a pool's list. */
+const unsigned int *load_list_lines(const struct pool_draft *draft, const char *name);
+
+/* "inetd, program": the handlers that a key goes with. */
+const char *load_key_handlers(struct load *load, const struct key *key);
 
 /* Where a key of a pool is given, or where the pool is. */
 unsigned int load_pool_line(const struct pool_draft *draft, const char *name);

@@ -6,13 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/limits.h"
 #include "config/schema.h"
 
 static size_t count_names(const struct level *level, const struct brood_module *handler)
 {
 	size_t options = handler ? schema_count_options(handler) : 0;
 
-	return SCHEMA_KEYS + schema_count_handlers(level->handlers) + options + 2; /* pool, include */
+	/* pool or limits; include */
+	return SCHEMA_KEYS + LIMIT_KEYS + schema_count_handlers(level->handlers) + options + 2;
 }
 
 static void add_name(struct level *level, const char *text, enum name_kind kind, const struct brood_module *handler)
@@ -20,24 +22,43 @@ static void add_name(struct level *level, const char *text, enum name_kind kind,
 	level->names[level->name_count++] = (struct name){ .text = text, .kind = kind, .handler = handler };
 }
 
+/* name = value, or a list. */
+static void add_value(struct level *level, const char *text, bool list, const char *fallback)
+{
+	add_name(level, text, list ? NAME_LIST : NAME_VALUE, NULL);
+	level->names[level->name_count - 1].may_be_empty =
+		list && fallback && strspn(fallback, "{ }") == strlen(fallback);
+}
+
 static void add_keys(struct level *level, enum key_section section)
 {
 	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
-		if (schema_keys[i].section == section)
-			add_name(level, schema_keys[i].name,
-				schema_keys[i].rule.kind == VALUE_LIST ? NAME_LIST : NAME_VALUE, NULL);
+		const struct key *key = &schema_keys[i];
+
+		if (key->section == section)
+			add_value(level, key->name, key->rule.kind == VALUE_LIST, key->fallback);
+	}
+}
+
+/* The handlers whose options stand in a section of their own. */
+static void add_handlers(struct level *level)
+{
+	for (size_t i = 0; level->handlers[i]; i++) {
+		if (schema_has_section(level->handlers[i]))
+			add_name(level, level->handlers[i]->name, NAME_HANDLER, level->handlers[i]);
 	}
 }
 
 static void add_options(struct level *level, const struct brood_module *handler)
 {
-	for (const struct brood_option *option = handler->options; option && option->name; option++) {
-		bool list = option->type == BROOD_OPTION_LIST;
+	for (const struct brood_option *option = handler->options; option && option->name; option++)
+		add_value(level, option->name, option->type == BROOD_OPTION_LIST, option->fallback);
+}
 
-		add_name(level, option->name, list ? NAME_LIST : NAME_VALUE, NULL);
-		level->names[level->name_count - 1].may_be_empty =
-			list && option->fallback && strspn(option->fallback, "{ }") == strlen(option->fallback);
-	}
+static void add_limits(struct level *level)
+{
+	for (size_t i = 0; i < LIMIT_KEYS; i++)
+		add_value(level, limit_keys[i].name, false, NULL);
 }
 
 int level_init(struct level *level, const struct brood_module *handler, struct arena *arena)
@@ -53,11 +74,14 @@ int level_init(struct level *level, const struct brood_module *handler, struct a
 		break;
 	case LEVEL_POOL:
 		add_keys(level, KEY_POOL);
-		for (size_t i = 0; level->handlers[i]; i++)
-			add_name(level, level->handlers[i]->name, NAME_HANDLER, level->handlers[i]);
+		add_name(level, "limits", NAME_LIMITS, NULL);
+		add_handlers(level);
 		break;
 	case LEVEL_HANDLER:
 		add_options(level, handler);
+		break;
+	case LEVEL_LIMITS:
+		add_limits(level);
 		break;
 	}
 	add_name(level, "include", NAME_INCLUDE, NULL);
@@ -135,8 +159,24 @@ static const char *level_elsewhere(const struct level *level, const char *text, 
 		return "outside the pools";
 	}
 	for (size_t i = 0; level->handlers[i]; i++) {
-		if (is_name(level->handlers[i]->name, text, size))
+		if (is_name(level->handlers[i]->name, text, size) && schema_has_section(level->handlers[i]))
 			return "inside a pool";
+	}
+	return NULL;
+}
+
+/* What other servers of programs have and brood does not, or NULL. */
+static const char *level_refusal(const struct level *level, const char *text, size_t size)
+{
+	static const char *const names[] = { "wait", "socket_type", "protocol" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names) && level->kind == LEVEL_POOL; i++) {
+		if (is_name(names[i], text, size))
+			return "UDP and wait services are not brood's: each connection has a worker of its own";
+	}
+	for (size_t i = 0; level->kind == LEVEL_POOL && level->handlers[i]; i++) {
+		if (is_name(level->handlers[i]->name, text, size) && !schema_has_section(level->handlers[i]))
+			return "this handler has no section; its keys are keys of the pool";
 	}
 	return NULL;
 }
@@ -145,9 +185,14 @@ char *level_explain(const struct level *level, const char *what, const char *tex
 {
 	const char *elsewhere = level_elsewhere(level, text, size);
 	const char *nearest = level_nearest(level, text, size);
+	const char *refusal = level_refusal(level, text, size);
 	int shown = size > 60 ? 60 : (int)size;
 	size_t used;
 
+	if (refusal) {
+		snprintf(buffer, NAME_EXPLANATION_MAX, "unknown %s %.*s; %s", what, shown, text, refusal);
+		return buffer;
+	}
 	if (elsewhere) {
 		snprintf(buffer, NAME_EXPLANATION_MAX, "%.*s is unknown here; it belongs %s", shown, text, elsewhere);
 		return buffer;

@@ -14,7 +14,8 @@
 enum name_kind {
 	NAME_VALUE,   /* name = value */
 	NAME_LIST,    /* name = { value, value } */
-	NAME_HANDLER, /* name { ... } */
+	NAME_HANDLER, /* name { ... }: the options of a handler */
+	NAME_LIMITS,  /* limits { ... } */
 	NAME_POOL,    /* pool "title" { ... } */
 	NAME_INCLUDE, /* include("path") */
 };
@@ -31,6 +32,7 @@ enum level_kind {
 	LEVEL_FILE,
 	LEVEL_POOL,
 	LEVEL_HANDLER,
+	LEVEL_LIMITS,
 };
 
 enum { NAME_EXPLANATION_MAX = 1024 };

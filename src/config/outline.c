@@ -27,11 +27,11 @@ static void note_section(
 	}
 }
 
-/* A handler's section: http { ... }. */
-static bool handler_statement(
+/* A section in a pool: http { ... }, limits { ... }. */
+static bool section_statement(
 	struct outline *outline, struct level *outer, struct name *entry, const struct token *name)
 {
-	struct level level = { .kind = LEVEL_HANDLER, .handlers = outer->handlers, .pool = outer->pool };
+	struct level level = { .handlers = outer->handlers, .pool = outer->pool };
 	struct token open = reader_peek(outline);
 
 	if (open.kind == TOKEN_SET || open.kind == TOKEN_ADD) {
@@ -40,7 +40,7 @@ static bool handler_statement(
 		return reader_skip_statement(outline, outer, name);
 	}
 	if (open.kind != TOKEN_OPEN)
-		return reader_stop_at(outline, outer, &open, "a handler's section is NAME { ... }");
+		return reader_stop_at(outline, outer, &open, "a section is NAME { ... }");
 	reader_next(outline);
 	if (entry->seen) {
 		struct line_run first = diagnostics_locate(outline->diagnostics, entry->seen);
@@ -50,6 +50,7 @@ static bool handler_statement(
 		return reader_skip_braces(outline, outer);
 	}
 	entry->seen = reader_reach(outline, name->line);
+	level.kind = entry->kind == NAME_LIMITS ? LEVEL_LIMITS : LEVEL_HANDLER;
 	note_section(outline, outer->pool, entry->handler, entry->seen);
 	level.where = arena_format(outline->arena, "%s: %s", outer->where, entry->text);
 	if (!level.where || level_init(&level, entry->handler, outline->arena) < 0)
@@ -167,8 +168,8 @@ static void statement(struct outline *outline, struct level *level)
 		reader_skip_statement(outline, level, &name);
 	} else if (entry->kind == NAME_POOL) {
 		pool_statement(outline, level, &name);
-	} else if (entry->kind == NAME_HANDLER) {
-		handler_statement(outline, level, entry, &name);
+	} else if (entry->kind == NAME_HANDLER || entry->kind == NAME_LIMITS) {
+		section_statement(outline, level, entry, &name);
 	} else if (entry->kind == NAME_INCLUDE) {
 		outline_include(outline, level, &name);
 	} else {

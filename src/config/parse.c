@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/limits.h"
 #include "config/schema.h"
 
 /* Where errors of the parse under way go: libconfuse's error function gets no pointer of ours. */
@@ -76,6 +77,15 @@ static size_t key_table(enum key_section section, cfg_opt_t *table)
 	return count;
 }
 
+static cfg_opt_t *limits_table(void)
+{
+	cfg_opt_t *table = calloc(LIMIT_KEYS + 1, sizeof(cfg_opt_t));
+
+	for (size_t i = 0; table && i < LIMIT_KEYS; i++)
+		table[i] = option_of(limit_keys[i].name, false);
+	return table;
+}
+
 static void pool_table_free(cfg_opt_t *table)
 {
 	for (cfg_opt_t *option = table; option && option->name; option++)
@@ -83,24 +93,32 @@ static void pool_table_free(cfg_opt_t *table)
 	free(table);
 }
 
+/* Adds a section of OPTIONS, which are NULL when memory is short, to TABLE. */
+static bool add_section(cfg_opt_t *table, size_t *count, const char *name, cfg_opt_t *options)
+{
+	if (options)
+		table[(*count)++] = section_of(name, options);
+	return options != NULL;
+}
+
 static cfg_opt_t *pool_table(const struct brood_module *const *handlers)
 {
-	cfg_opt_t *table = calloc(SCHEMA_KEYS + schema_count_handlers(handlers) + 1, sizeof(cfg_opt_t));
+	cfg_opt_t *table = calloc(SCHEMA_KEYS + 1 + schema_count_handlers(handlers) + 1, sizeof(cfg_opt_t));
 	size_t count;
+	bool complete;
 
 	if (!table)
 		return NULL;
 	count = key_table(KEY_POOL, table);
-	for (; *handlers; handlers++) {
-		cfg_opt_t *options = handler_table(*handlers);
-
-		if (!options) {
-			pool_table_free(table);
-			return NULL;
-		}
-		table[count++] = section_of((*handlers)->name, options);
+	complete = add_section(table, &count, "limits", limits_table());
+	for (; *handlers && complete; handlers++) {
+		if (schema_has_section(*handlers))
+			complete = add_section(table, &count, (*handlers)->name, handler_table(*handlers));
 	}
-	return table;
+	if (complete)
+		return table;
+	pool_table_free(table);
+	return NULL;
 }
 
 static cfg_t *tree_new(const struct brood_module *const *handlers)

@@ -82,7 +82,7 @@ static void level_damage(struct outline *outline, struct level *level)
 {
 	if (level->kind == LEVEL_HANDLER)
 		level->pool->section_damaged = true;
-	else if (level->kind == LEVEL_POOL)
+	else if (level->kind == LEVEL_POOL || level->kind == LEVEL_LIMITS)
 		level->pool->damaged = true;
 	else
 		outline->damaged = true;

@@ -5,14 +5,18 @@
 #include <limits.h>
 #include <string.h>
 
+#include "config/limits.h"
+
 #define FIELD(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
 #define GLOBAL(member)      .section = KEY_GLOBAL, FIELD(struct config, member)
 #define POOL(member)        .section = KEY_POOL, FIELD(struct pool_config, member)
+#define POOL_LIST(member)   POOL(member), .count_offset = offsetof(struct pool_config, member##_count)
 
 #define TEXT              .rule = { .kind = VALUE_TEXT, .max = PATH_MAX - 1 }
-#define LIST              .rule = { .kind = VALUE_LIST, .min = 1, .max = PATH_MAX - 1 }
+#define LIST(low, high)   .rule = { .kind = VALUE_LIST, .min = (low), .max = (high) }
 #define BOOL              .rule = { .kind = VALUE_BOOL, .max = 1 }
 #define MODE              .rule = { .kind = VALUE_MODE, .max = 0777 }
+#define SIGNAL            .rule = { .kind = VALUE_SIGNAL, .max = INT64_MAX }
 #define NUMBER(low, high) .rule = { .kind = VALUE_NUMBER, .min = (low), .max = (high) }
 #define CHOICE(low, list) .rule = { .kind = VALUE_CHOICE, .min = (low), .choices = (list) }
 /* In milliseconds. */
@@ -22,6 +26,16 @@
 #define WHOLE_SECONDS_OR_OFF(high)                                                                                     \
 	.rule = { .kind = VALUE_DURATION, .max = (high), .zero_is_off = true, .step = SECOND }, .divisor = SECOND
 
+/* Which handlers a key goes with; without one of these it goes with all. */
+#define PROGRAMS    .kinds = KEY_KIND(HANDLER_BECOMES) | KEY_KIND(HANDLER_ACCEPTS)
+#define INETD_ONLY  .kinds = KEY_KIND(HANDLER_BECOMES)
+#define SERVER_ONLY .kinds = KEY_KIND(HANDLER_ACCEPTS)
+#define MODULE_ONLY .kinds = KEY_KIND(HANDLER_LOADS)
+#define OWN_LOOP    .kinds = KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS)
+
+/* The longest argument or variable of a program: execve(2) takes no longer one (MAX_ARG_STRLEN, with its NUL). */
+enum { ARGUMENT_MAX = 32 * 4096 - 1 };
+
 enum {
 	SECOND = 1000,
 	HOUR = 3600 * SECOND,
@@ -30,6 +44,17 @@ enum {
 
 static const char *const log_levels[] = { "error", "warning", "notice", "info", "debug", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
+static const char *const stderr_targets[] = { "log", "connection", "null", NULL };
+static const char *const stdin_sources[] = { "null", "listener", NULL };
+static const char *const ready_signals[] = { "alive", "notify", "ack", NULL };
+static const char *const notify_accesses[] = { "main", "group", NULL };
+
+/* The handlers that are more than a loop of brood's own. All others serve. */
+static const char *const kind_handlers[HANDLER_KINDS] = {
+	[HANDLER_LOADS] = "module",
+	[HANDLER_BECOMES] = "inetd",
+	[HANDLER_ACCEPTS] = "program",
+};
 
 /* In the order of --dump and of the manual. */
 /* clang-format off */
@@ -51,7 +76,7 @@ const struct key schema_keys[] = {
 	{ .name = "stop_timeout", GLOBAL(stop_timeout_ms), DURATION(1, DAY), .fallback = "30s", .reload = RELOAD_LIVE,
 		.help = "How long a graceful stop may take before the workers that are left are killed." },
 
-	{ .name = "listen", POOL(listen), LIST, .reload = RELOAD_LIVE,
+	{ .name = "listen", POOL_LIST(listen), LIST(1, PATH_MAX - 1), .reload = RELOAD_LIVE,
 		.help = "The addresses the pool listens on." },
 	{ .name = "backlog", POOL(listener.backlog), NUMBER(1, 65535), .fallback = "511", .reload = RELOAD_LIVE,
 		.help = "How many connections may wait in a listener's queue." },
@@ -72,25 +97,57 @@ const struct key schema_keys[] = {
 		.help = "The group of unix sockets, by name or number; empty: as created." },
 	{ .name = "handler", POOL(handler_name), TEXT, .reload = RELOAD_ROLL,
 		.help = "What the workers do with a connection." },
+	{ .name = "command", POOL_LIST(program.command), LIST(0, ARGUMENT_MAX), PROGRAMS, .reload = RELOAD_ROLL,
+		.help = "The program and its arguments." },
+	{ .name = "directory", POOL(program.directory), TEXT, PROGRAMS, .fallback = "/", .reload = RELOAD_ROLL,
+		.help = "The program's working directory." },
+	{ .name = "environment", POOL_LIST(program.environment), LIST(1, ARGUMENT_MAX), PROGRAMS, .fallback = "{}",
+		.reload = RELOAD_ROLL, .help = "Variables of the program's, each NAME=value." },
+	{ .name = "stderr", POOL(program.stderr_target), CHOICE(STDERR_LOG, stderr_targets), PROGRAMS,
+		.fallback = "log", .reload = RELOAD_ROLL, .help = "Where the program's standard error goes." },
+	{ .name = "stdin", POOL(program.stdin_source), CHOICE(STDIN_NULL, stdin_sources), SERVER_ONLY,
+		.fallback = "null", .reload = RELOAD_ROLL,
+		.help = "The program's standard input: nothing, or the first listener (FastCGI)." },
+	{ .name = "stop_signal", POOL(program.stop_signal), SIGNAL, SERVER_ONLY, .fallback = "TERM",
+		.reload = RELOAD_LIVE, .help = "The signal that asks the program to finish." },
+	{ .name = "ready", POOL(program.ready), CHOICE(READY_ALIVE, ready_signals), SERVER_ONLY, .fallback = "alive",
+		.reload = RELOAD_ROLL, .help = "What tells that the program is ready." },
+	{ .name = "ready_after", POOL(program.ready_after_ms), DURATION(1, DAY), SERVER_ONLY, .fallback = "1s",
+		.reload = RELOAD_LIVE, .help = "With ready = alive: how long the program has to live to count as ready." },
+	{ .name = "notify_access", POOL(program.notify_access), CHOICE(NOTIFY_MAIN, notify_accesses), SERVER_ONLY,
+		.fallback = "main", .reload = RELOAD_LIVE,
+		.help = "Whose notifications count: the worker's own process's, or its whole process group's." },
+	{ .name = "watchdog_timeout", POOL(program.watchdog_timeout_ms), DURATION_OR_OFF(DAY), SERVER_ONLY,
+		.fallback = "off", .reload = RELOAD_ROLL,
+		.help = "The longest time between two WATCHDOG=1 of the program's; a worker over it is killed." },
+	{ .name = "module", POOL(module), TEXT, MODULE_ONLY, .reload = RELOAD_ROLL,
+		.help = "The path of the shared object that serves connections." },
 	{ .name = "workers", POOL(workers), NUMBER(1, 65536), .fallback = "8", .reload = RELOAD_LIVE,
 		.help = "How many workers the pool has." },
+	{ .name = "max_workers", POOL(max_workers), NUMBER(1, 65536), INETD_ONLY, .fallback = "",
+		.inherits = "max_workers", .reload = RELOAD_LIVE,
+		.help = "The most workers of the pool, those that wait and those that run programs together." },
 	{ .name = "user", POOL(user), TEXT, .fallback = "", .inherits = "user", .reload = RELOAD_ROLL,
 		.help = "The user that this pool's workers become." },
 	{ .name = "group", POOL(group), TEXT, .fallback = "", .inherits = "group", .reload = RELOAD_ROLL,
 		.help = "The group that this pool's workers become." },
+	{ .name = "chroot", POOL(chroot), TEXT, .fallback = "", .reload = RELOAD_ROLL,
+		.help = "The directory that becomes the workers' root; empty: none." },
+	{ .name = "umask", POOL(umask), MODE, .fallback = "0022", .reload = RELOAD_ROLL,
+		.help = "The permissions that files the workers make do not get, in octal." },
 	{ .name = "start_timeout", POOL(start_timeout_ms), DURATION(1, DAY), .fallback = "30s", .reload = RELOAD_LIVE,
 		.help = "How long a worker may take to become ready before it is killed." },
 	{ .name = "stop_timeout", POOL(stop_timeout_ms), DURATION(1, DAY), .fallback = "",
 		.inherits = "stop_timeout", .reload = RELOAD_LIVE,
 		.help = "How long a retiring worker may take to finish its connection before it is killed." },
-	{ .name = "request_timeout", POOL(request_timeout_ms), DURATION_OR_OFF(DAY), .fallback = "off",
+	{ .name = "request_timeout", POOL(request_timeout_ms), DURATION_OR_OFF(DAY), OWN_LOOP, .fallback = "off",
 		.reload = RELOAD_ROLL,
 		.help = "The longest time from a request's first byte to the end of its answer; a worker over it is killed." },
-	{ .name = "read_timeout", POOL(read_timeout_ms), DURATION_OR_OFF(DAY), .fallback = "30s", .reload = RELOAD_ROLL,
+	{ .name = "read_timeout", POOL(read_timeout_ms), DURATION_OR_OFF(DAY), OWN_LOOP, .fallback = "30s", .reload = RELOAD_ROLL,
 		.help = "The longest wait for the next bytes inside a request." },
-	{ .name = "write_timeout", POOL(write_timeout_ms), DURATION_OR_OFF(DAY), .fallback = "30s",
+	{ .name = "write_timeout", POOL(write_timeout_ms), DURATION_OR_OFF(DAY), OWN_LOOP, .fallback = "30s",
 		.reload = RELOAD_ROLL, .help = "The longest wait for room to write an answer." },
-	{ .name = "idle_timeout", POOL(idle_timeout_ms), DURATION_OR_OFF(DAY), .fallback = "5s", .reload = RELOAD_ROLL,
+	{ .name = "idle_timeout", POOL(idle_timeout_ms), DURATION_OR_OFF(DAY), OWN_LOOP, .fallback = "5s", .reload = RELOAD_ROLL,
 		.help = "The longest wait for the first byte of a request." },
 	{ .name = "backoff_min", POOL(backoff_min_ms), DURATION(1, DAY), .fallback = "100ms", .reload = RELOAD_LIVE,
 		.help = "The first pause before a worker that keeps failing is started again." },
@@ -108,6 +165,25 @@ const struct key *schema_find(enum key_section section, const char *name)
 			return &schema_keys[i];
 	}
 	return NULL;
+}
+
+bool schema_goes_with(const struct key *key, enum handler_kind kind)
+{
+	return key->kinds == 0 || kind == HANDLER_KINDS || (key->kinds & KEY_KIND(kind)) != 0;
+}
+
+enum handler_kind schema_handler_kind(const char *name)
+{
+	for (enum handler_kind kind = 0; kind < HANDLER_KINDS; kind++) {
+		if (kind_handlers[kind] && strcmp(kind_handlers[kind], name) == 0)
+			return kind;
+	}
+	return HANDLER_SERVES;
+}
+
+bool schema_has_section(const struct brood_module *handler)
+{
+	return schema_handler_kind(handler->name) == HANDLER_SERVES;
 }
 
 size_t schema_index(const struct key *key)
@@ -152,6 +228,11 @@ char **schema_text_field(const struct key *key, void *object)
 char ***schema_list_field(const struct key *key, void *object)
 {
 	return (char ***)(void *)((char *)object + key->offset);
+}
+
+size_t *schema_list_count(const struct key *key, void *object)
+{
+	return (size_t *)(void *)((char *)object + key->count_offset);
 }
 
 size_t schema_count_handlers(const struct brood_module *const *handlers)
@@ -211,10 +292,32 @@ static void list_rule(const struct value_rule *rule, FILE *out)
 	fprintf(out, "%s\t%s\t%s", value_kind_name(rule->kind), min, max);
 }
 
+/* "inetd program"; nothing where the key goes with all. */
+static void list_kinds(const struct key *key, const struct brood_module *const *handlers, FILE *out)
+{
+	bool first = true;
+
+	for (; key->kinds && *handlers; handlers++) {
+		if (!schema_goes_with(key, schema_handler_kind((*handlers)->name)))
+			continue;
+		fprintf(out, "%s%s", first ? "" : " ", (*handlers)->name);
+		first = false;
+	}
+}
+
 static void list_choices(const char *const *choices, FILE *out)
 {
 	for (size_t i = 0; choices && choices[i]; i++)
 		fprintf(out, "%s%s", i ? " " : "", choices[i]);
+}
+
+static void list_limits(FILE *out)
+{
+	for (size_t i = 0; i < LIMIT_KEYS; i++) {
+		fprintf(out, "limits\t%s\t", limit_keys[i].name);
+		list_rule(&limit_keys[i].rule, out);
+		fputs("\t(inherited)\t\t\n", out);
+	}
 }
 
 void schema_list(const struct brood_module *const *handlers, FILE *out)
@@ -226,8 +329,11 @@ void schema_list(const struct brood_module *const *handlers, FILE *out)
 		list_rule(&key->rule, out);
 		fprintf(out, "\t%s\t", key->inherits ? "(global)" : key->fallback ? key->fallback : "(required)");
 		list_choices(key->rule.choices, out);
+		fprintf(out, "\t");
+		list_kinds(key, handlers, out);
 		fprintf(out, "\n");
 	}
+	list_limits(out);
 	for (; *handlers; handlers++) {
 		for (const struct brood_option *option = (*handlers)->options; option && option->name; option++) {
 			struct value_rule rule = schema_option_rule(option);
@@ -236,7 +342,7 @@ void schema_list(const struct brood_module *const *handlers, FILE *out)
 			list_rule(&rule, out);
 			fprintf(out, "\t%s\t", option->fallback ? option->fallback : "(required)");
 			list_choices(rule.choices, out);
-			fprintf(out, "\n");
+			fprintf(out, "\t\n");
 		}
 	}
 }

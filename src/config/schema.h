@@ -6,6 +6,7 @@
  * of the sample file read it; a key exists when it has a row here. The options of a handler's section are rows of the
  * handler's own table (brood/module.h); schema_option_rule() makes the two one kind.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,17 +35,27 @@ struct key {
 	const char *inherits; /* a global key whose value is the default */
 	size_t offset;        /* of the field: char * for a text, char ** for a list, else a number */
 	size_t size;
-	int64_t divisor; /* the field counts in units of this; 0: as the rule does */
+	size_t count_offset; /* of a list: of the size_t that counts its texts */
+	int64_t divisor;     /* the field counts in units of this; 0: as the rule does */
+	unsigned int kinds;  /* of a pool's key: the kinds of handlers it goes with, as KEY_KIND() bits; 0: all */
 	enum key_reload reload;
 	const char *help; /* one sentence */
 };
 
-enum { SCHEMA_KEYS = 29 };
+#define KEY_KIND(kind) (1U << (kind))
+
+enum { SCHEMA_KEYS = 43 };
 
 extern const struct key schema_keys[SCHEMA_KEYS];
 
 /* The row of that name, or NULL. */
 const struct key *schema_find(enum key_section section, const char *name);
+
+/* Whether a pool whose handler is of KIND may have the key. HANDLER_KINDS, a kind that is not known, goes with all. */
+bool schema_goes_with(const struct key *key, enum handler_kind kind);
+
+/* What the workers of a pool are with the handler of that name. */
+enum handler_kind schema_handler_kind(const char *name);
 
 /* The row's place in schema_keys. */
 size_t schema_index(const struct key *key);
@@ -56,6 +67,10 @@ int64_t schema_get_number(const struct key *key, const void *object);
 /* The field of a text or a list. */
 char **schema_text_field(const struct key *key, void *object);
 char ***schema_list_field(const struct key *key, void *object);
+size_t *schema_list_count(const struct key *key, void *object);
+
+/* Whether the options of HANDLER stand in a section of its name; the others have keys of the pool instead. */
+bool schema_has_section(const struct brood_module *handler);
 
 /* How many modules there are in a table that NULL ends, and how many options HANDLER has. */
 size_t schema_count_handlers(const struct brood_module *const *handlers);
@@ -65,9 +80,10 @@ size_t schema_count_options(const struct brood_module *handler);
 struct value_rule schema_option_rule(const struct brood_option *option);
 
 /*
- * Writes each key and each option of HANDLERS as a line, fields parted by tabs: "global", "pool" or the handler's name;
- * the key; its kind; its least and its largest value; its default, or "(required)", or "(global)" where the global key
- * of that name is it; its choices, parted by spaces. For tests of the manual and of the sample file.
+ * Writes each key and each option of HANDLERS as a line, fields parted by tabs: "global", "pool", "limits" or the
+ * handler's name; the key; its kind; its least and its largest value; its default, or "(required)", "(global)" where
+ * the global key of that name is it, or "(inherited)"; its choices, parted by spaces; the handlers it goes with, where
+ * these are not all. For tests of the manual and of the sample file.
  */
 void schema_list(const struct brood_module *const *handlers, FILE *out);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,12 +41,31 @@ static const char *const boolean_words[][2] = {
 	{ "no",    "yes" },
 };
 
+/* Those that programs take as a request to finish. */
+static const struct {
+	const char *name;
+	int number;
+} signals[] = {
+	{"TERM",   SIGTERM },
+	{ "INT",   SIGINT  },
+	{ "QUIT",  SIGQUIT },
+	{ "HUP",   SIGHUP  },
+	{ "USR1",  SIGUSR1 },
+	{ "USR2",  SIGUSR2 },
+	{ "WINCH", SIGWINCH},
+	{ "ALRM",  SIGALRM },
+	{ "ABRT",  SIGABRT },
+	{ "CONT",  SIGCONT },
+	{ "PWR",   SIGPWR  },
+};
+
 static const char *const kind_names[] = {
 	[VALUE_BOOL] = "boolean",
 	[VALUE_NUMBER] = "number",
 	[VALUE_SIZE] = "size",
 	[VALUE_DURATION] = "duration",
 	[VALUE_MODE] = "mode",
+	[VALUE_SIGNAL] = "signal",
 	[VALUE_CHOICE] = "choice",
 	[VALUE_TEXT] = "text",
 	[VALUE_LIST] = "list",
@@ -133,6 +153,28 @@ static int boolean_parse(const char *text, int64_t *ret_number)
 	return -EINVAL;
 }
 
+static int signal_parse(const char *text, int64_t *ret_number)
+{
+	if (strncmp(text, "SIG", 3) == 0)
+		text += 3;
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		if (strcmp(text, signals[i].name) == 0) {
+			*ret_number = signals[i].number;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static const char *signal_format(int64_t number)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		if (signals[i].number == number)
+			return signals[i].name;
+	}
+	return "";
+}
+
 static int choice_parse(const struct value_rule *rule, const char *text, int64_t *ret_number)
 {
 	for (int64_t i = 0; rule->choices[i]; i++) {
@@ -144,11 +186,18 @@ static int choice_parse(const struct value_rule *rule, const char *text, int64_t
 	return -EINVAL;
 }
 
+static bool is_unlimited(const struct value_rule *rule, const char *text)
+{
+	return rule->may_be_unlimited && strcmp(text, "unlimited") == 0;
+}
+
 static int kind_parse(const struct value_rule *rule, const char *text, int64_t *ret_number)
 {
 	switch (rule->kind) {
 	case VALUE_BOOL:
 		return boolean_parse(text, ret_number);
+	case VALUE_SIGNAL:
+		return signal_parse(text, ret_number);
 	case VALUE_CHOICE:
 		return choice_parse(rule, text, ret_number);
 	case VALUE_MODE:
@@ -160,6 +209,10 @@ static int kind_parse(const struct value_rule *rule, const char *text, int64_t *
 	default:
 		if (rule->zero_is_off && strcmp(text, "off") == 0) {
 			*ret_number = 0;
+			return 0;
+		}
+		if (is_unlimited(rule, text)) {
+			*ret_number = VALUE_UNLIMITED;
 			return 0;
 		}
 		return quantity_parse(rule->kind, text, ret_number);
@@ -174,7 +227,9 @@ static void reason_range(const struct value_rule *rule, char *reason)
 
 	value_format(rule, rule->min, min);
 	value_format(rule, rule->max, max);
-	if (rule->max == INT64_MAX)
+	if (rule->may_be_unlimited)
+		snprintf(reason + used, VALUE_REASON_MAX - used, " (%s to %s, or unlimited)", min, max);
+	else if (rule->max == INT64_MAX)
 		snprintf(reason + used, VALUE_REASON_MAX - used, " (%s or more)", min);
 	else
 		snprintf(reason + used, VALUE_REASON_MAX - used, " (%s to %s)", min, max);
@@ -189,6 +244,15 @@ static void reason_choices(const struct value_rule *rule, char *reason)
 			reason + used, VALUE_REASON_MAX - used, "%s %s", i ? "," : "", rule->choices[i]);
 }
 
+static void reason_signals(char *reason)
+{
+	size_t used = (size_t)snprintf(reason, VALUE_REASON_MAX, "is none of");
+
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		used += (size_t)snprintf(
+			reason + used, VALUE_REASON_MAX - used, "%s %s", i ? "," : "", signals[i].name);
+}
+
 /* Why TEXT is not a value of this kind at all. */
 static void reason_syntax(const struct value_rule *rule, char *reason)
 {
@@ -198,6 +262,9 @@ static void reason_syntax(const struct value_rule *rule, char *reason)
 		return;
 	case VALUE_CHOICE:
 		reason_choices(rule, reason);
+		return;
+	case VALUE_SIGNAL:
+		reason_signals(reason);
 		return;
 	case VALUE_MODE:
 		snprintf(reason, VALUE_REASON_MAX, "is not a file mode: three or four octal digits, such as 0660");
@@ -226,6 +293,13 @@ static void reason_out_of_range(const struct value_rule *rule, int64_t number, c
 		snprintf(strrchr(reason, ')'), 16, " bytes)");
 }
 
+static bool has_range(const struct value_rule *rule, const char *text)
+{
+	if (is_unlimited(rule, text))
+		return false;
+	return rule->kind != VALUE_BOOL && rule->kind != VALUE_CHOICE && rule->kind != VALUE_SIGNAL;
+}
+
 int value_parse(const struct value_rule *rule, const char *text, int64_t *ret_number, char *reason)
 {
 	char step[VALUE_TEXT_MAX];
@@ -235,11 +309,11 @@ int value_parse(const struct value_rule *rule, const char *text, int64_t *ret_nu
 		reason_syntax(rule, reason);
 		return -EINVAL;
 	}
-	if (rule->kind != VALUE_BOOL && rule->kind != VALUE_CHOICE && (number < rule->min || number > rule->max)) {
+	if (has_range(rule, text) && (number < rule->min || number > rule->max)) {
 		reason_out_of_range(rule, number, reason);
 		return -EINVAL;
 	}
-	if (rule->step > 1 && number % rule->step != 0) {
+	if (rule->step > 1 && !is_unlimited(rule, text) && number % rule->step != 0) {
 		snprintf(reason, VALUE_REASON_MAX, "is not a multiple of %s", value_format(rule, rule->step, step));
 		return -EINVAL;
 	}
@@ -253,6 +327,10 @@ char *value_format(const struct value_rule *rule, int64_t number, char *buffer)
 
 	if (rule->kind == VALUE_BOOL) {
 		snprintf(buffer, VALUE_TEXT_MAX, "%s", number ? "on" : "off");
+	} else if (rule->kind == VALUE_SIGNAL) {
+		snprintf(buffer, VALUE_TEXT_MAX, "%s", signal_format(number));
+	} else if (rule->may_be_unlimited && number == VALUE_UNLIMITED) {
+		snprintf(buffer, VALUE_TEXT_MAX, "unlimited");
 	} else if (rule->kind == VALUE_CHOICE) {
 		snprintf(buffer, VALUE_TEXT_MAX, "%s", rule->choices[number - rule->min]);
 	} else if (rule->kind == VALUE_MODE) {

@@ -18,6 +18,7 @@ enum value_kind {
 	VALUE_SIZE,     /* 42 64K 16M 1G, in bytes; K is 1024 */
 	VALUE_DURATION, /* 500ms 30s 5m 2h 1d, in milliseconds; 0 needs no unit */
 	VALUE_MODE,     /* 660 or 0660, octal */
+	VALUE_SIGNAL,   /* TERM or SIGTERM; its number */
 	VALUE_CHOICE,   /* one of `choices`; min + its index */
 	VALUE_TEXT,     /* any text; its length */
 	VALUE_LIST,     /* of texts: each element by itself is parsed like VALUE_TEXT */
@@ -30,8 +31,11 @@ struct value_rule {
 	int64_t max;
 	int64_t step;               /* above 1: only multiples of it */
 	bool zero_is_off;           /* "off" may be written for 0, and is */
+	bool may_be_unlimited;      /* "unlimited" may be written, beyond `max`; it is VALUE_UNLIMITED */
 	const char *const *choices; /* ended by NULL */
 };
+
+#define VALUE_UNLIMITED INT64_MAX
 
 /* Enough for any value_format() and any reason. */
 #define VALUE_TEXT_MAX   32

@@ -13,7 +13,6 @@
 #include "base/signals.h"
 
 /* Where this process has none: what a login of an ordinary user has. */
-#define PATH_USUAL "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* ---- the environment ---- */
 
@@ -65,7 +64,7 @@ void exec_env_init(struct exec_env *env)
 	const char *path = getenv("PATH");
 
 	*env = (struct exec_env){ 0 };
-	exec_env_set(env, "PATH", "%s", path != NULL && path[0] != '\0' ? path : PATH_USUAL);
+	exec_env_set(env, "PATH", "%s", path != NULL && path[0] != '\0' ? path : PROGRAM_PATH_USUAL);
 }
 
 void exec_env_done(struct exec_env *env)

@@ -38,7 +38,7 @@ static int load(const char *text, size_t size, struct config **ret_config)
 
 	if (!out)
 		abort();
-	result = config_load_text(text, size, "fuzz.conf", test_modules, NULL, out, ret_config);
+	result = config_load_text(text, size, "fuzz.conf", &test_host, NULL, out, ret_config);
 	fclose(out);
 	if ((result == 0) != (errors_size == 0))
 		abort();

@@ -5,6 +5,8 @@
 #include <brood/module.h>
 #include <stddef.h>
 
+#include "config/config.h"
+
 static const char *const kinds_colours[] = { "red", "green", "blue", NULL };
 
 static const struct brood_option kinds_options[] = {
@@ -34,6 +36,21 @@ static const struct brood_module module_kinds = { .name = "kinds", .options = ki
 static const struct brood_module module_strict = { .name = "strict", .options = strict_options };
 static const struct brood_module module_plain = { .name = "plain" };
 
-static const struct brood_module *const test_modules[] = { &module_kinds, &module_strict, &module_plain, NULL };
+/* Those by whose names a pool is of another kind. */
+static const struct brood_module module_inetd = { .name = "inetd" };
+static const struct brood_module module_program = { .name = "program" };
+static const struct brood_module module_module = { .name = "module" };
+
+static const struct brood_module *const test_modules[] = {
+	&module_kinds,
+	&module_strict,
+	&module_plain,
+	&module_inetd,
+	&module_program,
+	&module_module,
+	NULL,
+};
+
+static const struct config_host test_host = { .handlers = test_modules };
 
 #endif

@@ -44,7 +44,7 @@ static char *load(const char *file, struct config **ret_config, int *ret_result)
 	FILE *out = open_memstream(&errors, &size);
 
 	cr_assert(out);
-	*ret_result = config_load(file, test_modules, NULL, out, ret_config);
+	*ret_result = config_load(file, &test_host, NULL, out, ret_config);
 	fclose(out);
 	return errors;
 }
@@ -92,7 +92,7 @@ static void check_good(const char *name)
 	config_free(config);
 	config = NULL;
 	errors = NULL;
-	cr_assert_eq(config_load_text(first, strlen(first), "dump", test_modules, NULL, stderr, &config), 0, "%s:\n%s",
+	cr_assert_eq(config_load_text(first, strlen(first), "dump", &test_host, NULL, stderr, &config), 0, "%s:\n%s",
 		name, first);
 	second = dump(config);
 	cr_expect_str_eq(second, first, "%s", name);

@@ -31,7 +31,7 @@ static int load_text(const char *text, const struct config_overrides *overrides)
 	out = open_memstream(&errors, &size);
 	cr_assert(out);
 	config = NULL;
-	result = config_load_text(text, strlen(text), "t.conf", test_modules, overrides, out, &config);
+	result = config_load_text(text, strlen(text), "t.conf", &test_host, overrides, out, &config);
 	fclose(out);
 	return result;
 }
@@ -47,7 +47,7 @@ static int load_file(const char *path)
 	out = open_memstream(&errors, &size);
 	cr_assert(out);
 	config = NULL;
-	result = config_load(path, test_modules, NULL, out, &config);
+	result = config_load(path, &test_host, NULL, out, &config);
 	fclose(out);
 	return result;
 }

@@ -12,8 +12,28 @@
 
 /* A line of schema_list(). */
 struct row {
-	char *section, *name, *kind, *min, *max, *fallback, *choices;
+	char *section, *name, *kind, *min, *max, *fallback, *choices, *handlers;
 };
+
+/* The handlers of the manual, whether they are compiled in or not. */
+static const struct brood_module inetd = { .name = "inetd" }, program = { .name = "program" },
+				 module = { .name = "module" };
+
+static const struct brood_module *const *all_handlers(void)
+{
+	static const struct brood_module *const others[] = { &inetd, &program, &module };
+	static const struct brood_module *all[16];
+	size_t count = 0;
+
+	while (handlers_builtin[count] && schema_has_section(handlers_builtin[count])) {
+		all[count] = handlers_builtin[count];
+		count++;
+	}
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		all[count++] = others[i];
+	all[count] = NULL;
+	return all;
+}
 
 static char *read_source(const char *path)
 {
@@ -36,16 +56,16 @@ static void each_row(void (*check)(const struct row *row, const char *text), con
 	FILE *out = open_memstream(&list, &size);
 
 	cr_assert(out);
-	schema_list(handlers_builtin, out);
+	schema_list(all_handlers(), out);
 	fclose(out);
 	for (line = strtok_r(list, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest), count++) {
 		struct row row;
-		char **fields[] = { &row.section, &row.name, &row.kind, &row.min, &row.max, &row.fallback,
-			&row.choices };
+		char **fields[] = { &row.section, &row.name, &row.kind, &row.min, &row.max, &row.fallback, &row.choices,
+			&row.handlers };
 
 		for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 			*fields[i] = strsep(&line, "\t");
-		cr_assert(row.choices, "seven fields");
+		cr_assert(row.handlers, "eight fields");
 		check(&row, text);
 	}
 	cr_expect_geq(count, least);
@@ -103,12 +123,25 @@ static void manual_sentence(const struct row *row, char *sentence, size_t size)
 		snprintf(sentence, size, "\nThis key must be given.");
 	else if (strcmp(row->fallback, "(global)") == 0)
 		snprintf(sentence, size, "the global\n.Ic %s", row->name);
+	else if (strcmp(row->fallback, "(inherited)") == 0)
+		snprintf(sentence, size, ", %s to %s.", row->min, row->max);
 	else if (row->fallback[0] == '\0')
 		snprintf(sentence, size, "\nDefault\n.Qq .");
 	else if (strcmp(row->min, "-") == 0)
 		snprintf(sentence, size, "\nDefault %s.", row->fallback);
 	else
 		snprintf(sentence, size, "\nDefault %s, %s to %s.", row->fallback, row->min, row->max);
+}
+
+/* "Handlers: inetd, program." */
+static void manual_handlers(const struct row *row, char *sentence, size_t size)
+{
+	size_t used = (size_t)snprintf(sentence, size, "\nHandlers:");
+
+	for (const char *name = row->handlers; *name; name += strcspn(name, " "), name += *name == ' ')
+		used += (size_t)snprintf(sentence + used, size - used, "%s %.*s", name == row->handlers ? "" : ",",
+			(int)strcspn(name, " "), name);
+	snprintf(sentence + used, size - used, ".");
 }
 
 static void check_manual(const struct row *row, const char *text)
@@ -125,6 +158,11 @@ static void check_manual(const struct row *row, const char *text)
 		cr_expect(strstr(entry, sentence), "%s %s: the manual does not say: %s", row->section, row->name,
 			sentence);
 	}
+	if (row->handlers[0]) {
+		manual_handlers(row, sentence, sizeof(sentence));
+		cr_expect(strstr(entry, sentence), "%s %s: the manual does not say:%s", row->section, row->name,
+			sentence);
+	}
 	for (choice = strtok_r(row->choices, " ", &rest); choice; choice = strtok_r(NULL, " ", &rest))
 		cr_expect(strstr(entry, choice), "%s %s: the manual does not name %s", row->section, row->name, choice);
 	free(entry);
@@ -137,17 +175,23 @@ Test(config_manual, every_key_with_its_default_and_range)
 
 /* ---- the sample ---- */
 
-/* The sample's part for a section: outside the pools, in the pool "echo", in a handler's section. */
+/* The sample's part for a section: outside the pools; in a pool, which is "echo" for keys that go with it, else one
+ * with the name of the first handler that the key goes with; in a section of a pool's. */
 static char *sample_part(const struct row *row, const char *text)
 {
 	static const char *const global_ends[] = { "\npool ", NULL }, *const pool_ends[] = { "\techo {", NULL };
+	static const char *const other_ends[] = { "\n#}\n", NULL };
 	static const char *const handler_ends[] = { "\n\t}\n", "\n#\t}\n", NULL };
 	char start[64];
 
 	if (strcmp(row->section, "global") == 0)
 		return cut(text, "", global_ends);
-	if (strcmp(row->section, "pool") == 0)
+	if (strcmp(row->section, "pool") == 0 && (!row->handlers[0] || strncmp(row->handlers, "echo", 4) == 0))
 		return cut(text, "\npool \"echo\" {", pool_ends);
+	if (strcmp(row->section, "pool") == 0) {
+		snprintf(start, sizeof(start), "\n#pool \"%.*s\" {", (int)strcspn(row->handlers, " "), row->handlers);
+		return cut(text, start, other_ends);
+	}
 	snprintf(start, sizeof(start), "\t%s {\n", row->section);
 	return cut(text, start, handler_ends);
 }
@@ -187,9 +231,10 @@ Test(config_manual, every_key_stands_in_the_sample_with_its_default)
 
 static struct config *load_sample(const char *text)
 {
+	const struct config_host host = { .handlers = all_handlers() };
 	struct config *config = NULL;
 
-	cr_assert_eq(config_load_text(text, strlen(text), "sample", handlers_builtin, NULL, stderr, &config), 0);
+	cr_assert_eq(config_load_text(text, strlen(text), "sample", &host, NULL, stderr, &config), 0);
 	return config;
 }
 
