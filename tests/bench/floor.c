@@ -5,7 +5,12 @@
  * forks again whoever has died. The kernel does nearly all of the work, which is the point.
  *
  * With -1 it answers an HTTP request with a fixed answer and closes; with -k it goes on to the next request on the
- * connection. With -o it gives its socket the options that brood gives its listeners, which accepted sockets inherit.
+ * connection. With -l a child answers message after message, each with its length in four bytes in front, until the
+ * client ends. With -o it gives its socket the options that brood gives its listeners, which accepted sockets inherit.
+ *
+ * With -x a program serves each connection on its descriptors 0 and 1. Children that wait become it, and the parent
+ * forks others for them; with -n 0 the parent accepts, and forks a child for each connection. It counts nothing and
+ * limits nothing: programs that have ended are waited for when the next connection comes.
  *
  * Readiness: the child that comes up last sends READY=1 to $NOTIFY_SOCKET, or prints "ready" where there is none.
  */
@@ -19,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -28,15 +34,20 @@
 
 #define MESSAGE_SIZE 128
 #define HEAD_MAX     4096
+#define PREFIX_SIZE  4
+#define LENGTH_MAX   65536
 
 enum work {
 	WORK_MESSAGE, /* read, write, close */
 	WORK_HTTP_CLOSE,
 	WORK_HTTP_KEEP,
+	WORK_LENGTH, /* messages with their length in front */
 };
 
 struct settings {
 	int port;
+	const char *path;    /* of a unix socket, instead */
+	const char *program; /* with -x */
 	int children;
 	int backlog;
 	int defer_s;    /* TCP_DEFER_ACCEPT; 0: off */
@@ -49,6 +60,7 @@ struct settings {
 static char http_answer[512];
 static size_t http_answer_size;
 static atomic_int *children_up; /* shared by all children */
+static int taken = -1;          /* with -x: an eventfd that counts children that are no longer waiting */
 
 static void die(const char *what)
 {
@@ -92,7 +104,7 @@ static void set_timeout(int fd, int option, int timeout_ms, const char *name)
 		die(name);
 }
 
-static int open_listener(const struct settings *settings)
+static int open_tcp(const struct settings *settings)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET,
 		.sin_port = htons((uint16_t)settings->port),
@@ -106,10 +118,32 @@ static int open_listener(const struct settings *settings)
 		set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
 	if (settings->defer_s)
 		set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, settings->defer_s, "TCP_DEFER_ACCEPT");
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
+		die("bind");
+	return fd;
+}
+
+static int open_unix(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		die("socket");
+	strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
+		die("bind");
+	return fd;
+}
+
+static int open_listener(const struct settings *settings)
+{
+	int fd = settings->path ? open_unix(settings->path) : open_tcp(settings);
+
 	set_timeout(fd, SO_RCVTIMEO, settings->receive_ms, "SO_RCVTIMEO");
 	set_timeout(fd, SO_SNDTIMEO, settings->send_ms, "SO_SNDTIMEO");
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, settings->backlog))
-		die("bind");
+	if (listen(fd, settings->backlog))
+		die("listen");
 	return fd;
 }
 
@@ -159,20 +193,73 @@ static void serve_http(int fd, bool keep)
 	} while (keep);
 }
 
+/* One whole message after the other: the bare loop does not cope with parts of messages, and need not here. */
+static void serve_length(int fd)
+{
+	char message[LENGTH_MAX];
+
+	for (;;) {
+		ssize_t count = read(fd, message, sizeof(message));
+		uint32_t length;
+
+		if (count < PREFIX_SIZE)
+			return;
+		memcpy(&length, message, PREFIX_SIZE);
+		if (ntohl(length) != (uint32_t)count - PREFIX_SIZE || write(fd, message, (size_t)count) != count)
+			return;
+	}
+}
+
+static _Noreturn void become(const char *program, int fd)
+{
+	dup2(fd, STDIN_FILENO);
+	dup2(fd, STDOUT_FILENO);
+	execl(program, program, (char *)NULL);
+	_exit(127);
+}
+
+/* One connection, for which it becomes the program. The parent has learnt that the child does not wait any more. */
+static _Noreturn void live_once(int listener, const struct settings *settings)
+{
+	int fd;
+
+	do
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	while (fd < 0);
+	if (eventfd_write(taken, 1) < 0)
+		_exit(1);
+	become(settings->program, fd);
+}
+
+static void serve(int fd, enum work work)
+{
+	switch (work) {
+	case WORK_MESSAGE:
+		serve_message(fd);
+		break;
+	case WORK_HTTP_CLOSE:
+	case WORK_HTTP_KEEP:
+		serve_http(fd, work == WORK_HTTP_KEEP);
+		break;
+	case WORK_LENGTH:
+		serve_length(fd);
+		break;
+	}
+}
+
 static _Noreturn void live(int listener, const struct settings *settings)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (atomic_fetch_add(children_up, 1) + 1 == settings->children)
 		report_ready();
+	if (settings->program)
+		live_once(listener, settings);
 	for (;;) {
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
 		if (fd < 0)
 			continue; /* EAGAIN after SO_RCVTIMEO */
-		if (settings->work == WORK_MESSAGE)
-			serve_message(fd);
-		else
-			serve_http(fd, settings->work == WORK_HTTP_KEEP);
+		serve(fd, settings->work);
 		close(fd);
 	}
 }
@@ -216,8 +303,11 @@ static int number(const char *text)
 static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: floor [-p PORT] [-n CHILDREN] [-b BACKLOG] [-d DEFER_ACCEPT_SECONDS]\n"
-			"             [-o] [-r RECEIVE_TIMEOUT_MS] [-s SEND_TIMEOUT_MS] [-1 | -k]\n"
-			"  -o  TCP_NODELAY   -1  one HTTP answer, then close   -k  HTTP keep-alive\n");
+			"             [-o] [-r RECEIVE_TIMEOUT_MS] [-s SEND_TIMEOUT_MS] [-u SOCKET] [-1 | -k | -l | -x "
+			"PROGRAM]\n"
+			"  -o  TCP_NODELAY   -1  one HTTP answer, then close   -k  HTTP keep-alive\n"
+			"  -l  messages with a length of four bytes in front   -x  connections go to a program\n"
+			"  -u  a unix socket instead of a port\n");
 	exit(64);
 }
 
@@ -226,10 +316,13 @@ static struct settings parse(int argc, char **argv)
 	struct settings settings = { .children = 8, .backlog = 511 };
 	int option;
 
-	while ((option = getopt(argc, argv, "p:n:b:d:or:s:1k")) != -1) {
+	while ((option = getopt(argc, argv, "p:u:n:b:d:or:s:1klx:")) != -1) {
 		switch (option) {
 		case 'p':
 			settings.port = number(optarg);
+			break;
+		case 'u':
+			settings.path = optarg;
 			break;
 		case 'n':
 			settings.children = number(optarg);
@@ -255,6 +348,12 @@ static struct settings parse(int argc, char **argv)
 		case 'k':
 			settings.work = WORK_HTTP_KEEP;
 			break;
+		case 'l':
+			settings.work = WORK_LENGTH;
+			break;
+		case 'x':
+			settings.program = optarg;
+			break;
 		default:
 			usage();
 		}
@@ -264,23 +363,75 @@ static struct settings parse(int argc, char **argv)
 	return settings;
 }
 
+static void wait_for_ended(void)
+{
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+}
+
+/* The parent accepts and forks for each connection. */
+static _Noreturn void run_forking(int listener, const struct settings *settings)
+{
+	report_ready();
+	for (;;) {
+		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		pid_t pid;
+
+		if (fd < 0)
+			continue;
+		pid = fork();
+		if (pid < 0)
+			die("fork");
+		if (pid == 0)
+			become(settings->program, fd);
+		close(fd);
+		wait_for_ended();
+	}
+}
+
+/* Another child for each one that has taken a connection. */
+static _Noreturn void run_becoming(int listener, const struct settings *settings)
+{
+	for (;;) {
+		eventfd_t count = 0;
+
+		eventfd_read(taken, &count);
+		for (; count > 0; count--)
+			start_child(listener, settings);
+		wait_for_ended();
+	}
+}
+
+static _Noreturn void run_serving(int listener, const struct settings *settings)
+{
+	for (;;) {
+		if (wait(NULL) > 0)
+			start_child(listener, settings);
+		else if (errno != EINTR)
+			exit(0);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct settings settings = parse(argc, argv);
 	int listener = open_listener(&settings);
 
-	signal(SIGPIPE, SIG_IGN);
+	if (!settings.program) /* programs have the signals at their defaults */
+		signal(SIGPIPE, SIG_IGN);
 	make_http_answer(settings.work == WORK_HTTP_KEEP);
 	children_up = mmap(NULL, sizeof(*children_up), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (children_up == MAP_FAILED)
-		die("mmap");
-	print_port(listener);
+	taken = eventfd(0, EFD_CLOEXEC);
+	if (children_up == MAP_FAILED || taken < 0)
+		die("start");
+	if (!settings.path)
+		print_port(listener);
 	for (int i = 0; i < settings.children; i++)
 		start_child(listener, &settings);
-	for (;;) {
-		if (wait(NULL) > 0)
-			start_child(listener, &settings);
-		else if (errno != EINTR)
-			return 0;
-	}
+	if (settings.program && settings.children)
+		run_becoming(listener, &settings);
+	else if (settings.program)
+		run_forking(listener, &settings);
+	else
+		run_serving(listener, &settings);
 }

@@ -4,6 +4,9 @@
  * server closes, close, begin again. It tells how many answers came, how long each took, every failure by its kind, and
  * the longest time in which no client at all got an answer. The result is one JSON object on standard output.
  *
+ * With -m a client keeps its connection: it sends a message, waits for the answer, and sends again. The message then
+ * begins with its length, as four bytes, and what is counted are messages.
+ *
  * The clients are spread over a few threads, each with an epoll of its own. The server closes first, so TIME_WAIT stays
  * at the server's side, and a client's port is free again at once.
  *
@@ -23,10 +26,12 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MESSAGE_SIZE   128
+#define PREFIX_SIZE    4
 #define THREADS_MAX    16
 #define EVENTS_MAX     64
 #define DRAIN_NS       UINT64_C(2000000000) /* how long connections under way may take after the end */
@@ -56,14 +61,20 @@ static const char *const failure_names[FAILURES] = {
 };
 
 struct settings {
-	struct sockaddr_in address;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in ip;
+		struct sockaddr_un path; /* with -u */
+	} address;
+	socklen_t address_size;
 	unsigned int clients;
 	unsigned int threads;
 	uint64_t duration_ns; /* 0: until `count` */
-	uint64_t count;       /* connections in all; 0: until `duration_ns` */
+	uint64_t count;       /* connections in all, with `keep` messages; 0: until `duration_ns` */
 	uint64_t timeout_ns;
 	size_t expected; /* bytes of an answer */
 	bool http;
+	bool keep; /* message after message on one connection */
 	char message[MESSAGE_SIZE];
 };
 
@@ -100,8 +111,8 @@ struct thread {
 
 static struct settings settings;
 static uint64_t begin_ns;
-static atomic_uint_fast64_t connections_begun; /* all threads, with -n */
-static atomic_uint_fast64_t last_answer_ns;    /* of any thread */
+static atomic_uint_fast64_t requests_begun; /* all threads, with -n */
+static atomic_uint_fast64_t last_answer_ns; /* of any thread */
 static atomic_uint_fast64_t longest_gap_ns;
 
 static uint64_t now_ns(void)
@@ -208,13 +219,12 @@ static void client_fail(struct thread *thread, struct client *client, enum failu
 		client->again_ns = now_ns() + REFUSED_PAUSE;
 }
 
-static void client_complete(struct thread *thread, struct client *client)
+/* An answer that took since `started_ns` is complete at NOW. */
+static void client_note_answer(struct thread *thread, const struct client *client, uint64_t now)
 {
 	struct results *results = &thread->results;
-	uint64_t now = now_ns();
 	uint64_t took = now - client->started_ns;
 
-	client_close(thread, client);
 	if (time_is_up(now)) {
 		results->late++;
 		return;
@@ -228,14 +238,26 @@ static void client_complete(struct thread *thread, struct client *client)
 	gap_note(now);
 }
 
+/* Takes the right to begin one more connection, or message. */
+static bool request_wanted(uint64_t now)
+{
+	if (settings.count)
+		return atomic_fetch_add(&requests_begun, 1) < settings.count;
+	return !time_is_up(now);
+}
+
 static void client_end(struct thread *thread, struct client *client)
 {
 	if (client->received < settings.expected)
 		client_fail(thread, client, FAILURE_SHORT);
 	else if (client->wrong || client->received > settings.expected)
 		client_fail(thread, client, FAILURE_WRONG);
-	else
-		client_complete(thread, client);
+	else {
+		uint64_t now = now_ns();
+
+		client_close(thread, client);
+		client_note_answer(thread, client, now);
+	}
 }
 
 /* Bytes of an answer, from OFFSET of it. */
@@ -244,26 +266,6 @@ static bool answer_is_right(const char *bytes, size_t size, size_t offset)
 	if (!settings.http)
 		return offset + size <= MESSAGE_SIZE && !memcmp(bytes, settings.message + offset, size);
 	return offset || (size >= 12 && !memcmp(bytes, "HTTP/1.", 7) && !memcmp(bytes + 8, " 200", 4));
-}
-
-static void client_read(struct thread *thread, struct client *client, bool peer_has_closed)
-{
-	char buffer[4096];
-	ssize_t count = recv(client->fd, buffer, sizeof(buffer), 0);
-
-	if (count < 0) {
-		if (errno != EAGAIN)
-			client_fail(thread, client, failure_of(errno));
-		return;
-	}
-	if (count > 0) {
-		client->wrong |= !answer_is_right(buffer, (size_t)count, client->received);
-		client->received += (uint32_t)count;
-		/* Where the end of the stream is known to be there, it needs no call to see it. */
-		if (!peer_has_closed || client->received < settings.expected)
-			return;
-	}
-	client_end(thread, client);
 }
 
 /* Returns false if the client has failed, and is closed. */
@@ -292,15 +294,62 @@ static void client_watch(struct thread *thread, struct client *client, int opera
 		die("epoll_ctl");
 }
 
+/* With -m: a whole answer has come. The next message, unless this was the last one. */
+static void client_continue(struct thread *thread, struct client *client)
+{
+	uint64_t now = now_ns();
+
+	if (client->wrong || client->received > settings.expected) {
+		client_fail(thread, client, FAILURE_WRONG);
+		return;
+	}
+	client_note_answer(thread, client, now);
+	thread->opening = thread->opening && request_wanted(now);
+	if (!thread->opening) {
+		client_close(thread, client);
+		return;
+	}
+	client->started_ns = now;
+	client->sent = 0;
+	client->received = 0;
+	if (client_write(thread, client) && client->sent < MESSAGE_SIZE)
+		client_watch(thread, client, EPOLL_CTL_MOD);
+}
+
+static void client_read(struct thread *thread, struct client *client, bool peer_has_closed)
+{
+	char buffer[4096];
+	ssize_t count = recv(client->fd, buffer, sizeof(buffer), 0);
+
+	if (count < 0) {
+		if (errno != EAGAIN)
+			client_fail(thread, client, failure_of(errno));
+		return;
+	}
+	if (count > 0) {
+		client->wrong |= !answer_is_right(buffer, (size_t)count, client->received);
+		client->received += (uint32_t)count;
+		if (settings.keep) {
+			if (client->received >= settings.expected)
+				client_continue(thread, client);
+			return;
+		}
+		/* Where the end of the stream is known to be there, it needs no call to see it. */
+		if (!peer_has_closed || client->received < settings.expected)
+			return;
+	}
+	client_end(thread, client);
+}
+
 /* On the loopback the handshake is over when connect() returns, so the message can be sent at once. */
 static void client_open(struct thread *thread, struct client *client)
 {
 	*client = (struct client){ .started_ns = now_ns() };
-	client->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	client->fd = socket(settings.address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (client->fd < 0)
 		die("socket");
 	thread->clients_open++;
-	if (connect(client->fd, (struct sockaddr *)&settings.address, sizeof(settings.address)) && errno != EINPROGRESS)
+	if (connect(client->fd, &settings.address.any, settings.address_size) && errno != EINPROGRESS)
 		client_fail(thread, client, failure_of(errno));
 	else if (client_write(thread, client))
 		client_watch(thread, client, EPOLL_CTL_ADD);
@@ -318,20 +367,12 @@ static void client_event(struct thread *thread, struct client *client, uint32_t 
 		client_read(thread, client, events & EPOLLRDHUP);
 }
 
-/* Takes the right to open one more connection. */
-static bool connection_wanted(uint64_t now)
-{
-	if (settings.count)
-		return atomic_fetch_add(&connections_begun, 1) < settings.count;
-	return !time_is_up(now);
-}
-
 /* Begins the client's next connection, if it is closed and due. */
 static void thread_open_client(struct thread *thread, struct client *client, uint64_t now)
 {
 	if (!thread->opening || client->fd >= 0 || client->again_ns > now)
 		return;
-	thread->opening = connection_wanted(now);
+	thread->opening = request_wanted(now);
 	if (thread->opening)
 		client_open(thread, client);
 }
@@ -483,15 +524,19 @@ static double number(const char *text)
 	return value;
 }
 
-/* A line of text of MESSAGE_SIZE bytes, or a request for PATH padded to them. */
+/* A line of text of MESSAGE_SIZE bytes (with -m, its first four say how many follow), or a request for PATH padded to
+ * them. */
 static void make_message(const char *path)
 {
+	const uint32_t prefix = htonl(MESSAGE_SIZE - PREFIX_SIZE);
 	char *message = settings.message;
 	char head[MESSAGE_SIZE + 1];
 	int size;
 
 	memset(message, 'x', MESSAGE_SIZE);
 	message[MESSAGE_SIZE - 1] = '\n';
+	if (settings.keep)
+		memcpy(message, &prefix, PREFIX_SIZE);
 	if (!path)
 		return;
 	size = snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Pad: ", path);
@@ -506,11 +551,32 @@ static void make_message(const char *path)
 static _Noreturn void usage(void)
 {
 	fprintf(stderr,
-		"usage: load -p PORT [-a IPV4] [-c CLIENTS] [-t THREADS] (-d SECONDS | -n CONNECTIONS)\n"
-		"            [-T TIMEOUT_SECONDS] [-g PATH -e ANSWER_BYTES]\n"
+		"usage: load (-p PORT [-a IPV4] | -u SOCKET) [-c CLIENTS] [-t THREADS] (-d SECONDS | -n CONNECTIONS)\n"
+		"            [-T TIMEOUT_SECONDS] [-m | -g PATH -e ANSWER_BYTES]\n"
+		"  -m  message after message on one connection, each of 128 bytes with a length of four bytes in "
+		"front;\n"
+		"      -n counts messages\n"
 		"  -g  an HTTP GET for PATH, the answer to have ANSWER_BYTES with its head; otherwise 128 bytes, "
 		"to be echoed\n");
 	exit(64);
+}
+
+static void path_set(const char *path)
+{
+	struct sockaddr_un *address = &settings.address.path;
+
+	if (strlen(path) >= sizeof(address->sun_path)) {
+		fprintf(stderr, "load: the path of the socket is too long\n");
+		exit(64);
+	}
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(address->sun_path, path, strlen(path));
+	settings.address_size = sizeof(*address);
+}
+
+static bool address_is_set(void)
+{
+	return settings.address.any.sa_family == AF_UNIX || settings.address.ip.sin_port != 0;
 }
 
 static void parse(int argc, char **argv)
@@ -523,16 +589,20 @@ static void parse(int argc, char **argv)
 		.threads = 1,
 		.timeout_ns = UINT64_C(5000000000),
 		.expected = MESSAGE_SIZE,
-		.address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}
+		.address.ip = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+		.address_size = sizeof(struct sockaddr_in),
 	};
-	while ((option = getopt(argc, argv, "p:a:c:t:d:n:T:g:e:")) != -1) {
+	while ((option = getopt(argc, argv, "p:a:u:c:t:d:n:T:mg:e:")) != -1) {
 		switch (option) {
 		case 'p':
-			settings.address.sin_port = htons((uint16_t)number(optarg));
+			settings.address.ip.sin_port = htons((uint16_t)number(optarg));
 			break;
 		case 'a':
-			if (inet_pton(AF_INET, optarg, &settings.address.sin_addr) != 1)
+			if (inet_pton(AF_INET, optarg, &settings.address.ip.sin_addr) != 1)
 				usage();
+			break;
+		case 'u':
+			path_set(optarg);
 			break;
 		case 'c':
 			settings.clients = (unsigned int)number(optarg);
@@ -549,6 +619,9 @@ static void parse(int argc, char **argv)
 		case 'T':
 			settings.timeout_ns = (uint64_t)(number(optarg) * 1e9);
 			break;
+		case 'm':
+			settings.keep = true;
+			break;
 		case 'g':
 			path = optarg;
 			break;
@@ -561,7 +634,7 @@ static void parse(int argc, char **argv)
 	}
 	settings.http = path;
 	make_message(path);
-	if (optind != argc || !settings.address.sin_port || !settings.clients ||
+	if (optind != argc || !address_is_set() || (settings.keep && path) || !settings.clients ||
 		!settings.duration_ns == !settings.count || !settings.threads || settings.threads > THREADS_MAX ||
 		settings.threads > settings.clients)
 		usage();

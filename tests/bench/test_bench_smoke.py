@@ -88,6 +88,8 @@ def test_system_calls_of_the_floor_are_four(report):
     # An average over many connections, of which strace may miss a call at its ends; tests/e2e/test_syscalls.py is exact.
     for name in ("floor", "floor http"):
         assert found[name]["each"] == pytest.approx({"accept4": 1, "close": 1, "read": 1, "write": 1}, abs=0.05)
+    assert found["floor messages"]["each"] == pytest.approx({"read": 1, "write": 1}, abs=0.05)
+    assert found["brood messages"]["total"] == pytest.approx(2, abs=0.1)
     assert found["brood"]["each"]["accept4"] == pytest.approx(1, abs=0.05)
 
 
@@ -105,7 +107,7 @@ def test_memory_start_and_kills_have_values(report):
 
 
 def test_a_quick_run_judges_nothing(report):
-    assert len(report["verdicts"]) >= 14
+    assert len(report["verdicts"]) >= 16
     assert {verdict["outcome"] for verdict in report["verdicts"]} == {"void"}
 
 

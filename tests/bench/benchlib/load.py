@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""The clients: bench-load for a connection per request, wrk for keep-alive, and a probe that reads one answer."""
+"""The clients: bench-load for a connection per request and for message after message on a connection, wrk for HTTP
+with keep-alive, and a probe that reads one answer.
+
+A server's address is a port of 127.0.0.1, or the path of a unix socket."""
 
 import json
 import socket
+import struct
 import subprocess
 
 MESSAGE = b"x" * 127 + b"\n"
+PREFIXED = struct.pack(">I", 124) + MESSAGE[4:]
 BODY = MESSAGE
 PATH = "/file.txt"
 
@@ -21,18 +26,20 @@ end
 """
 
 
-def connections(program, port, *, clients, threads=2, seconds=None, count=None, answer_size=None):
-    """The command that loads PORT; ANSWER_SIZE is of an HTTP answer with its head, None for an echo."""
-    command = [program, "-p", str(port), "-c", str(clients), "-t", str(min(threads, clients))]
+def connections(program, address, *, clients, threads=2, seconds=None, count=None, answer_size=None, messages=False):
+    """The command that loads ADDRESS; ANSWER_SIZE is of an HTTP answer with its head, None for an echo. With MESSAGES
+    the connections are kept, and COUNT is of messages."""
+    command = [program, *(["-u", address] if isinstance(address, str) else ["-p", str(address)])]
+    command += ["-c", str(clients), "-t", str(min(threads, clients))]
     command += ["-d", str(seconds)] if seconds else ["-n", str(count)]
     if answer_size:
         command += ["-g", PATH, "-e", str(answer_size)]
-    return command
+    return command + (["-m"] if messages else [])
 
 
-def run_connections(program, port, *, limit=60, **settings):
-    """Loads PORT and returns what bench-load reports."""
-    done = subprocess.run(connections(program, port, **settings), stdout=subprocess.PIPE, check=True, text=True,
+def run_connections(program, address, *, limit=60, **settings):
+    """Loads ADDRESS and returns what bench-load reports."""
+    done = subprocess.run(connections(program, address, **settings), stdout=subprocess.PIPE, check=True, text=True,
                           timeout=limit + (settings.get("seconds") or 0))
     return json.loads(done.stdout)
 
@@ -64,20 +71,33 @@ def errors_in(result):
     return {kind: count for kind, count in result["errors"].items() if count}
 
 
-def probe(port, http, timeout=5):
+def connect(address, timeout):
+    if not isinstance(address, str):
+        return socket.create_connection(("127.0.0.1", address), timeout=timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def probe(address, http, messages=False, timeout=5):
     """Asks once and checks the answer. Returns its size. Raises OSError, or ValueError if it is not as it should be."""
-    request = MESSAGE
+    request = PREFIXED if messages else MESSAGE
     if http:
         request = f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+    with connect(address, timeout) as connection:
         connection.sendall(request)
-        while not (http == "keep" and answer.endswith(BODY)):
+        while not (http == "keep" and answer.endswith(BODY)) and not (messages and len(answer) >= len(PREFIXED)):
             part = connection.recv(65536)
             if not part:
                 break
             answer += part
-    if not http and answer != MESSAGE:
+    if not http and answer != request:
         raise ValueError(f"echo answered {answer[:80]!r}")
     if http and not (answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n" + BODY)):
         raise ValueError(f"http answered {answer[:300]!r}")

@@ -104,8 +104,8 @@ def sample(bench, program, clients, keep_alive):
 def measure_load(bench, server, clients, keep_alive, seconds):
     if keep_alive:
         return load.run_keep_alive(bench.wrk_script, server.port, clients=clients, seconds=seconds)
-    return load.run_connections(bench.load_program, server.port, clients=clients, seconds=seconds,
-                                answer_size=server.answer_size if server.program.http else None)
+    return load.run_connections(bench.load_program, server.address, clients=clients, seconds=seconds,
+                                **server.load_settings())
 
 
 def section(bench, title, cells, *, clients=64, keep_alive=False):
@@ -187,6 +187,14 @@ def keep_alive_section(bench):
         ], clients=workers, keep_alive=True)
 
 
+def messages_section(bench):
+    """Messages with their length in front, one after the other: a connection for each worker."""
+    return section(bench, "messages", [
+        (1, [bench.floor("floor", messages=True), bench.floor("floor again", messages=True),
+             bench.brood("brood", messages=True)]),
+    ], clients=8)
+
+
 # ---- system calls ----
 
 # "12 accept4(3, ...) = 4", "12 <... accept4 resumed>...) = 4"; a call that never returned is not counted.
@@ -247,13 +255,13 @@ class Strace:
 
 
 def trace_program(bench, program):
-    """The calls of all workers for one connection (with keep-alive: for one request), in the average of many that come
-    one after the other."""
+    """The calls of all workers for one connection (of messages: for one message), in the average of many that come one
+    after the other."""
     with bench.server(program) as server, tempfile.TemporaryDirectory(prefix="brood-bench-") as directory:
         workers = server.wait_workers()
         with Strace(workers, f"{directory}/strace") as trace:
-            result = load.run_connections(bench.load_program, server.port, clients=1, count=SYSCALL_CONNECTIONS,
-                                          answer_size=server.answer_size if program.http else None)
+            result = load.run_connections(bench.load_program, server.address, clients=1, count=SYSCALL_CONNECTIONS,
+                                          **server.load_settings())
     if result["completed"] != SYSCALL_CONNECTIONS:
         raise ServerError(f"{program.name} has lost connections under strace: {load.errors_in(result)}")
     # A call in flight when strace leaves is not counted, one it finds may be: hence the rounding.
@@ -271,7 +279,8 @@ def syscalls(bench):
             bench.floor("floor"), bench.floor("floor defer", defer=True), bench.brood("brood"),
             bench.brood("brood defer", defer=True), programs.haproxy("haproxy", os.cpu_count()), programs.nginx("nginx"),
             programs.lighttpd("lighttpd", 1), programs.apache("apache"), bench.floor("floor http", http="close"),
-            bench.brood("brood http", http="close"), programs.nginx("nginx file", file=True)]):
+            bench.brood("brood http", http="close"), programs.nginx("nginx file", file=True),
+            bench.floor("floor messages", messages=True), bench.brood("brood messages", messages=True)]):
         bench.say(f"  system calls: {program.name}")
         try:
             results[program.name] = trace_program(bench, program)
@@ -287,8 +296,8 @@ def memory_of(bench, program):
     longest, so each worker gets its ten."""
     with bench.server(program) as server:
         workers = server.wait_workers()
-        load.run_connections(bench.load_program, server.port, clients=1, count=10 * len(workers),
-                             answer_size=server.answer_size if program.http else None)
+        load.run_connections(bench.load_program, server.address, clients=1, count=10 * len(workers),
+                             **server.load_settings())
         workers = server.workers()
         everyone = set(server.cgroup.pids() if server.cgroup else workers + [server.process.pid])
         return {
@@ -357,8 +366,8 @@ def kill_run(bench, program, with_kills):
     seconds = bench.settings.kill_seconds
     with bench.server(program) as server:
         server.wait_workers()
-        command = load.connections(bench.load_program, server.port, clients=64, seconds=seconds,
-                                   answer_size=server.answer_size if program.http else None)
+        command = load.connections(bench.load_program, server.address, clients=64, seconds=seconds,
+                                   **server.load_settings())
         clients_process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             kills = kill_workers(bench, server, clients_process) if with_kills else 0
@@ -404,12 +413,13 @@ SECTIONS = {
     "many": many_section,
     "http": http_section,
     "keep_alive": keep_alive_section,
+    "messages": messages_section,
     "syscalls": syscalls,
     "memory": memory,
     "start": start,
     "kills": kills,
 }
-TIMED = ("echo", "many", "http", "keep_alive")
+TIMED = ("echo", "many", "http", "keep_alive", "messages")
 
 
 def foreign_summary(bench):

@@ -30,6 +30,8 @@ class Program:
     prepare: Callable
     needs: str  # the executable without which it is skipped
     http: Optional[str] = None  # None: echo; "close", or "keep" where only keep-alive is served
+    messages: bool = False  # echo of message after message, each with its length in front
+    unix: bool = False  # listens on DIRECTORY/socket
     notifies: bool = False  # sends READY=1 to $NOTIFY_SOCKET
     workers: int = 8
     has_master: bool = True  # its workers are the children of the process that is started
@@ -74,7 +76,7 @@ def unprivileged_user():
     return "root", "root"
 
 
-def floor(build, name="floor", workers=8, *, options=True, defer=False, http=None):
+def floor(build, name="floor", workers=8, *, options=True, defer=False, http=None, messages=False):
     """The bare loop; with OPTIONS the socket options of brood's listeners."""
     binary = str(Path(build) / "tests/bench/bench-floor")
 
@@ -84,9 +86,11 @@ def floor(build, name="floor", workers=8, *, options=True, defer=False, http=Non
             command += ["-o", "-r", str(TIMEOUT_S * 1000), "-s", str(TIMEOUT_S * 1000)]
         if defer:
             command += ["-d", str(DEFER_S)]
+        if messages:
+            command.append("-l")
         return command + {None: [], "close": ["-1"], "keep": ["-k"]}[http]
 
-    return Program(name, prepare, binary, http=http, notifies=True, workers=workers)
+    return Program(name, prepare, binary, http=http, messages=messages, notifies=True, workers=workers)
 
 
 BROOD_CONF = """\
@@ -106,9 +110,9 @@ pool "bench" {{
 """
 
 
-def brood(binary, name="brood", workers=8, *, defer=False, http=None):
+def brood(binary, name="brood", workers=8, *, defer=False, http=None, messages=False):
     def prepare(directory, port):
-        more = ["    echo { framing = raw messages = 1 }"]
+        more = ["    echo { framing = length prefix = 4 }" if messages else "    echo { framing = raw messages = 1 }"]
         if http:
             more = [f'    http {{ root = "{web_root(directory)}" keepalive_requests = 0 }}']
         more.append(f'    defer_accept = {DEFER_S}s' if defer else "    defer_accept = off")
@@ -116,7 +120,7 @@ def brood(binary, name="brood", workers=8, *, defer=False, http=None):
                                  handler="http" if http else "echo", more="\n".join(more))
         return [binary, "-c", write(Path(directory) / "brood.conf", conf), "-L", "stderr"]
 
-    return Program(name, prepare, binary, http=http, notifies=True, workers=workers,
+    return Program(name, prepare, binary, http=http, messages=messages, notifies=True, workers=workers,
                    is_worker=lambda title: title.startswith("brood: bench"))
 
 

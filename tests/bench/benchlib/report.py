@@ -14,6 +14,8 @@ TITLES = {
     "many": "The same with {many} workers",
     "http": "HTTP, a connection per request: {workers} workers, 64 clients, a file of 128 bytes",
     "keep_alive": "HTTP with keep-alive: {keep_alive} workers, {keep_alive} connections, a file of 128 bytes",
+    "messages": "Messages of 128 bytes with their length in front, one after the other: {workers} workers, as many "
+                "connections",
 }
 
 

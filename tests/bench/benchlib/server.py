@@ -35,6 +35,15 @@ class Server:
         self.answer_size = None
         self.ready_seconds = None
 
+    @property
+    def address(self):
+        """Where the clients go: see benchlib.load."""
+        return f"{self.directory}/socket" if self.program.unix else self.port
+
+    def load_settings(self):
+        """What bench-load is to be told of this server."""
+        return {"answer_size": self.answer_size if self.program.http else None, "messages": self.program.messages}
+
     def __enter__(self):
         try:
             self.start()
@@ -71,7 +80,7 @@ class Server:
             self.ready_seconds = time.monotonic() - began
         while True:
             try:
-                self.answer_size = load.probe(self.port, self.program.http)
+                self.answer_size = load.probe(self.address, self.program.http, self.program.messages)
                 return
             except OSError as error:
                 if self.program.notifies or time.monotonic() > deadline or self.process.poll() is not None:

@@ -53,15 +53,20 @@ def judge(name, target, ratio, holds, void=None):
 
 
 def judge_syscalls(results):
-    name, target = "system calls of a connection", "accept4, one read, one write, close, and no other"
-    calls = (results.get("syscalls") or {}).get("brood")
+    yield judge_calls(results, "brood", "system calls of a connection",
+                      "accept4, one read, one write, close, and no other", FLOOR_CALLS)
+    yield judge_calls(results, "brood messages", "system calls of a message", "one read, one write, and no other", set())
+
+
+def judge_calls(results, program, name, target, others):
+    calls = (results.get("syscalls") or {}).get(program)
     if not calls:
         return Verdict(name, target, "void", why="not measured")
     # A call now and then (fewer than one in a hundred connections) is the idle time-out's or strace's, not a connection's.
     each = {call: count for call, count in calls["each"].items() if count >= 0.01}
     reads = [call for call in each if call in READS]
     writes = [call for call in each if call in WRITES]
-    right = (set(each) == FLOOR_CALLS | set(reads) | set(writes) and len(reads) == len(writes) == 1 and
+    right = (set(each) == others | set(reads) | set(writes) and len(reads) == len(writes) == 1 and
              all(abs(count - 1) <= 0.02 for count in each.values()))
     return Verdict(name, target, "met" if right else "not met", calls["total"],
                    why=", ".join(f"{call} {count:g}" for call, count in each.items()))
@@ -112,6 +117,13 @@ def judge_http(results, workers):
                 lambda ratio: ratio["median"] >= 1.1)
 
 
+def judge_messages(results):
+    samples = results.get("messages") or {}
+    yield judge("messages, to the bare loop with the same two system calls", "at least 0.97",
+                ratio_of(samples, "brood", "floor", "rate"), lambda ratio: ratio["median"] >= 0.97,
+                control(samples, "rate"))
+
+
 def judge_memory(results, many):
     found = results.get("memory") or {}
     ratio = None
@@ -140,8 +152,9 @@ def judge_kills(results):
 
 def all_verdicts(results, settings):
     """The verdicts as plain data. In a quick run nothing is judged: its samples are far too short."""
-    verdicts = [judge_syscalls(results), *judge_echo(results), *judge_many(results, settings.many),
-                *judge_http(results, settings.keep_alive), *judge_memory(results, settings.many),
+    verdicts = [*judge_syscalls(results), *judge_echo(results), *judge_many(results, settings.many),
+                *judge_http(results, settings.keep_alive), *judge_messages(results),
+                *judge_memory(results, settings.many),
                 *judge_start(results, settings.start_workers), *judge_kills(results)]
     if settings.quick:
         for verdict in verdicts:
