@@ -81,6 +81,9 @@ void brood_free(struct brood_stream *stream)
 {
 	if (!stream)
 		return;
+	/* Nothing that we have said can be lost on its way, and nobody may ever say anything. */
+	if (stream->bytes_in == 0 && stream->bytes_out == 0)
+		stream->given_up = true;
 	brood_close(stream);
 	brood_stream_done(stream);
 	free(stream);

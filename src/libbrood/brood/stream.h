@@ -59,7 +59,38 @@ struct brood_timeouts {
  */
 int brood_open(int fd, const struct brood_timeouts *timeouts, struct brood_stream **ret_stream);
 
-/* Closes as brood_close() does, and frees what brood_open() made. Takes NULL. */
+/*
+ * Connects to ADDRESS, and makes a stream of the connection:
+ *
+ *	host:port                the port in decimal, 1 to 65535; the host is a name or an IPv4 address
+ *	[v6]:port                an IPv6 address, also with a scope, as in [fe80::1%eth0]:7000
+ *	unix:/path, unix:@name   a unix socket; the second is of the abstract name space
+ *
+ * Of a name's addresses each is tried in turn, in the order of getaddrinfo(3). All of it ends WITHIN_MS milliseconds
+ * from now, and 0 is no such limit: the kernel then gives up on an address after some two minutes. An address that does
+ * not answer may use up its share of the time that is left, so that the others have theirs. The limit holds for the
+ * name service too, where the C library is glibc 2.34 or later: a question that is not answered in time is left to a
+ * thread of the C library's, which blocks all signals and ends on its own. Elsewhere, and without a limit,
+ * getaddrinfo(3) takes its time (resolv.conf(5), `timeout` and `attempts`). An address in numbers asks no name service.
+ *
+ * On TCP, TCP_NODELAY is set. TIMEOUTS are the stream's from then on, and the limit does not stay as its deadline.
+ * Returns 0, and *ret_stream is for brood_free(); or, of what went wrong with the address that was tried last,
+ *	-EINVAL        ADDRESS is not written as above
+ *	-ENAMETOOLONG  the host, or the path of a unix socket, is too long
+ *	-ENOENT        there is no such host, it has no address, or there is no such unix socket
+ *	-EAGAIN        the name service cannot answer now
+ *	-EIO           the name service has failed
+ *	-ECONNREFUSED  nobody listens there
+ *	-ETIMEDOUT     the time is over, or the kernel gave up
+ *	-ENOMEM, and whatever socket(2) and connect(2) return besides: -ENETUNREACH, -EHOSTUNREACH, -EACCES, ...
+ */
+int brood_connect(const char *address, uint32_t within_ms, const struct brood_timeouts *timeouts,
+	struct brood_stream **ret_stream);
+
+/*
+ * Closes as brood_close() does, but at once where nothing was read or written, and frees what brood_open() or
+ * brood_connect() made. Takes NULL.
+ */
 void brood_free(struct brood_stream *stream);
 
 /* ---- reading ---- */
