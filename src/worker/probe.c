@@ -275,8 +275,7 @@ static void explain_death(const char *subject, int status, char *reason, size_t 
 		snprintf(reason, size, "%s died by signal %d (%s)", subject, WTERMSIG(status),
 			signals_name(WTERMSIG(status)));
 	else
-		snprintf(reason, size, "%s ended its process with exit status %d", subject,
-			status >= 0 ? WEXITSTATUS(status) : -1);
+		snprintf(reason, size, "%s ended with exit status %d", subject, status >= 0 ? WEXITSTATUS(status) : -1);
 }
 
 static int explain_failure(const char *subject, int error, int status, uint32_t timeout_ms, char *reason, size_t size)

@@ -53,7 +53,7 @@ typedef void (*probe_function)(const struct pool_config *pool, struct probe_answ
 /*
  * Runs LOOK in a child. Returns 0 and what it answered, for the caller to free (there is a 0 behind its last byte); or
  * a negative errno with the reason in REASON of SIZE bytes: -EINVAL where LOOK refused, -ETIMEDOUT after TIMEOUT_MS,
- * -ECHILD where the child died without an answer, -EBADMSG where its answer makes no sense. SUBJECT ("the module")
+ * -ECHILD where the child died without an answer, -EBADMSG where its answer makes no sense. SUBJECT ("its process")
  * begins the reasons that are not LOOK's.
  */
 ATTR_NODISCARD int probe_run(const struct pool_config *pool, probe_function look, const char *subject,

@@ -238,7 +238,7 @@ int probe_program(const struct pool_config *pool, char *reason, size_t size)
 {
 	char *answer;
 	size_t answer_size;
-	int result = probe_run(pool, look_at_program, "cannot be looked at: it", PROBE_TIMEOUT_MS, &answer,
+	int result = probe_run(pool, look_at_program, "cannot be looked at: its process", PROBE_TIMEOUT_MS, &answer,
 		&answer_size, reason, size);
 
 	if (result < 0)

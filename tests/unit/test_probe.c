@@ -131,7 +131,7 @@ Test(probe, a_crash_names_the_signal)
 
 Test(probe, an_exit_names_the_status)
 {
-	must_fail(end_early, FAR_MS, -ECHILD, "the test ended its process with exit status 3");
+	must_fail(end_early, FAR_MS, -ECHILD, "the test ended with exit status 3");
 }
 
 Test(probe, a_child_that_hangs_is_ended)
@@ -217,7 +217,7 @@ static void close_all_and_crash(const struct pool_config *config, struct probe_a
 Test(probe, what_is_no_answer_is_refused)
 {
 	const char *senseless = "the test gave an answer that makes no sense";
-	const char *ended = "the test ended its process with exit status 0";
+	const char *ended = "the test ended with exit status 0";
 
 	must_fail(write_rubbish, FAR_MS, -EBADMSG, senseless);
 	must_fail(write_huge_size, FAR_MS, -EBADMSG, senseless);
