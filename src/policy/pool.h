@@ -30,6 +30,7 @@
 #include <stdint.h>
 
 #include "policy/backoff.h"
+#include "policy/canary.h"
 #include "policy/slot.h"
 
 /* A worker that has been ready for this long has proven that its program works. */
@@ -66,22 +67,6 @@ enum pool_role {
 	POOL_CANARY,  /* of a later one: of a reload that is not committed, or was undone */
 	POOL_ROLES,
 };
-
-/* How far a reload's canary is. The last ones are its failures, each of which is for good. */
-enum canary_state {
-	CANARY_NONE,   /* no reload, or it is committed or undone */
-	CANARY_WANTED, /* not asked for yet */
-	CANARY_ASKED,  /* asked for, and not ready */
-	CANARY_READY,  /* it was ready. It may have left since, in a way that says nothing against it */
-	CANARY_NOT_BORN,
-	CANARY_DIED,
-	CANARY_TIMED_OUT,
-	CANARY_NO_ROOM, /* no slot was free for it in POOL_CANARY_ROOM_MS */
-	CANARY_STATES,
-};
-
-bool canary_has_failed(enum canary_state state);
-const char *canary_state_name(enum canary_state state);
 
 /* What a commit will make the pool's. Meaningful unless the canary is CANARY_NONE. */
 struct pool_reload {

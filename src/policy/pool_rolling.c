@@ -2,34 +2,10 @@
 /*
  * A pool's part in a reload: the canary, and the roll. What they have to do with each other stands in pool.h.
  */
-#include <assert.h>
 #include <string.h>
 
-#include "base/attrs.h"
 #include "policy/deadline.h"
 #include "policy/pool_private.h"
-
-static const char *const canary_names[] = {
-	[CANARY_NONE] = "none",
-	[CANARY_WANTED] = "wanted",
-	[CANARY_ASKED] = "asked",
-	[CANARY_READY] = "ready",
-	[CANARY_NOT_BORN] = "not born",
-	[CANARY_DIED] = "died",
-	[CANARY_TIMED_OUT] = "start_timeout",
-	[CANARY_NO_ROOM] = "no free slot",
-};
-static_assert(ARRAY_SIZE(canary_names) == CANARY_STATES, "a name for each state of a canary");
-
-const char *canary_state_name(enum canary_state state)
-{
-	return canary_names[state];
-}
-
-bool canary_has_failed(enum canary_state state)
-{
-	return state >= CANARY_NOT_BORN;
-}
 
 /* ---- roles ---- */
 
@@ -80,6 +56,11 @@ static void pool_recount_roles(struct pool_policy *pool)
 
 /* ---- reload ---- */
 
+static void canary_event(struct pool_policy *pool, enum canary_event event)
+{
+	pool->reload.canary = canary_next(pool->reload.canary, event);
+}
+
 bool pool_policy_reload(
 	struct pool_policy *pool, uint32_t generation, const struct pool_rules *rules, uint32_t target, uint64_t now_ms)
 {
@@ -87,7 +68,7 @@ bool pool_policy_reload(
 		generation <= pool->generation)
 		return false;
 	pool->reload = (struct pool_reload){
-		.canary = CANARY_WANTED,
+		.canary = canary_next(CANARY_NONE, CANARY_BEGIN),
 		.generation = generation,
 		.rules = *rules,
 		.target = target < pool->rules.capacity ? target : pool->rules.capacity,
@@ -100,7 +81,7 @@ bool pool_policy_reload(
 enum canary_state pool_policy_canary(const struct pool_policy *pool, uint64_t now_ms)
 {
 	if (pool->reload.canary == CANARY_WANTED && deadline_passed(pool->reload.room_by_ms, now_ms))
-		return CANARY_NO_ROOM;
+		return canary_next(CANARY_WANTED, CANARY_LACKS_ROOM);
 	return pool->reload.canary;
 }
 
@@ -124,7 +105,7 @@ bool pool_policy_commit(struct pool_policy *pool)
 	pool->generation = pool->reload.generation;
 	pool->rules = pool->reload.rules;
 	pool->target = pool->reload.target;
-	pool->reload.canary = CANARY_NONE;
+	canary_event(pool, CANARY_END);
 	pool_recount_roles(pool);
 	backoff_forget(pool);
 	pool_note_ready(pool);
@@ -133,7 +114,7 @@ bool pool_policy_commit(struct pool_policy *pool)
 
 void pool_policy_undo(struct pool_policy *pool)
 {
-	pool->reload.canary = CANARY_NONE;
+	canary_event(pool, CANARY_END);
 }
 
 bool pool_policy_is_rolling(const struct pool_policy *pool)
@@ -148,34 +129,31 @@ uint32_t pool_policy_canaries(const struct pool_policy *pool)
 
 /* ---- the canary ---- */
 
+/* Those of reloads that were undone may still be there. */
 static bool slot_is_canary_under_way(const struct pool_policy *pool, const struct slot *slot)
 {
-	return (pool->reload.canary == CANARY_ASKED || pool->reload.canary == CANARY_READY) &&
-	       slot->generation == pool->reload.generation;
+	return pool->reload.canary != CANARY_NONE && slot->generation == pool->reload.generation;
 }
 
 void canary_note_event(
 	struct pool_policy *pool, const struct slot *slot, enum slot_event event, enum slot_reason reason)
 {
-	if (event == SLOT_ASK) {
-		if (reason == SLOT_REASON_RELOAD)
-			pool->reload.canary = CANARY_ASKED;
-		return;
-	}
-	if (!slot_is_canary_under_way(pool, slot))
+	if (event == SLOT_ASK && reason == SLOT_REASON_RELOAD)
+		canary_event(pool, CANARY_ASK);
+	if (event == SLOT_ASK || !slot_is_canary_under_way(pool, slot))
 		return;
 	if (event == SLOT_FAILED)
-		pool->reload.canary = CANARY_NOT_BORN;
+		canary_event(pool, CANARY_FAILS_BIRTH);
 	if (event == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT)
-		pool->reload.canary = CANARY_TIMED_OUT;
+		canary_event(pool, CANARY_OVERDUE);
 	if (event == SLOT_BECAME_READY && slot->state == SLOT_STARTING)
-		pool->reload.canary = CANARY_READY;
+		canary_event(pool, CANARY_STANDS);
 }
 
 void canary_note_death(struct pool_policy *pool, const struct slot *slot, bool failure)
 {
-	if (slot_is_canary_under_way(pool, slot) && (failure || pool->reload.canary == CANARY_ASKED))
-		pool->reload.canary = CANARY_DIED;
+	if (slot_is_canary_under_way(pool, slot))
+		canary_event(pool, failure ? CANARY_FALLS : CANARY_LEAVES);
 }
 
 uint32_t plan_canary(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)

@@ -318,6 +318,8 @@ static void check_ask(struct sim *sim, const struct pool_action *action)
 		check_ask_canary(sim, action);
 		return;
 	}
+	if (sim_canary_now(sim) == SIM_CANARY_WANTED && count_missing(sim) == 0 && count_free(sim) == 1)
+		sim_fail(sim, "starts in slot %u, which a canary waits for", action->slot);
 	if (count_wanted(sim) == 0)
 		sim_fail(sim, "starts in slot %u above the target %u", action->slot, sim->target);
 	if (count_allowed(sim) == 0)

@@ -373,6 +373,22 @@ Test(policy_rolling, a_refused_canary_that_is_on_its_way_leaves_once_it_is_born)
 	expect_untouched(1);
 }
 
+Test(policy_rolling, the_end_of_a_refused_canary_is_not_the_next_ones)
+{
+	pool_begin(8, 1);
+	born_ready(0, 0);
+	reload_to(2, 1);
+	canary_born(1);
+	pool_policy_undo(&pool.policy);
+	tell(1, SLOT_RETIRE, SLOT_REASON_RELOAD_UNDONE);
+	reload_to(3, 1);
+	canary_born(2);
+	tell(1, SLOT_KILL, SLOT_REASON_START_TIMEOUT);
+	expect_canary(CANARY_ASKED);
+	failed(1);
+	expect_canary(CANARY_ASKED);
+}
+
 Test(policy_rolling, a_resize_holds_whether_the_reload_does_or_not)
 {
 	pool_begin(8, 2);
@@ -606,6 +622,14 @@ Test(policy_rolling, without_room_nobody_retires_while_a_canary_is_there)
 	IDLE();
 }
 
+Test(policy_rolling, a_roll_leaves_the_next_canary_its_slot)
+{
+	roll(6, 3, 3);
+	PLAN("retire 2 reload, ask 4, ask 5");
+	reload_to(3, 3);
+	PLAN("retire 2 reload, ask 4, ask 5 reload");
+}
+
 Test(policy_rolling, rolls_on_while_the_next_canary_is_tried)
 {
 	roll(16, 3, 3);
@@ -621,15 +645,4 @@ Test(policy_rolling, rolls_on_while_the_next_canary_is_tried)
 	cr_expect_eq(pool.policy.count_of[POOL_OLD][SLOT_READY], 4);
 	cr_expect_eq(pool.policy.count_of[POOL_CURRENT][SLOT_READY], 1);
 	PLAN("retire 5 reload, retire 4 reload, ask 1, ask 2");
-}
-
-Test(policy_rolling, names_each_state_of_a_canary)
-{
-	for (enum canary_state i = 0; i < CANARY_STATES; i++) {
-		cr_assert_not_null(canary_state_name(i), "number %d", (int)i);
-		for (enum canary_state j = 0; j < i; j++)
-			cr_expect_str_neq(canary_state_name(i), canary_state_name(j));
-		cr_expect_eq(canary_has_failed(i),
-			i == CANARY_NOT_BORN || i == CANARY_DIED || i == CANARY_TIMED_OUT || i == CANARY_NO_ROOM);
-	}
 }
