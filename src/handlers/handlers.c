@@ -8,5 +8,6 @@ const struct brood_module *const handlers_builtin[] = {
 #if HAVE_HTTP
 	&handler_http,
 #endif
+	&handler_inetd,
 	NULL,
 };

@@ -6,6 +6,7 @@
 
 extern const struct brood_module handler_echo;
 extern const struct brood_module handler_http;
+extern const struct brood_module handler_inetd;
 extern const struct brood_module handler_module;
 
 /* All of them, ended by NULL, in the order of the manual. */

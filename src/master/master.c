@@ -103,6 +103,14 @@ static bool oom_score_is_protected(void)
 	return fd >= 0 && read(fd, &first, 1) == 1 && first == '-';
 }
 
+/* tty(4): one that has no controlling terminal cannot open it. */
+static bool has_controlling_terminal(void)
+{
+	FD_AUTO int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	return fd >= 0;
+}
+
 int master_watch(const struct master *master, int fd, const struct watch *watch)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = watch_pack(watch) };
@@ -357,6 +365,7 @@ static void live(struct master *master)
 	notify_init(&master->notify, clock_monotonic_ms());
 	raise_descriptor_limit(master);
 	master->reset_oom_score = oom_score_is_protected();
+	master->has_terminal = has_controlling_terminal();
 	master->exit_status = prepare(master);
 	if (master->exit_status == EXIT_STATUS_OK) {
 		set_title(master);

@@ -39,6 +39,7 @@ struct worker {
 	pid_t pid;           /* 0: none */
 	uint32_t board_slot; /* meaningful while there is a pid */
 	uint32_t serial;     /* of this worker in its pool, modulo 2^16 (master/watch.h) */
+	int signal;          /* the last one sent to it; 0: none */
 };
 
 struct pool {
@@ -56,6 +57,7 @@ struct pool {
 	uint64_t next_scan_ms; /* of the requests' deadlines */
 	bool fork_failing;     /* said so once in this episode */
 	bool options_failing;  /* of a listener; said so once */
+	bool full;             /* nobody waits for connections, since there are max_workers; said so once */
 };
 
 struct logger_process {
@@ -97,6 +99,7 @@ struct master {
 
 	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit before the master raised its own */
 	bool reset_oom_score;
+	bool has_terminal;
 };
 
 /* ---- master.c ---- */
@@ -121,7 +124,7 @@ int pools_init(struct master *master);
 void pools_done(struct master *master);
 /* Carries out what every pool's plan says now. Returns when to call again at the latest. */
 uint64_t pools_act(struct master *master, uint64_t now_ms);
-/* Workers have said something: notes who became ready. */
+/* Workers have said something: notes who became ready, or has taken its connection. */
 void pools_note_ready(struct master *master, uint64_t now_ms);
 /* The same for one, before its death is looked at. */
 void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);

@@ -30,12 +30,22 @@ static uint64_t pool_ready_after(const struct pool_config *config)
 	return silent ? config->program.ready_after_ms : 0;
 }
 
+/* Programs that run and workers that wait count together; of other kinds all are waiting workers, or leave. */
+static uint32_t pool_capacity(const struct master *master, const struct pool_config *config)
+{
+	uint32_t most = master->config->max_workers;
+
+	if (config->kind != HANDLER_BECOMES || config->max_workers == 0 || config->max_workers > most)
+		return most;
+	return config->max_workers;
+}
+
 static int pool_init(struct master *master, struct pool *pool, uint32_t index)
 {
 	const struct pool_config *config = &master->config->pools[index];
 	uint32_t capacity = master->config->max_workers;
 	const struct pool_rules rules = {
-		.capacity = capacity,
+		.capacity = pool_capacity(master, config),
 		.start_timeout_ms = config->start_timeout_ms,
 		.ready_after_ms = pool_ready_after(config),
 		.retire_timeout_ms = config->kind == HANDLER_ACCEPTS ? config->stop_timeout_ms : 0,
@@ -126,6 +136,8 @@ static uint32_t pool_serial(const struct pool *pool)
 
 static pid_t pool_spawn(struct master *master, struct pool *pool, uint32_t slot, uint32_t place)
 {
+	/* The master's own is memory that a worker does not have. */
+	const struct board board = master->board;
 	struct worker_start start = {
 		.pool = pool->config,
 		.title = pool->title,
@@ -136,9 +148,10 @@ static pid_t pool_spawn(struct master *master, struct pool *pool, uint32_t slot,
 		.dead_fd = master->dead_fd,
 		.master_pid = master->pid,
 		.number = slot,
-		.board = &master->board,
+		.board = &board,
 		.spawn_count = ++pool->spawn_count,
 		.soft_descriptors = master->soft_descriptors,
+		.has_terminal = master->has_terminal,
 		.reset_oom_score = master->reset_oom_score,
 	};
 
@@ -255,31 +268,48 @@ static void pool_prepare_listeners(struct pool *pool)
 
 /* ---- carrying out a plan ---- */
 
-static int action_signal(enum slot_event what)
+/*
+ * The signals by which a worker is asked to leave, by its kind; 0: none. SIGURG does nothing to a program, which a
+ * worker of an inetd pool may become at any moment; SIGTERM ends it, and is SIGURG to a worker that still waits.
+ */
+static int stop_signal(const struct pool *pool, enum slot_event what)
 {
-	switch (what) {
-	case SLOT_RETIRE:
-		return SIGURG;
-	case SLOT_QUIT:
-		return SIGQUIT;
-	case SLOT_KILL:
-		return SIGKILL;
-	default:
+	static const int signals[HANDLER_KINDS][SLOT_EVENTS] = {
+		[HANDLER_SERVES] = {[SLOT_RETIRE] = SIGURG,   [SLOT_QUIT] = SIGQUIT, [SLOT_KILL] = SIGKILL},
+		[HANDLER_LOADS] = { [SLOT_RETIRE] = SIGURG,  [SLOT_QUIT] = SIGQUIT, [SLOT_KILL] = SIGKILL},
+		[HANDLER_BECOMES] = { [SLOT_RETIRE] = SIGURG,  [SLOT_QUIT] = SIGTERM, [SLOT_KILL] = SIGKILL},
+		[HANDLER_ACCEPTS] = { [SLOT_RETIRE] = SIGTERM, [SLOT_QUIT] = SIGTERM, [SLOT_KILL] = SIGKILL},
+	};
+
+	return signals[pool->config->kind][what];
+}
+
+/* To what a program has made too: its process group, which it may not have yet, while it is being made. */
+static int worker_kill(const struct pool *pool, pid_t pid, int number)
+{
+	bool program = pool->config->kind == HANDLER_BECOMES || pool->config->kind == HANDLER_ACCEPTS;
+
+	if (program && number != SIGURG && kill(-pid, number) == 0)
 		return 0;
-	}
+	return kill(pid, number) < 0 ? -errno : 0;
 }
 
 static void pool_signal(struct pool *pool, const struct pool_action *action, uint64_t now_ms)
 {
 	pid_t pid = pool->workers[action->slot].pid;
-	int number = action_signal(action->what);
+	int number = stop_signal(pool, action->what);
+	int result = 0;
 
 	log_event(LOG_LEVEL_DEBUG, "worker told to end", LOG_TEXT("pool", pool->config->name),
 		LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_TEXT("what", slot_event_name(action->what)),
 		LOG_TEXT("reason", slot_reason_name(action->reason)));
-	if (number != 0 && kill(pid, number) < 0)
+	if (number != 0)
+		result = worker_kill(pool, pid, number);
+	if (number != 0 && result == 0)
+		pool->workers[action->slot].signal = number;
+	if (result < 0)
 		log_event(LOG_LEVEL_WARNING, "cannot signal a worker", LOG_TEXT("pool", pool->config->name),
-			LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_ERRNO("reason", errno));
+			LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_ERRNO("reason", result));
 	if (action->what == SLOT_GIVE_UP)
 		log_event(LOG_LEVEL_ERROR, "a killed worker does not end, and is given up",
 			LOG_TEXT("pool", pool->config->name), LOG_INT("slot", action->slot), LOG_INT("pid", pid));
@@ -322,12 +352,34 @@ static uint64_t pool_act(struct master *master, struct pool *pool, uint64_t now_
 	return plan.wake_ms;
 }
 
+/* Nobody waits for connections, and nobody may: said once, until as many wait as are meant to. */
+static void pool_check_full(struct master *master, struct pool *pool)
+{
+	const struct pool_policy *policy = &pool->policy;
+	uint32_t waiting = policy->count[SLOT_ASKED] + policy->count[SLOT_STARTING] + policy->count[SLOT_READY];
+	bool of_pool = policy->count[SLOT_FREE] == 0;
+
+	if (waiting >= policy->target)
+		pool->full = false;
+	if (pool->full || waiting > 0 || policy->phase != POOL_SERVING || (!of_pool && master->board_free > 0))
+		return;
+	pool->full = true;
+	log_event(LOG_LEVEL_WARNING, "all workers are busy: further clients wait", LOG_TEXT("pool", pool->config->name),
+		LOG_INT("workers", pool_policy_living(policy)),
+		LOG_TEXT("limit", of_pool && policy->rules.capacity < master->config->max_workers
+					  ? "max_workers of the pool"
+					  : "max_workers of all pools"));
+}
+
 uint64_t pools_act(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
 
-	for (size_t i = 0; i < master->pool_count; i++)
+	for (size_t i = 0; i < master->pool_count; i++) {
 		wake_ms = deadline_earlier(wake_ms, pool_act(master, &master->pools[i], now_ms));
+		if (master->pools[i].config->kind == HANDLER_BECOMES)
+			pool_check_full(master, &master->pools[i]);
+	}
 	return wake_ms;
 }
 
@@ -346,20 +398,33 @@ static bool awaits_ready(const struct slot *slot)
 	return !slot->was_ready && (slot->state == SLOT_STARTING || slot->state == SLOT_RETIRING);
 }
 
+/* It has taken its one connection, and is a program by now, or tries to be. */
+static bool says_taken(const struct board_slot *slot)
+{
+	enum board_state state = board_slot_state(slot);
+
+	return state == BOARD_RUNNING || state == BOARD_FAILED;
+}
+
 void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
 	if (awaits_ready(&pool->slots[slot]) && says_ready(pool_board_slot(master, pool, slot)))
 		pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
+	if (pool->config->kind == HANDLER_BECOMES && pool->slots[slot].state == SLOT_READY &&
+		says_taken(pool_board_slot(master, pool, slot)))
+		pool_policy_event(&pool->policy, slot, SLOT_TAKEN, SLOT_REASON_NONE, now_ms);
 }
 
 static void pool_note_ready(struct master *master, struct pool *pool, uint64_t now_ms)
 {
-	uint32_t left = pool->policy.count[SLOT_STARTING] + pool->policy.count[SLOT_RETIRING];
+	bool becomes = pool->config->kind == HANDLER_BECOMES;
+	uint32_t left = pool->policy.count[SLOT_STARTING] + pool->policy.count[SLOT_RETIRING] +
+			(becomes ? pool->policy.count[SLOT_READY] : 0);
 
 	for (uint32_t slot = 0; left > 0 && slot < pool->policy.rules.capacity; slot++) {
 		enum slot_state state = pool->slots[slot].state;
 
-		if (state != SLOT_STARTING && state != SLOT_RETIRING)
+		if (state != SLOT_STARTING && state != SLOT_RETIRING && !(becomes && state == SLOT_READY))
 			continue;
 		left--;
 		pool_note_worker(master, pool, slot, now_ms);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/attrs.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "build_config.h"
@@ -144,8 +145,31 @@ static enum log_level death_level(const struct death_verdict *verdict)
 	}
 }
 
-void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
-	const struct death_verdict *verdict)
+/* The program that served one connection has ended: one of the two lines that every connection has. */
+static void report_exit(const struct pool *pool, uint32_t slot, const struct board_slot *board_slot,
+	const struct death *death, const struct death_verdict *verdict)
+{
+	uint64_t since_us = atomic_load_explicit(&board_slot->changed_us, memory_order_relaxed);
+	char peer[ADDRESS_TEXT_MAX];
+	struct log_field fields[] = {
+		LOG_TEXT("pool", pool->config->name),
+		LOG_INT("slot", slot),
+		LOG_INT("pid", pool->workers[slot].pid),
+		LOG_TEXT("peer", whom_served(board_slot, death, peer, sizeof(peer))),
+		death->by_signal ? LOG_TEXT("signal", signals_name(death->code)) : LOG_INT("status", death->code),
+		LOG_INT("duration_ms", (int64_t)(clock_monotonic_us() - since_us) / 1000),
+		LOG_TEXT("reason", slot_reason_name(verdict->reason)),
+		{ .name = NULL },
+	};
+
+	/* The master had no part in the end of most. */
+	if (verdict->reason == SLOT_REASON_NONE)
+		fields[6].name = NULL;
+	log_write(death->by_signal ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "EXIT", fields);
+}
+
+static void report_worker_death(const struct master *master, const struct pool *pool, uint32_t slot,
+	const struct death *death, const struct death_verdict *verdict)
 {
 	const struct worker *worker = &pool->workers[slot];
 	const struct board_slot *board_slot = &master->board.slots[worker->board_slot];
@@ -161,4 +185,15 @@ void report_death(const struct master *master, const struct pool *pool, uint32_t
 		LOG_INT("requests", (int64_t)atomic_load_explicit(&board_slot->requests, memory_order_relaxed)),
 		LOG_TEXT("serving", whom_served(board_slot, death, peer, sizeof(peer))),
 		LOG_TEXT("next", what_follows(verdict, next, sizeof(next))));
+}
+
+void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
+	const struct death_verdict *verdict)
+{
+	const struct board_slot *board_slot = &master->board.slots[pool->workers[slot].board_slot];
+
+	if (board_slot_state(board_slot) == BOARD_RUNNING)
+		report_exit(pool, slot, board_slot, death, verdict);
+	else
+		report_worker_death(master, pool, slot, death, verdict);
 }

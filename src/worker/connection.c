@@ -2,6 +2,7 @@
 #include "worker/connection.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -17,6 +18,7 @@ static struct {
 	uint64_t handler_deadline_us; /* of the stream, from before the request */
 	uint64_t noted_in;            /* of the stream's byte counters, what the scoreboard has been told */
 	uint64_t noted_out;
+	bool becomes_program;
 } connection;
 
 static void on_request_begin(struct brood_stream *stream)
@@ -52,11 +54,14 @@ void connection_init(const struct worker_start *start)
 	const struct pool_config *pool = start->pool;
 
 	connection.start = start;
-	connection.timeouts = (struct brood_timeouts){
-		.idle_ms = (uint32_t)pool->idle_timeout_ms,
-		.read_ms = (uint32_t)pool->read_timeout_ms,
-		.write_ms = (uint32_t)pool->write_timeout_ms,
-	};
+	connection.becomes_program = pool->kind == HANDLER_BECOMES;
+	/* They are the socket's, and a program knows nothing of them. */
+	if (!connection.becomes_program)
+		connection.timeouts = (struct brood_timeouts){
+			.idle_ms = (uint32_t)pool->idle_timeout_ms,
+			.read_ms = (uint32_t)pool->read_timeout_ms,
+			.write_ms = (uint32_t)pool->write_timeout_ms,
+		};
 	connection.request_timeout_us = pool->request_timeout_ms * 1000;
 	brood_stream_init(&connection.stream, &host);
 }
@@ -104,6 +109,8 @@ void connection_serve(int fd, uint32_t listener, void *state)
 	result = connection.start->pool->handler->serve(state, stream);
 	board_worker_served(slot);
 	brood_close(stream);
+	if (UNLIKELY(connection.becomes_program))
+		_exit(WORKER_EXIT_EXEC);
 	board_worker_closed(slot, clock_monotonic_us(), stream->bytes_in - connection.noted_in,
 		stream->bytes_out - connection.noted_out, result < 0);
 	if (result < 0 && log_get_level() >= LOG_LEVEL_DEBUG)

@@ -26,14 +26,16 @@ static size_t env_find(const struct exec_env *env, const char *name, size_t name
 	return i;
 }
 
-/* Room for one more, and for the NULL. */
-static bool env_grow(struct exec_env *env)
+/* Room for COUNT more, and for the NULL. */
+static bool env_grow(struct exec_env *env, size_t count)
 {
 	size_t capacity = env->capacity == 0 ? 32 : 2 * env->capacity;
 	char **list;
 
-	if (env->count + 1 < env->capacity)
+	if (env->count + count < env->capacity)
 		return true;
+	if (capacity <= env->count + count)
+		capacity = env->count + count + 1;
 	list = realloc(env->list, capacity * sizeof(*list));
 	if (list == NULL)
 		return false;
@@ -47,7 +49,7 @@ static void env_put(struct exec_env *env, char *assignment, size_t name_size)
 {
 	size_t place = assignment == NULL ? 0 : env_find(env, assignment, name_size);
 
-	if (assignment == NULL || (place == env->count && !env_grow(env))) {
+	if (assignment == NULL || (place == env->count && !env_grow(env, 1))) {
 		env->failed = true;
 		free(assignment);
 		return;
@@ -99,6 +101,12 @@ void exec_env_set_all(struct exec_env *env, char *const *assignments)
 bool exec_env_has(const struct exec_env *env, const char *name)
 {
 	return env_find(env, name, strlen(name)) < env->count;
+}
+
+void exec_env_reserve(struct exec_env *env, size_t count)
+{
+	if (!env_grow(env, count))
+		env->failed = true;
 }
 
 /* ---- the descriptors ---- */

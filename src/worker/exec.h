@@ -36,6 +36,10 @@ void exec_env_set_all(struct exec_env *env, char *const *assignments);
 /* Whether it has a value. */
 bool exec_env_has(const struct exec_env *env, const char *name);
 
+/* Room for COUNT more in `list`, and the NULL, for a caller that puts its own strings there; it takes them out again,
+ * by `count`, before exec_env_done(). */
+void exec_env_reserve(struct exec_env *env, size_t count);
+
 /* ---- the descriptors ---- */
 
 /* Makes IN, OUT and ERR descriptors 0, 1 and 2, which stay open at execve(2); the others were opened close-on-exec. A

@@ -19,6 +19,19 @@
 /* So many listeners need no memory of the heap, every touched page of which would be the worker's own. */
 #define KEEP_LOCAL 64
 
+static bool becomes_program(const struct pool_config *pool)
+{
+	return pool->kind == HANDLER_BECOMES || pool->kind == HANDLER_ACCEPTS;
+}
+
+void worker_setup_group(const struct worker_start *start)
+{
+	if (start->has_terminal && becomes_program(start->pool))
+		setsid();
+	else
+		setpgid(0, 0);
+}
+
 int worker_setup_descriptors(const struct worker_start *start)
 {
 	size_t count = start->listener_count;
@@ -64,7 +77,7 @@ int worker_setup_death_signal(pid_t master_pid)
 	return getppid() == master_pid ? 0 : -ESRCH;
 }
 
-void worker_setup_limits(const struct worker_start *start)
+void worker_setup_inherited(const struct worker_start *start)
 {
 	struct rlimit limit;
 
@@ -80,4 +93,29 @@ void worker_setup_limits(const struct worker_start *start)
 		if (fd >= 0 && fd_write_all(fd, "0", 1) < 0)
 			log_event(LOG_LEVEL_DEBUG, "cannot reset the OOM score");
 	}
+}
+
+int worker_setup_limits(const struct pool_config *pool)
+{
+	for (size_t i = 0; i < pool->limit_count; i++) {
+		const struct rlimit limit = { .rlim_cur = pool->limits[i].value, .rlim_max = pool->limits[i].value };
+
+		if (setrlimit((__rlimit_resource_t)pool->limits[i].resource, &limit) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int worker_setup_root(const struct pool_config *pool)
+{
+	if (pool->chroot == NULL || pool->chroot[0] == '\0')
+		return 0;
+	return chroot(pool->chroot) < 0 || chdir("/") < 0 ? -errno : 0;
+}
+
+int worker_setup_directory(const struct pool_config *pool)
+{
+	if (!becomes_program(pool))
+		return 0;
+	return chdir(pool->program.directory) < 0 ? -errno : 0;
 }

@@ -2,12 +2,17 @@
 #ifndef WORKER_SETUP_H
 #define WORKER_SETUP_H
 /*
- * What a child does between fork() and its work, with signals blocked: its process group, its descriptors, its
- * privileges, its death signal, its title. Functions return 0 or a negative errno and log nothing.
+ * What a child does between fork() and its work, with signals blocked: its process group, its descriptors, its limits,
+ * its root, its privileges, its directory, its death signal, its title, in this order: root and limits need the
+ * privileges, and a directory is entered without them. Functions return 0 or a negative errno and log nothing.
  */
 #include "base/attrs.h"
 #include "config/config.h"
 #include "worker/worker.h"
+
+/* A process group of its own; and a session of its own, without a terminal, for what becomes a program where the master
+ * has a terminal. */
+void worker_setup_group(const struct worker_start *start);
 
 /* Closes everything but standard input, output and error, and what a worker needs. */
 ATTR_NODISCARD int worker_setup_descriptors(const struct worker_start *start);
@@ -21,7 +26,16 @@ ATTR_NODISCARD int worker_setup_identity(const struct identity *identity);
  */
 ATTR_NODISCARD int worker_setup_death_signal(pid_t master_pid);
 
-/* The soft limit of descriptors, and the OOM score, as they were before the master changed its own. */
-void worker_setup_limits(const struct worker_start *start);
+/* The soft limit of descriptors, and the OOM score, as they were before the master changed its own. Needs /proc. */
+void worker_setup_inherited(const struct worker_start *start);
+
+/* The pool's `limits`. */
+ATTR_NODISCARD int worker_setup_limits(const struct pool_config *pool);
+
+/* The pool's `chroot`. */
+ATTR_NODISCARD int worker_setup_root(const struct pool_config *pool);
+
+/* The pool's `directory`, where its workers become programs: after worker_setup_identity(). */
+ATTR_NODISCARD int worker_setup_directory(const struct pool_config *pool);
 
 #endif

@@ -34,6 +34,12 @@ static void on_retire(int number)
 	errno = saved;
 }
 
+/* Ignores, as SIG_IGN does, and turns into the default action at execve(2), as SIG_IGN does not. */
+static void on_ignored(int number)
+{
+	(void)number;
+}
+
 static void on_quit(int number)
 {
 	(void)number;
@@ -62,7 +68,7 @@ int worker_signals_install(int gate, const struct worker_start *start)
 
 	gate_fd = gate;
 	worker = start;
-	result = handle(ignored, ARRAY_SIZE(ignored), SIG_IGN);
+	result = handle(ignored, ARRAY_SIZE(ignored), start->pool->kind == HANDLER_BECOMES ? on_ignored : SIG_IGN);
 	if (result == 0)
 		result = handle(standard, ARRAY_SIZE(standard), SIG_DFL);
 	if (result == 0)

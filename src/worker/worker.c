@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -25,6 +26,12 @@ const char *worker_exit_text(int status)
 		return "its handler did not start";
 	case WORKER_EXIT_SETUP:
 		return "it could not be set up";
+	case WORKER_EXIT_EXEC:
+		return "its program could not be executed";
+	case WORKER_EXIT_LIMITS:
+		return "its limits could not be set";
+	case WORKER_EXIT_PLACE:
+		return "it could not enter its root or its directory";
 	case WORKER_EXIT_PRIVILEGES:
 		return "it could not change its user or groups";
 	default:
@@ -44,14 +51,24 @@ static void worker_setup(const struct worker_start *start)
 {
 	int result;
 
-	setpgid(0, 0);
+	worker_setup_group(start);
 	result = worker_setup_descriptors(start);
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_SETUP, "cannot close descriptors", result);
-	worker_setup_limits(start);
+	worker_setup_inherited(start);
+	result = worker_setup_limits(start->pool);
+	if (result < 0)
+		worker_fail(start, WORKER_EXIT_LIMITS, "cannot set limits", result);
+	result = worker_setup_root(start->pool);
+	if (result < 0)
+		worker_fail(start, WORKER_EXIT_PLACE, "cannot enter the chroot", result);
 	result = worker_setup_identity(&start->pool->identity);
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_PRIVILEGES, "cannot change user or groups", result);
+	result = worker_setup_directory(start->pool);
+	if (result < 0)
+		worker_fail(start, WORKER_EXIT_PLACE, "cannot enter the directory", result);
+	umask(start->pool->umask);
 	result = worker_setup_death_signal(start->master_pid);
 	if (result == -ESRCH)
 		_exit(WORKER_EXIT_RETIRED);

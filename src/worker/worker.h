@@ -42,6 +42,9 @@ enum worker_exit {
 	WORKER_EXIT_LISTENER = 69,   /* its listener is none any more; logged */
 	WORKER_EXIT_START = 70,      /* the handler's start() failed; it has logged why */
 	WORKER_EXIT_SETUP = 71,      /* a system call of the set-up failed; logged */
+	WORKER_EXIT_EXEC = 72,       /* the program could not be executed; logged */
+	WORKER_EXIT_LIMITS = 73,     /* a resource limit could not be set; logged */
+	WORKER_EXIT_PLACE = 74,      /* its root or its directory could not be entered; logged */
 	WORKER_EXIT_PRIVILEGES = 77, /* user or groups could not be changed; logged */
 };
 

@@ -172,7 +172,9 @@ static bool waits_in_ppoll(pid_t pid)
 /* The life of a worker on LISTENER: 0 if it left because it was told to, and not before. */
 ATTR_NORETURN static void live_on(int listener)
 {
+	const struct pool_config pool = { .kind = HANDLER_SERVES };
 	const struct worker_start start = {
+		.pool = &pool,
 		.listeners = &listener,
 		.listener_count = 1,
 		.dead_fd = open("/dev/null", O_RDWR),
