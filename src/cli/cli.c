@@ -15,6 +15,7 @@
 #include "handlers/handlers.h"
 #include "master/master.h"
 #include "net/inherited.h"
+#include "worker/probe_program.h"
 
 static int load(const struct cli_options *options, struct config **ret_config)
 {
@@ -23,7 +24,8 @@ static int load(const struct cli_options *options, struct config **ret_config)
 		.log_target = options->log_target,
 		.log_level = options->log_level,
 	};
-	const struct config_host host = { .handlers = handlers_builtin };
+	static const struct config_probe probe = { .program = probe_program };
+	const struct config_host host = { .handlers = handlers_builtin, .probe = &probe };
 	int result = config_load(options->config, &host, &overrides, stderr, ret_config);
 
 	if (result == 0)

@@ -360,7 +360,7 @@ static void check_options(struct load *load, const struct pool_config *pool, con
 	const struct brood_module *handler = pool->handler;
 	char reason[VALUE_REASON_MAX];
 
-	if (!handler || !handler->check || !pool->values || !draft->options_sound)
+	if (!handler || pool->kind != HANDLER_SERVES || !handler->check || !pool->values || !draft->options_sound)
 		return;
 	if (handler->check(pool->values, reason, sizeof(reason)) < 0)
 		diagnostics_add(&load->diagnostics, section_line(load, pool, draft), draft->outline->where, "%s: %s",
@@ -384,6 +384,7 @@ void load_check(struct load *load)
 		check_chroot(load, &config->pools[i], &load->drafts[i]);
 		check_socket_owner(load, &config->pools[i], &load->drafts[i]);
 		load_check_program(load, &config->pools[i], &load->drafts[i]);
+		load_check_module(load, &config->pools[i], &load->drafts[i]);
 		check_options(load, &config->pools[i], &load->drafts[i]);
 	}
 	check_listeners(load);

@@ -12,6 +12,7 @@
 struct config_memory {
 	struct config config;
 	struct arena arena;
+	void (*description_free)(struct brood_module *description); /* of the modules' */
 };
 
 static struct config *config_new(const char *file)
@@ -28,9 +29,9 @@ static struct config *config_new(const char *file)
 	return &memory->config;
 }
 
-static struct arena *config_arena(struct config *config)
+static struct config_memory *config_memory(struct config *config)
 {
-	return &((struct config_memory *)(void *)config)->arena;
+	return (struct config_memory *)(void *)config;
 }
 
 void config_free(struct config *config)
@@ -39,7 +40,11 @@ void config_free(struct config *config)
 
 	if (!config)
 		return;
-	arena = *config_arena(config);
+	for (size_t i = 0; i < config->pool_count; i++) {
+		if (config->pools[i].description)
+			config_memory(config)->description_free(config->pools[i].description);
+	}
+	arena = config_memory(config)->arena;
 	arena_done(&arena);
 	free(config);
 }
@@ -72,12 +77,12 @@ static int load_source(struct load *load, const struct source *source)
 	result = outline_text(&load->outline, load->config->file, source);
 	if (result < 0)
 		return result;
-	tree = parse_text(load->outline.text, load->handlers, diagnostics);
+	tree = parse_text(load->outline.text, load->handlers, load->outline.option_room, diagnostics);
 	if (tree) {
 		load_fill(load, tree);
-		cfg_free(tree);
 		apply_overrides(load);
 		load_check(load);
+		cfg_free(tree);
 	}
 	if (diagnostics->failed || load->arena->failed || load->scratch.failed)
 		return -ENOMEM;
@@ -101,7 +106,8 @@ static int load_named(const char *name, const struct source *source, bool refuse
 
 	if (!load.config)
 		return -ENOMEM;
-	load.arena = config_arena(load.config);
+	load.arena = &config_memory(load.config)->arena;
+	config_memory(load.config)->description_free = load.probe.description_free;
 	result = load_source(&load, source);
 	diagnostics_print(&load.diagnostics, errors);
 	outline_done(&load.outline);

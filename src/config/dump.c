@@ -86,15 +86,17 @@ static void dump_option(
 	fputc('\n', out);
 }
 
-static void dump_handler(const struct config *config, const struct pool_config *pool, FILE *out)
+/* The options of the handler, or of the module. */
+static void dump_options(const struct config *config, const struct pool_config *pool, FILE *out)
 {
-	const struct brood_option *options = pool->handler->options;
+	bool loads = pool->kind == HANDLER_LOADS;
+	const struct brood_module *module = loads ? pool->description : pool->handler;
 
-	if (!options || !options[0].name)
+	if (!module || !module->options || !module->options[0].name)
 		return;
-	fprintf(out, "\t%s {\n", pool->handler->name);
-	for (size_t i = 0; options[i].name; i++)
-		dump_option(config, &options[i], &pool->values[i], out);
+	fprintf(out, "\t%s {\n", loads ? "module_options" : module->name);
+	for (size_t i = 0; module->options[i].name; i++)
+		dump_option(config, &module->options[i], &pool->values[i], out);
 	fputs("\t}\n", out);
 }
 
@@ -106,7 +108,7 @@ void config_dump(const struct config *config, FILE *out)
 		fprintf(out, "\npool \"%s\" {\n", config->pools[i].name);
 		dump_keys(KEY_POOL, config->pools[i].kind, &config->pools[i], out);
 		limits_dump(&config->pools[i], out);
-		dump_handler(config, &config->pools[i], out);
+		dump_options(config, &config->pools[i], out);
 		fputs("}\n", out);
 	}
 }

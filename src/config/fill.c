@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The values of the parsed text into struct config, by the rows of the schema and of the handlers' tables. */
-#include <errno.h>
-#include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "config/limits.h"
 #include "config/load.h"
+#include "config/options.h"
 #include "config/values.h"
 
 /* ---- errors ---- */
@@ -54,8 +51,7 @@ const char *load_key_handlers(struct load *load, const struct key *key)
 
 /* ---- keys ---- */
 
-/* One value of a key, or its default where SETTING is NULL. Returns whether it is accepted. */
-static bool read_value(struct load *load, const char *where, const char *name, const struct value_rule *rule,
+bool load_read_value(struct load *load, const char *where, const char *name, const struct value_rule *rule,
 	const struct setting *setting, const char *fallback, int64_t *ret_number)
 {
 	char reason[VALUE_REASON_MAX];
@@ -66,17 +62,10 @@ static bool read_value(struct load *load, const char *where, const char *name, c
 	return false;
 }
 
-bool load_read_value(struct load *load, const char *where, const char *name, const struct value_rule *rule,
-	const struct setting *setting, int64_t *ret_number)
+char **load_read_list(struct load *load, const char *where, const char *name, const struct value_rule *rule,
+	cfg_t *section, const char *written, unsigned int **lines, size_t *ret_count)
 {
-	return read_value(load, where, name, rule, setting, "", ret_number);
-}
-
-/* All texts of a list. LINES, where not NULL, gets their lines. Returns an array ended by NULL, or NULL. */
-static char **read_list(struct load *load, const char *where, const char *name, const struct value_rule *rule,
-	cfg_t *section, unsigned int **lines, size_t *ret_count)
-{
-	size_t count = cfg_size(section, name), used = 0;
+	size_t count = cfg_size(section, written), used = 0;
 	char **list = arena_alloc(load->arena, (count + 1) * sizeof(char *));
 
 	if (lines)
@@ -84,10 +73,10 @@ static char **read_list(struct load *load, const char *where, const char *name, 
 	if (!list || (lines && !*lines))
 		return NULL;
 	for (unsigned int i = 0; i < count; i++) {
-		const struct setting *setting = parse_setting(section, name, i);
+		const struct setting *setting = parse_setting(section, written, i);
 		int64_t length;
 
-		if (!read_value(load, where, name, rule, setting, "", &length))
+		if (!load_read_value(load, where, name, rule, setting, "", &length))
 			continue;
 		if (lines)
 			(*lines)[used] = setting->line;
@@ -103,7 +92,7 @@ static void fill_scalar(
 {
 	int64_t number;
 
-	if (!read_value(load, where, key->name, &key->rule, setting, key->fallback, &number))
+	if (!load_read_value(load, where, key->name, &key->rule, setting, key->fallback, &number))
 		return;
 	if (key->rule.kind == VALUE_TEXT)
 		*schema_text_field(key, object) = arena_text(load->arena, setting ? setting->text : key->fallback);
@@ -139,8 +128,8 @@ static void inherit(struct load *load, const struct key *key, struct pool_config
 static void fill_list(
 	struct load *load, const struct key *key, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
 {
-	*schema_list_field(key, pool) = read_list(load, draft->outline->where, key->name, &key->rule, section,
-		&draft->list_lines[schema_index(key)], schema_list_count(key, pool));
+	*schema_list_field(key, pool) = load_read_list(load, draft->outline->where, key->name, &key->rule, section,
+		key->name, &draft->list_lines[schema_index(key)], schema_list_count(key, pool));
 }
 
 static void refuse_missing(
@@ -206,156 +195,7 @@ static void fill_pool_keys(struct load *load, cfg_t *section, struct pool_config
 		pool->group = arena_text(load->arena, "");
 }
 
-/* ---- the options of a handler ---- */
-
-/* The handle of the access log at PATH: the same for the same path. */
-static int64_t log_handle(struct load *load, const char *path)
-{
-	struct config *config = load->config;
-	char **files;
-
-	for (size_t i = 0; i < config->access_count; i++) {
-		if (strcmp(config->access_files[i], path) == 0)
-			return (int64_t)i + 1;
-	}
-	/* There are as many as pools at most, or a few times that: growing by one in an arena is no matter. */
-	files = arena_alloc(load->arena, (config->access_count + 2) * sizeof(char *));
-	if (!files)
-		return 0;
-	if (config->access_count)
-		memcpy(files, config->access_files, config->access_count * sizeof(char *));
-	files[config->access_count] = arena_text(load->arena, path);
-	config->access_files = files;
-	return (int64_t)++config->access_count;
-}
-
-/* PATH, absolute: what is relative is so to the directory of FILE. NULL when memory is short. */
-static char *absolute_path(struct load *load, const char *path, const char *file)
-{
-	const char *slash = strrchr(file, '/');
-	char directory[PATH_MAX];
-
-	if (path[0] == '/')
-		return arena_text(load->arena, path);
-	if (slash)
-		path = arena_format(&load->scratch, "%.*s/%s", (int)(slash - file), file, path);
-	if (!path || (slash && file[0] == '/'))
-		return path ? arena_text(load->arena, path) : NULL;
-	if (!getcwd(directory, sizeof(directory)))
-		return arena_text(load->arena, path);
-	return arena_format(load->arena, "%s/%s", directory, path);
-}
-
-/* The same for TEXT as it stands at LINE; 0: it is a default. */
-static char *given_path(struct load *load, const char *text, unsigned int line)
-{
-	return absolute_path(load, text, line ? diagnostics_locate(&load->diagnostics, line).file : load->config->file);
-}
-
-static const char *read_file(
-	struct load *load, const char *where, const char *name, const char *text, unsigned int line)
-{
-	if (text[0] == '\0')
-		load_refuse_value(load, line, where, name, text, "is not the path of a file");
-	return given_path(load, text, line);
-}
-
-static const char *read_directory(
-	struct load *load, const char *where, const char *name, const char *text, unsigned int line)
-{
-	const char *from = text[0] == '/' ? "" : " (from the directory of this file)";
-	char *path = given_path(load, text, line);
-	struct stat status;
-
-	if (!path)
-		return "";
-	if (text[0] == '\0')
-		load_refuse_value(load, line, where, name, text, "is not the path of a directory");
-	else if (stat(path, &status) < 0)
-		diagnostics_add(
-			&load->diagnostics, line, where, "%s = \"%s\"%s: %s", name, text, from, strerrordesc_np(errno));
-	else if (!S_ISDIR(status.st_mode))
-		diagnostics_add(&load->diagnostics, line, where, "%s = \"%s\"%s is not a directory", name, text, from);
-	return path;
-}
-
-static int64_t read_log(struct load *load, const char *where, const char *name, const char *text, unsigned int line)
-{
-	if (strcmp(text, "off") == 0)
-		return 0;
-	if (text[0] == '/') {
-		load_check_path(load, line, where, name, text, text);
-		return log_handle(load, text);
-	}
-	load_refuse_value(load, line, where, name, text, "is neither off nor an absolute path");
-	return 0;
-}
-
-static void fill_list_option(struct load *load, const char *where, const struct brood_option *option, cfg_t *section,
-	union brood_value *value)
-{
-	struct value_rule rule = schema_option_rule(option);
-	size_t count;
-	char **list;
-
-	if (section && parse_setting(section, option->name, 0))
-		list = read_list(load, where, option->name, &rule, section, NULL, &count);
-	else
-		list = parse_list(load->arena, option->fallback[0] ? option->fallback : "{}", &count);
-	value->list = (const char *const *)list;
-}
-
-static void fill_option(struct load *load, const char *where, const struct brood_option *option,
-	const struct setting *setting, union brood_value *value)
-{
-	struct value_rule rule = schema_option_rule(option);
-	const char *text = setting ? setting->text : option->fallback;
-	unsigned int line = setting ? setting->line : 0;
-	int64_t number;
-
-	if (!read_value(load, where, option->name, &rule, setting, option->fallback, &number))
-		return;
-	if (option->type == BROOD_OPTION_LOG)
-		value->number = read_log(load, where, option->name, text, line);
-	else if (option->type == BROOD_OPTION_DIRECTORY)
-		value->text = read_directory(load, where, option->name, text, line);
-	else if (option->type == BROOD_OPTION_FILE)
-		value->text = read_file(load, where, option->name, text, line);
-	else if (option->type == BROOD_OPTION_TEXT)
-		value->text = arena_text(load->arena, text);
-	else if (option->type == BROOD_OPTION_BOOL)
-		value->on = number != 0;
-	else
-		value->number = number;
-}
-
-/* The values of HANDLER's options, from SECTION, or NULL. WANTED: it is the pool's handler. */
-static union brood_value *fill_options(struct load *load, const struct brood_module *handler, cfg_t *section,
-	const struct pool_draft *draft, bool wanted)
-{
-	const char *where = arena_format(&load->scratch, "%s: %s", draft->outline->where, handler->name);
-	bool complete = wanted && !draft->outline->damaged && !draft->outline->section_damaged;
-	size_t count = schema_count_options(handler);
-	union brood_value *values = arena_alloc(load->arena, (count + 1) * sizeof(*values));
-
-	if (!values || !where)
-		return NULL;
-	for (size_t i = 0; i < count; i++) {
-		const struct brood_option *option = &handler->options[i];
-		const struct setting *setting = section ? parse_setting(section, option->name, 0) : NULL;
-
-		if (!setting && !option->fallback && complete)
-			diagnostics_add(&load->diagnostics, draft->outline->line, where,
-				"%s is missing; the handler needs it", option->name);
-		if (!setting && !option->fallback)
-			continue;
-		if (option->type == BROOD_OPTION_LIST)
-			fill_list_option(load, where, option, section, &values[i]);
-		else
-			fill_option(load, where, option, setting, &values[i]);
-	}
-	return values;
-}
+/* ---- handlers ---- */
 
 /* "echo, http" */
 static const char *handler_names(struct load *load)
@@ -391,6 +231,21 @@ static void fill_kind(struct load *load, cfg_t *section, struct pool_config *poo
 			"handler = \"%.100s\" is none of %s", pool->handler_name, handler_names(load));
 }
 
+/* The options of HANDLER from its section, if it has one. */
+static union brood_value *fill_handler_options(
+	struct load *load, const struct brood_module *handler, cfg_t *section, struct pool_draft *draft, bool wanted)
+{
+	const struct option_source source = {
+		.module = handler,
+		.section = section,
+		.where = arena_format(&load->scratch, "%s: %s", draft->outline->where, handler->name),
+		.missing_line = draft->outline->line,
+		.complete = wanted && !draft->outline->damaged && !draft->outline->section_damaged,
+	};
+
+	return source.where ? options_fill(load, &source) : NULL;
+}
+
 /* Reads the sections of handlers: also those that do not belong, for their errors. */
 static void fill_sections(struct load *load, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
 {
@@ -406,7 +261,8 @@ static void fill_sections(struct load *load, cfg_t *section, struct pool_config 
 		if (!own || (!wanted && !given))
 			continue;
 		errors = load->diagnostics.error_count;
-		values = fill_options(load, handler, given ? cfg_getsec(section, handler->name) : NULL, draft, wanted);
+		values = fill_handler_options(
+			load, handler, given ? cfg_getsec(section, handler->name) : NULL, draft, wanted);
 		if (wanted) {
 			pool->values = values;
 			draft->options_sound =
@@ -415,6 +271,25 @@ static void fill_sections(struct load *load, cfg_t *section, struct pool_config 
 			diagnostics_add(&load->diagnostics, draft->outline->section_lines[i], where,
 				"section %s does not go with handler = %s", handler->name, pool->handler_name);
 	}
+	if (draft->outline->options_line && pool->handler && pool->kind != HANDLER_LOADS)
+		diagnostics_add(&load->diagnostics, draft->outline->options_line, where,
+			"section module_options does not go with handler = %s; it goes with module",
+			pool->handler_name);
+}
+
+/* The absolute path of the module. */
+static void fill_module(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
+{
+	unsigned int line = draft->lines[schema_index(schema_find(KEY_POOL, "module"))];
+
+	if (pool->kind != HANDLER_LOADS || !pool->module)
+		return;
+	if (pool->module[0] == '\0') {
+		load_refuse_value(load, line, draft->outline->where, "module", "", "is not the path of a file");
+		pool->module = NULL;
+		return;
+	}
+	pool->module = load_absolute_path(load, pool->module, line);
 }
 
 /* ---- pools ---- */
@@ -422,12 +297,12 @@ static void fill_sections(struct load *load, cfg_t *section, struct pool_config 
 /* How long the kernel waits for a client's first bytes where the handler's clients speak first. */
 #define CLIENT_FIRST_DEFER_S 5
 
-/* The one default that depends on another key. */
-static void fill_defer_accept(struct pool_config *pool, const struct pool_draft *draft)
+void load_fill_defer_accept(
+	struct pool_config *pool, const struct brood_module *handler, const struct pool_draft *draft)
 {
 	const struct key *key = schema_find(KEY_POOL, "defer_accept");
 
-	if (pool->handler && pool->handler->client_first && draft->lines[schema_index(key)] == 0)
+	if (handler && handler->client_first && draft->lines[schema_index(key)] == 0)
 		pool->listener.defer_accept_s = CLIENT_FIRST_DEFER_S;
 }
 
@@ -442,7 +317,8 @@ static void fill_pool(struct load *load, cfg_t *section, struct pool_config *poo
 	fill_pool_keys(load, section, pool, draft);
 	limits_fill(load, section, pool, draft);
 	fill_sections(load, section, pool, draft);
-	fill_defer_accept(pool, draft);
+	fill_module(load, pool, draft);
+	load_fill_defer_accept(pool, pool->handler, draft);
 }
 
 void load_fill(struct load *load, cfg_t *tree)
@@ -458,7 +334,8 @@ void load_fill(struct load *load, cfg_t *tree)
 		return;
 	for (unsigned int i = 0; i < count && outline; i++, outline = outline->next) {
 		load->drafts[i].outline = outline;
-		fill_pool(load, cfg_getnsec(tree, "pool", i), &config->pools[i], &load->drafts[i]);
+		load->drafts[i].section = cfg_getnsec(tree, "pool", i);
+		fill_pool(load, load->drafts[i].section, &config->pools[i], &load->drafts[i]);
 		config->pool_count++;
 	}
 }

@@ -69,14 +69,15 @@ static bool value_missing(struct outline *outline, struct level *level, const st
 }
 
 /* What follows the = of a key. Returns whether it is sound. */
-static bool key_value(struct outline *outline, struct level *level, const struct name *entry, const struct token *name,
+static bool key_value(struct outline *outline, struct level *level, struct name *entry, const struct token *name,
 	const struct token *sign)
 {
 	struct token token = reader_peek(outline);
 
 	if (token.kind == TOKEN_OPEN) {
 		reader_next(outline);
-		if (entry->kind == NAME_LIST)
+		entry->is_list = true;
+		if (entry->kind == NAME_LIST || entry->kind == NAME_ANY)
 			return list_values(outline, level, entry, name);
 		reader_refuse(outline, level, token.line, "%s takes one value, not a list", entry->text);
 		return reader_skip_braces(outline, level) && false;
@@ -97,7 +98,7 @@ static bool key_allowed(struct outline *outline, struct level *level, const stru
 	struct line_run first = diagnostics_locate(outline->diagnostics, entry->seen);
 
 	if (sign->kind == TOKEN_ADD) {
-		if (entry->kind != NAME_LIST)
+		if (entry->kind != NAME_LIST && entry->kind != NAME_ANY)
 			return reader_refuse(
 				outline, level, sign->line, "%s takes one value; += is for lists", entry->text);
 		if (!entry->seen)
@@ -115,9 +116,9 @@ static bool key_allowed(struct outline *outline, struct level *level, const stru
 		first.file_line);
 }
 
-bool outline_key(
-	struct outline *outline, struct level *level, struct name *entry, const struct token *name, struct lexer from)
+bool outline_key(struct outline *outline, struct level *level, struct name *entry, const struct token *name)
 {
+	struct lexer from = outline->file->lexer;
 	struct token sign = reader_peek(outline);
 	bool allowed;
 
@@ -133,7 +134,11 @@ bool outline_key(
 	allowed = key_allowed(outline, level, entry, name, &sign);
 	if (!entry->seen)
 		entry->seen = reader_reach(outline, name->line);
-	if (key_value(outline, level, entry, name, &sign) && allowed)
+	if (sign.kind == TOKEN_ADD)
+		entry->is_list = true;
+	if (key_value(outline, level, entry, name, &sign) && allowed) {
+		reader_put(outline, name->line, entry->written ? entry->written : entry->text);
 		reader_copy(outline, from);
+	}
 	return true;
 }

@@ -70,7 +70,7 @@ void limits_fill(struct load *load, cfg_t *section, struct pool_config *pool, co
 		const struct setting *setting = parse_setting(limits, key->name, 0);
 		int64_t number;
 
-		if (setting && load_read_value(load, where, key->name, &key->rule, setting, &number))
+		if (setting && load_read_value(load, where, key->name, &key->rule, setting, "", &number))
 			pool->limits[pool->limit_count++] =
 				(struct limit_config){ .resource = key->resource, .value = limit_of(key, number) };
 	}

@@ -17,6 +17,7 @@
 /* A pool on its way, in the order of config->pools. */
 struct pool_draft {
 	const struct outline_pool *outline;
+	cfg_t *section;                        /* its part of the tree, as long as the load lasts */
 	unsigned int lines[SCHEMA_KEYS];       /* where each key is given; 0: it is not */
 	unsigned int *list_lines[SCHEMA_KEYS]; /* of a list that is given: where each of its texts is */
 	bool identity_known;                   /* pool->identity is resolved, and the chroot is there */
@@ -36,15 +37,37 @@ struct load {
 	unsigned int lines[SCHEMA_KEYS]; /* of the global keys */
 };
 
-/* Reads the values of the tree that libconfuse made of the outline's text. */
+/* Why a probe says no: its words are longer than those of a value. */
+#define LOAD_REASON_MAX 1024
+
+/* Reads the values of the tree that libconfuse made of the outline's text. It must live until the load is done. */
 void load_fill(struct load *load, cfg_t *tree);
 
 /* Goes through the rules across keys, and resolves names. */
 void load_check(struct load *load);
 
-/* One value of a key that is given. Returns whether it is accepted. */
+/* One value of a key, or its default where SETTING is NULL. Returns whether it is accepted. */
 bool load_read_value(struct load *load, const char *where, const char *name, const struct value_rule *rule,
-	const struct setting *setting, int64_t *ret_number);
+	const struct setting *setting, const char *fallback, int64_t *ret_number);
+
+/*
+ * All texts of the list NAME, which is WRITTEN in SECTION. LINES, where not NULL, gets their lines. Returns an array
+ * ended by NULL, or NULL when memory is short.
+ */
+char **load_read_list(struct load *load, const char *where, const char *name, const struct value_rule *rule,
+	cfg_t *section, const char *written, unsigned int **lines, size_t *ret_count);
+
+/* PATH, absolute: what is relative is so to the directory of the file with LINE; 0: it is a default, and the file is
+ * the configuration's first. NULL when memory is short. */
+char *load_absolute_path(struct load *load, const char *path, unsigned int line);
+
+/* The one default that depends on another key: where clients of HANDLER speak first, they are waited for. */
+void load_fill_defer_accept(
+	struct pool_config *pool, const struct brood_module *handler, const struct pool_draft *draft);
+
+/* Has the module of the pool described, reads module_options by what it says, and has it check them. Once the pool's
+ * identity stands. */
+void load_check_module(struct load *load, struct pool_config *pool, struct pool_draft *draft);
 
 /* An error of a key at LINE: `key = value` and REASON, with the value in quotes where it is no plain word. */
 void load_refuse_value(struct load *load, unsigned int line, const char *where, const char *name, const char *value,

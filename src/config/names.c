@@ -7,14 +7,17 @@
 #include <string.h>
 
 #include "config/limits.h"
+#include "config/parse.h"
 #include "config/schema.h"
 
 static size_t count_names(const struct level *level, const struct brood_module *handler)
 {
 	size_t options = handler ? schema_count_options(handler) : 0;
 
-	/* pool or limits; include */
-	return SCHEMA_KEYS + LIMIT_KEYS + schema_count_handlers(level->handlers) + options + 2;
+	if (level->kind == LEVEL_OPTIONS)
+		return MODULE_OPTIONS_MAX + 1; /* include */
+	/* pool, or limits and module_options; include */
+	return SCHEMA_KEYS + LIMIT_KEYS + schema_count_handlers(level->handlers) + options + 3;
 }
 
 static void add_name(struct level *level, const char *text, enum name_kind kind, const struct brood_module *handler)
@@ -75,6 +78,7 @@ int level_init(struct level *level, const struct brood_module *handler, struct a
 	case LEVEL_POOL:
 		add_keys(level, KEY_POOL);
 		add_name(level, "limits", NAME_LIMITS, NULL);
+		add_name(level, "module_options", NAME_OPTIONS, NULL);
 		add_handlers(level);
 		break;
 	case LEVEL_HANDLER:
@@ -83,9 +87,42 @@ int level_init(struct level *level, const struct brood_module *handler, struct a
 	case LEVEL_LIMITS:
 		add_limits(level);
 		break;
+	case LEVEL_OPTIONS:
+		break;
 	}
 	add_name(level, "include", NAME_INCLUDE, NULL);
 	return 0;
+}
+
+bool option_name_valid(const char *text, size_t size)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789-";
+	const size_t first_letters = 53;
+
+	if (size == 0 || size > OPTION_NAME_MAX || !memchr(letters, text[0], first_letters))
+		return false;
+	for (size_t i = 0; i < size; i++) {
+		if (!memchr(letters, text[i], sizeof(letters) - 1))
+			return false;
+	}
+	return true;
+}
+
+struct name *level_add(struct level *level, const char *text, size_t size, struct arena *arena)
+{
+	struct name *name = &level->names[level->name_count];
+	/* Names of ours for libconfuse: it need not be told which ones there are. */
+	char *copy, *written;
+
+	if (level->name_count > MODULE_OPTIONS_MAX)
+		return NULL;
+	copy = arena_copy(arena, text, size);
+	written = arena_format(arena, PARSE_OPTION_NAME, level->name_count);
+	if (!copy || !written)
+		return NULL;
+	*name = (struct name){ .text = copy, .kind = NAME_ANY, .may_be_empty = true, .written = written };
+	level->name_count++;
+	return name;
 }
 
 static bool is_name(const char *name, const char *text, size_t size)
@@ -158,6 +195,8 @@ static const char *level_elsewhere(const struct level *level, const char *text, 
 			return level->kind == LEVEL_FILE ? "inside a pool" : "in the pool, outside this section";
 		return "outside the pools";
 	}
+	if (is_name("limits", text, size) || is_name("module_options", text, size))
+		return level->kind == LEVEL_FILE ? "inside a pool" : "in the pool, outside this section";
 	for (size_t i = 0; level->handlers[i]; i++) {
 		if (is_name(level->handlers[i]->name, text, size) && schema_has_section(level->handlers[i]))
 			return "inside a pool";

@@ -16,6 +16,8 @@ enum name_kind {
 	NAME_LIST,    /* name = { value, value } */
 	NAME_HANDLER, /* name { ... }: the options of a handler */
 	NAME_LIMITS,  /* limits { ... } */
+	NAME_OPTIONS, /* module_options { ... } */
+	NAME_ANY,     /* name = value, or name = { value, value }: in an open section */
 	NAME_POOL,    /* pool "title" { ... } */
 	NAME_INCLUDE, /* include("path") */
 };
@@ -26,6 +28,8 @@ struct name {
 	bool may_be_empty;                  /* with NAME_LIST: so is its default */
 	unsigned int seen;                  /* the line where it was given, or 0 */
 	const struct brood_module *handler; /* with NAME_HANDLER */
+	const char *written;                /* how libconfuse is told it; NULL: as it is */
+	bool is_list;                       /* with NAME_ANY: it was given in braces, or added to */
 };
 
 enum level_kind {
@@ -33,9 +37,13 @@ enum level_kind {
 	LEVEL_POOL,
 	LEVEL_HANDLER,
 	LEVEL_LIMITS,
+	LEVEL_OPTIONS, /* open: which names there are is asked later */
 };
 
 enum { NAME_EXPLANATION_MAX = 1024 };
+
+/* The most options of a module, and the longest name of one. */
+enum { MODULE_OPTIONS_MAX = 256, OPTION_NAME_MAX = 64 };
 
 struct outline_pool;
 
@@ -51,6 +59,12 @@ struct level {
 
 /* Fills in the names, from ARENA. HANDLER is whose section it is, with LEVEL_HANDLER. Returns 0 or -ENOMEM. */
 ATTR_NODISCARD int level_init(struct level *level, const struct brood_module *handler, struct arena *arena);
+
+/* Whether an option may be called so: letters, digits, _ and -, with a letter or _ in front. */
+bool option_name_valid(const char *text, size_t size);
+
+/* Makes room for a name in an open section. Returns its entry; NULL when there is no more room, or no memory. */
+struct name *level_add(struct level *level, const char *text, size_t size, struct arena *arena);
 
 /* The entry of the name, or NULL. */
 struct name *level_find(const struct level *level, const char *text, size_t size);

@@ -27,12 +27,35 @@ static void note_section(
 	}
 }
 
+static enum level_kind section_kind(const struct name *entry)
+{
+	switch (entry->kind) {
+	case NAME_LIMITS:
+		return LEVEL_LIMITS;
+	case NAME_OPTIONS:
+		return LEVEL_OPTIONS;
+	default:
+		return LEVEL_HANDLER;
+	}
+}
+
+static void note_options(
+	struct outline *outline, struct outline_pool *pool, const struct level *level, unsigned int line)
+{
+	pool->options_line = line;
+	pool->options = level->names;
+	pool->option_count = level->name_count;
+	if (level->name_count > outline->option_room)
+		outline->option_room = level->name_count;
+}
+
 /* A section in a pool: http { ... }, limits { ... }. */
 static bool section_statement(
 	struct outline *outline, struct level *outer, struct name *entry, const struct token *name)
 {
 	struct level level = { .handlers = outer->handlers, .pool = outer->pool };
 	struct token open = reader_peek(outline);
+	bool complete;
 
 	if (open.kind == TOKEN_SET || open.kind == TOKEN_ADD) {
 		reader_refuse(outline, outer, name->line, "%s is a section, not a key; accepted is %s { ... }",
@@ -50,14 +73,17 @@ static bool section_statement(
 		return reader_skip_braces(outline, outer);
 	}
 	entry->seen = reader_reach(outline, name->line);
-	level.kind = entry->kind == NAME_LIMITS ? LEVEL_LIMITS : LEVEL_HANDLER;
+	level.kind = section_kind(entry);
 	note_section(outline, outer->pool, entry->handler, entry->seen);
 	level.where = arena_format(outline->arena, "%s: %s", outer->where, entry->text);
 	if (!level.where || level_init(&level, entry->handler, outline->arena) < 0)
 		return false;
 	reader_put(outline, name->line, entry->text);
 	reader_put(outline, open.line, "{");
-	return level_body(outline, &level, reader_reach(outline, open.line));
+	complete = level_body(outline, &level, reader_reach(outline, open.line));
+	if (level.kind == LEVEL_OPTIONS)
+		note_options(outline, outer->pool, &level, entry->seen);
+	return complete;
 }
 
 static struct outline_pool *pool_find(const struct outline *outline, const char *name)
@@ -147,9 +173,27 @@ static bool next_is_section(const struct outline *outline)
 	return token.kind == TOKEN_OPEN || token.kind == TOKEN_STRING;
 }
 
+/* The entry of NAME in an open section, which it may be the first to name; NULL after an error. */
+static struct name *option_entry(struct outline *outline, struct level *level, const struct token *name)
+{
+	struct name *entry = level_find(level, name->text, name->size);
+
+	if (entry)
+		return entry;
+	if (!option_name_valid(name->text, name->size)) {
+		reader_refuse(outline, level, name->line,
+			"%s is no name of an option; it has up to %d letters, digits, _ and -", token_quote(name),
+			OPTION_NAME_MAX);
+		return NULL;
+	}
+	entry = level_add(level, name->text, name->size, outline->arena);
+	if (!entry)
+		reader_refuse(outline, level, name->line, "there are more than %d options", MODULE_OPTIONS_MAX);
+	return entry;
+}
+
 static void statement(struct outline *outline, struct level *level)
 {
-	struct lexer from = outline->file->lexer;
 	struct token name = reader_next(outline);
 	struct name *entry;
 
@@ -157,7 +201,15 @@ static void statement(struct outline *outline, struct level *level)
 		reader_stop_at(outline, level, &name, reader_statement_wanted);
 		return;
 	}
-	entry = level_find(level, name.text, name.size);
+	if (level->kind == LEVEL_OPTIONS) {
+		entry = option_entry(outline, level, &name);
+		if (!entry) {
+			reader_skip_statement(outline, level, &name);
+			return;
+		}
+	} else {
+		entry = level_find(level, name.text, name.size);
+	}
 	if (!entry && level->kind != LEVEL_FILE && name.size == 4 && memcmp(name.text, "pool", 4) == 0) {
 		reader_stop_at(outline, level, &name, "pools do not stand in one another; is a } missing before?");
 	} else if (!entry) {
@@ -168,12 +220,12 @@ static void statement(struct outline *outline, struct level *level)
 		reader_skip_statement(outline, level, &name);
 	} else if (entry->kind == NAME_POOL) {
 		pool_statement(outline, level, &name);
-	} else if (entry->kind == NAME_HANDLER || entry->kind == NAME_LIMITS) {
+	} else if (entry->kind == NAME_HANDLER || entry->kind == NAME_LIMITS || entry->kind == NAME_OPTIONS) {
 		section_statement(outline, level, entry, &name);
 	} else if (entry->kind == NAME_INCLUDE) {
 		outline_include(outline, level, &name);
 	} else {
-		outline_key(outline, level, entry, &name, from);
+		outline_key(outline, level, entry, &name);
 	}
 }
 

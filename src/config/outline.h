@@ -20,6 +20,8 @@
 /* The longest name of a pool. */
 enum { POOL_NAME_MAX = 32 };
 
+struct name;
+
 /* A pool's section. The titles are kept here, since libconfuse would make one section of two with the same title. */
 struct outline_pool {
 	struct outline_pool *next;
@@ -27,8 +29,11 @@ struct outline_pool {
 	const char *where; /* `pool "web"` */
 	unsigned int line;
 	unsigned int *section_lines; /* one for each handler: where its section is; 0: nowhere */
-	bool damaged;                /* something in it was left out: what it lacks may have been there */
-	bool section_damaged;        /* the same of a handler's section in it */
+	unsigned int options_line;   /* where its module_options are; 0: nowhere */
+	const struct name *options;  /* what they name (config/names.h) */
+	size_t option_count;
+	bool damaged;         /* something in it was left out: what it lacks may have been there */
+	bool section_damaged; /* the same of a section with options in it */
 };
 
 struct outline {
@@ -42,7 +47,8 @@ struct outline {
 	struct outline_pool *pools; /* in the order of the file, as many as there are pool sections in `text` */
 	struct outline_pool **pools_end;
 	size_t pool_count;
-	bool damaged; /* something outside the pools was left out, or the end was not reached */
+	size_t option_room; /* the most entries that module_options of a pool have */
+	bool damaged;       /* something outside the pools was left out, or the end was not reached */
 
 	/* The rest is of outline_text() and its own. */
 	struct file *file;

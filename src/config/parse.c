@@ -86,10 +86,38 @@ static cfg_opt_t *limits_table(void)
 	return table;
 }
 
-static void pool_table_free(cfg_opt_t *table)
+static void options_table_free(cfg_opt_t *table)
 {
 	for (cfg_opt_t *option = table; option && option->name; option++)
-		free(option->subopts);
+		free((void *)(uintptr_t)option->name);
+	free(table);
+}
+
+/* Of module_options. The names are ours, and freed with the table. */
+static cfg_opt_t *options_table(size_t room)
+{
+	cfg_opt_t *table = calloc(room + 1, sizeof(cfg_opt_t));
+
+	for (size_t i = 0; table && i < room; i++) {
+		char *name;
+
+		if (asprintf(&name, PARSE_OPTION_NAME, i) < 0) {
+			options_table_free(table);
+			return NULL;
+		}
+		table[i] = option_of(name, true);
+	}
+	return table;
+}
+
+static void pool_table_free(cfg_opt_t *table)
+{
+	for (cfg_opt_t *option = table; option && option->name; option++) {
+		if (strcmp(option->name, "module_options") == 0)
+			options_table_free(option->subopts);
+		else
+			free(option->subopts);
+	}
 	free(table);
 }
 
@@ -101,16 +129,17 @@ static bool add_section(cfg_opt_t *table, size_t *count, const char *name, cfg_o
 	return options != NULL;
 }
 
-static cfg_opt_t *pool_table(const struct brood_module *const *handlers)
+static cfg_opt_t *pool_table(const struct brood_module *const *handlers, size_t option_room)
 {
-	cfg_opt_t *table = calloc(SCHEMA_KEYS + 1 + schema_count_handlers(handlers) + 1, sizeof(cfg_opt_t));
+	cfg_opt_t *table = calloc(SCHEMA_KEYS + 2 + schema_count_handlers(handlers) + 1, sizeof(cfg_opt_t));
 	size_t count;
 	bool complete;
 
 	if (!table)
 		return NULL;
 	count = key_table(KEY_POOL, table);
-	complete = add_section(table, &count, "limits", limits_table());
+	complete = add_section(table, &count, "limits", limits_table()) &&
+		   add_section(table, &count, "module_options", options_table(option_room));
 	for (; *handlers && complete; handlers++) {
 		if (schema_has_section(*handlers))
 			complete = add_section(table, &count, (*handlers)->name, handler_table(*handlers));
@@ -121,10 +150,10 @@ static cfg_opt_t *pool_table(const struct brood_module *const *handlers)
 	return NULL;
 }
 
-static cfg_t *tree_new(const struct brood_module *const *handlers)
+static cfg_t *tree_new(const struct brood_module *const *handlers, size_t option_room)
 {
 	cfg_opt_t table[SCHEMA_KEYS + 2] = { 0 };
-	cfg_opt_t *pool = pool_table(handlers);
+	cfg_opt_t *pool = pool_table(handlers, option_room);
 	cfg_t *tree;
 
 	if (!pool)
@@ -139,9 +168,10 @@ static cfg_t *tree_new(const struct brood_module *const *handlers)
 
 /* ---- the parse ---- */
 
-cfg_t *parse_text(const char *text, const struct brood_module *const *handlers, struct diagnostics *diagnostics)
+cfg_t *parse_text(const char *text, const struct brood_module *const *handlers, size_t option_room,
+	struct diagnostics *diagnostics)
 {
-	cfg_t *tree = tree_new(handlers);
+	cfg_t *tree = tree_new(handlers, option_room);
 	int result;
 
 	if (!tree)

@@ -22,10 +22,13 @@ struct setting {
 	char text[];
 };
 
-/* Parses TEXT. Returns the tree, for cfg_free(), or NULL: memory is short, or libconfuse found an error, which is then
- * among the diagnostics. */
-ATTR_NODISCARD cfg_t *parse_text(
-	const char *text, const struct brood_module *const *handlers, struct diagnostics *diagnostics);
+/* How an entry of module_options is called in the text, by its place in the section's level (config/names.h). */
+#define PARSE_OPTION_NAME "option%zu"
+
+/* Parses TEXT, in which sections module_options have up to OPTION_ROOM entries. Returns the tree, for cfg_free(), or
+ * NULL: memory is short, or libconfuse found an error, which is then among the diagnostics. */
+ATTR_NODISCARD cfg_t *parse_text(const char *text, const struct brood_module *const *handlers, size_t option_room,
+	struct diagnostics *diagnostics);
 
 /* The value of NAME in SECTION by its place in the list, or NULL where there are not that many. */
 const struct setting *parse_setting(cfg_t *section, const char *name, unsigned int index);

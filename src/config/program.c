@@ -156,7 +156,7 @@ static void check_ready_after(struct load *load, const struct pool_config *pool,
 void load_check_program(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
 {
 	size_t errors = load->diagnostics.error_count;
-	char reason[VALUE_REASON_MAX] = "";
+	char reason[LOAD_REASON_MAX] = "";
 
 	if (pool->kind != HANDLER_BECOMES && pool->kind != HANDLER_ACCEPTS)
 		return;

@@ -82,9 +82,8 @@ bool reader_skip_statement(struct outline *outline, struct level *level, const s
 
 /* ---- the grammar ---- */
 
-/* name = value. FROM is where the name stands. */
-bool outline_key(
-	struct outline *outline, struct level *level, struct name *entry, const struct token *name, struct lexer from);
+/* name = value, behind the name. */
+bool outline_key(struct outline *outline, struct level *level, struct name *entry, const struct token *name);
 
 /* include("path"). */
 bool outline_include(struct outline *outline, struct level *level, const struct token *name);

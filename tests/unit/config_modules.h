@@ -3,7 +3,11 @@
 #define TESTS_UNIT_CONFIG_MODULES_H
 /* Handlers for the tests of the configuration: none serves anything; `kinds` has an option of each type. */
 #include <brood/module.h>
+#include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "config/config.h"
 
@@ -51,6 +55,58 @@ static const struct brood_module *const test_modules[] = {
 	NULL,
 };
 
-static const struct config_host test_host = { .handlers = test_modules };
+/* ---- what is asked of the machine, answered by name ---- */
+
+/* The modules "/kinds.so", "/strict.so" and "/plain.so" are what the handlers of those names are. */
+static const struct brood_module *const test_loadable[] = { &module_kinds, &module_strict, &module_plain };
+
+static inline int test_describe(
+	const struct pool_config *pool, struct brood_module **ret_description, char *reason, size_t size)
+{
+	const char *name = strrchr(pool->module, '/') + 1;
+
+	for (size_t i = 0; i < sizeof(test_loadable) / sizeof(test_loadable[0]); i++) {
+		if (strncmp(name, test_loadable[i]->name, strlen(test_loadable[i]->name)) != 0)
+			continue;
+		*ret_description = malloc(sizeof(**ret_description));
+		if (!*ret_description)
+			return -ENOMEM;
+		**ret_description = *test_loadable[i];
+		return 0;
+	}
+	snprintf(reason, size, "cannot open shared object file");
+	return -EINVAL;
+}
+
+/* Whoever names the colour red is refused. */
+static inline int test_check(const struct pool_config *pool, char *reason, size_t size)
+{
+	if (pool->description->options != kinds_options || pool->values[6].number != 0)
+		return 0;
+	snprintf(reason, size, "choice = red is not for today");
+	return -EINVAL;
+}
+
+static inline int test_program(const struct pool_config *pool, char *reason, size_t size)
+{
+	if (!strstr(pool->program.path, "missing"))
+		return 0;
+	snprintf(reason, size, "does not exist");
+	return -EINVAL;
+}
+
+static inline void test_description_free(struct brood_module *description)
+{
+	free(description);
+}
+
+static const struct config_probe test_probe = {
+	.module_describe = test_describe,
+	.module_check = test_check,
+	.program = test_program,
+	.description_free = test_description_free,
+};
+
+static const struct config_host test_host = { .handlers = test_modules, .probe = &test_probe };
 
 #endif
