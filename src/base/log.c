@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -77,6 +78,14 @@ void log_connect(int socket, uint64_t *dropped)
 int log_socket(void)
 {
 	return current_socket;
+}
+
+void log_socket_move(int first)
+{
+	int moved = current_socket < 0 ? -1 : fcntl(current_socket, F_DUPFD_CLOEXEC, first);
+
+	if (moved >= 0)
+		current_socket = moved;
 }
 
 /* MSG_DONTWAIT belongs to the call and not, as O_NONBLOCK does, to the socket that all processes share. */

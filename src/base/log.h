@@ -66,6 +66,8 @@ void log_access(unsigned int stream, const char *line, uint32_t size);
  * writers and the logger share. SOCKET -1 goes back to standard error. */
 void log_connect(int socket, uint64_t *dropped);
 int log_socket(void);
+/* Moves the socket to a number of at least FIRST (close-on-exec), where that is possible. */
+void log_socket_move(int first);
 
 /* Writes the lines that wait at the reading end of the logger's socket to standard error: for the end of a master that
  * could not start a logger. Access lines are dropped. */

@@ -172,6 +172,17 @@ void board_slot_release(struct board *board, uint32_t slot)
 	atomic_store_explicit(&released->state, BOARD_EMPTY, memory_order_relaxed);
 }
 
+void board_slot_notified(struct board_slot *slot, const char *status, uint64_t now_us)
+{
+	if (status != NULL) {
+		size_t size = strnlen(status, sizeof(slot->status) - 1);
+
+		memcpy(slot->status, status, size);
+		memset(slot->status + size, 0, sizeof(slot->status) - size);
+	}
+	atomic_store_explicit(&slot->notified_us, now_us, memory_order_relaxed);
+}
+
 /* ---- readers ---- */
 
 const char *board_state_name(enum board_state state)
@@ -195,6 +206,13 @@ char *board_slot_pool(const struct board_slot *slot, char buffer[BOARD_POOL_NAME
 {
 	memcpy(buffer, slot->pool, BOARD_POOL_NAME_MAX);
 	buffer[BOARD_POOL_NAME_MAX - 1] = '\0';
+	return buffer;
+}
+
+char *board_slot_status(const struct board_slot *slot, char buffer[BOARD_STATUS_MAX])
+{
+	memcpy(buffer, slot->status, BOARD_STATUS_MAX);
+	buffer[BOARD_STATUS_MAX - 1] = '\0';
 	return buffer;
 }
 

@@ -44,6 +44,9 @@ void board_slot_born(struct board *board, uint32_t slot, uint32_t pid, uint64_t 
  * claimed again. */
 void board_slot_release(struct board *board, uint32_t slot);
 
+/* A program in SLOT has said something of itself: sd_notify(3). STATUS: NULL leaves it. */
+void board_slot_notified(struct board_slot *slot, const char *status, uint64_t now_us);
+
 /*
  * ---- the worker, on its own slot ----
  *
@@ -126,6 +129,8 @@ bool board_state_is_serving(enum board_state state);
 enum board_state board_slot_state(const struct board_slot *slot);
 /* The pool's name, terminated whatever the slot holds. Returns BUFFER. */
 char *board_slot_pool(const struct board_slot *slot, char buffer[BOARD_POOL_NAME_MAX]);
+/* What its program has said of itself last, terminated whatever the slot holds. Returns BUFFER. */
+char *board_slot_status(const struct board_slot *slot, char buffer[BOARD_STATUS_MAX]);
 /* The peer of the connection under way or the last one; its size, 0 if there was none. */
 socklen_t board_slot_peer(const struct board_slot *slot, struct sockaddr_storage *ret_peer);
 

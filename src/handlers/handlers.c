@@ -9,5 +9,6 @@ const struct brood_module *const handlers_builtin[] = {
 	&handler_http,
 #endif
 	&handler_inetd,
+	&handler_program,
 	NULL,
 };

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/attrs.h"
 #include "base/exit_status.h"
@@ -178,15 +179,60 @@ static void warn_of_backlog(const struct pool *pool)
 		LOG_INT("somaxconn", somaxconn));
 }
 
-/* The list that workers are given. */
-static int note_descriptors(struct pool *pool)
+/*
+ * What a program is told of a listener: the address as it stands in the configuration, without the "unix:" that is ours
+ * (SERVER_STARTER_PORT); and a name (LISTEN_FDNAMES). One of the service manager's stands in the configuration by its
+ * name only, so its address is what it is bound to, and the name is the manager's; ours have the pool's name.
+ */
+static int note_listener(struct pool *pool, size_t i)
 {
+	static const char unix_prefix[] = "unix:", systemd_prefix[] = "systemd:";
+	const struct listener *listener = &pool->listeners[i];
+	const char *key = listener->spec, *name = pool->config->name;
+	char address[ADDRESS_TEXT_MAX];
+
+	if (strncmp(listener->spec, systemd_prefix, strlen(systemd_prefix)) == 0) {
+		key = listener_text(listener, address, sizeof(address));
+		name = listener->spec + strlen(systemd_prefix);
+	}
+	if (strncmp(key, unix_prefix, strlen(unix_prefix)) == 0)
+		key += strlen(unix_prefix);
+	pool->listener_keys[i] = strdup(key);
+	pool->listener_names[i] = strdup(name);
+	return pool->listener_keys[i] == NULL || pool->listener_names[i] == NULL ? -ENOMEM : 0;
+}
+
+/* The lists that workers are given. */
+static int note_listeners(struct pool *pool)
+{
+	int result = 0;
+
 	pool->descriptors = calloc(pool->listener_count, sizeof(*pool->descriptors));
-	if (pool->descriptors == NULL)
-		return bind_failed(pool, "all", "allocate", log_strerror(ENOMEM));
-	for (size_t i = 0; i < pool->listener_count; i++)
+	pool->listener_keys = calloc(pool->listener_count, sizeof(*pool->listener_keys));
+	pool->listener_names = calloc(pool->listener_count, sizeof(*pool->listener_names));
+	if (pool->descriptors == NULL || pool->listener_keys == NULL || pool->listener_names == NULL)
+		result = -ENOMEM;
+	for (size_t i = 0; i < pool->listener_count && result == 0; i++) {
 		pool->descriptors[i] = pool->listeners[i].fd;
-	return EXIT_STATUS_OK;
+		result = note_listener(pool, i);
+	}
+	return result < 0 ? bind_failed(pool, "all", "allocate", log_strerror(result)) : EXIT_STATUS_OK;
+}
+
+static void forget_listeners(struct pool *pool)
+{
+	for (size_t i = 0; i < pool->listener_count; i++) {
+		if (pool->listener_keys != NULL)
+			free(pool->listener_keys[i]);
+		if (pool->listener_names != NULL)
+			free(pool->listener_names[i]);
+	}
+	free(pool->listener_keys);
+	free(pool->listener_names);
+	free(pool->descriptors);
+	pool->listener_keys = NULL;
+	pool->listener_names = NULL;
+	pool->descriptors = NULL;
 }
 
 static int listen_pool(struct pool *pool)
@@ -200,7 +246,7 @@ static int listen_pool(struct pool *pool)
 				log_strerror(result));
 	}
 	warn_of_backlog(pool);
-	return note_descriptors(pool);
+	return note_listeners(pool);
 }
 
 static void warn_of_unused(const struct inherited *inherited)
@@ -292,10 +338,9 @@ void bind_close_all(struct master *master)
 
 		for (size_t k = 0; k < pool->listener_count; k++)
 			listener_close(&pool->listeners[k]);
+		forget_listeners(pool);
 		free(pool->listeners);
-		free(pool->descriptors);
 		pool->listeners = NULL;
-		pool->descriptors = NULL;
 		pool->listener_count = 0;
 	}
 }

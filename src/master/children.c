@@ -59,12 +59,30 @@ static void children_close_gap(struct children *children, size_t hole)
 	}
 }
 
-int children_remove(struct children *children, pid_t pid, struct child *ret_child)
+/* Where PID stands, or where there is no entry. */
+static size_t children_index(const struct children *children, pid_t pid)
 {
 	size_t index = children_home(children, pid);
 
 	while (children->table[index].pid != 0 && children->table[index].pid != pid)
 		index = children_after(children, index);
+	return index;
+}
+
+int children_find(const struct children *children, pid_t pid, struct child *ret_child)
+{
+	size_t index = children_index(children, pid);
+
+	if (pid == 0 || children->table[index].pid == 0)
+		return 0;
+	*ret_child = children->table[index];
+	return 1;
+}
+
+int children_remove(struct children *children, pid_t pid, struct child *ret_child)
+{
+	size_t index = children_index(children, pid);
+
 	if (children->table[index].pid == 0)
 		return 0;
 	*ret_child = children->table[index];

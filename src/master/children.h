@@ -35,6 +35,9 @@ void children_done(struct children *children);
 /* There is room for as many as children_init() was told. */
 void children_add(struct children *children, const struct child *child);
 
+/* Looks PID up. Returns 1 and the entry, or 0 if it is none of ours. */
+int children_find(const struct children *children, pid_t pid, struct child *ret_child);
+
 /* Takes PID out of the table. Returns 1 and the entry, or 0 if it is none of ours. */
 int children_remove(struct children *children, pid_t pid, struct child *ret_child);
 

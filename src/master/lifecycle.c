@@ -95,6 +95,8 @@ static uint64_t check_draining(struct master *master, uint64_t now_ms)
 
 static uint64_t check_phase(struct master *master, uint64_t now_ms)
 {
+	uint64_t wake_ms;
+
 	switch (master->phase) {
 	case LIFE_STARTING:
 		if (pools_start_failed(master))
@@ -110,6 +112,8 @@ static uint64_t check_phase(struct master *master, uint64_t now_ms)
 		return check_draining(master, now_ms);
 	case LIFE_RETIRING:
 	case LIFE_QUITTING:
+		if (pools_living(master) == 0 && orphans_are_left(master, now_ms, &wake_ms))
+			return wake_ms;
 		if (pools_living(master) == 0)
 			lifecycle_event(master, LIFE_ALL_GONE, now_ms);
 		else if (master->phase == LIFE_RETIRING && deadline_passed(master->stop_deadline_ms, now_ms))

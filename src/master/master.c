@@ -185,6 +185,17 @@ static int leave_terminal(const struct master *master)
 	return EXIT_STATUS_OK;
 }
 
+/* What only pools of programs need. */
+static int prepare_programs(struct master *master)
+{
+	int result = ack_open(master);
+
+	if (result < 0)
+		return failed("cannot open the socket for acknowledgements", result);
+	orphans_init(master);
+	return EXIT_STATUS_OK;
+}
+
 static int prepare(struct master *master)
 {
 	int status = open_events(master);
@@ -197,6 +208,8 @@ static int prepare(struct master *master)
 		status = make_tables(master);
 	if (status == EXIT_STATUS_OK)
 		status = bind_all(master);
+	if (status == EXIT_STATUS_OK)
+		status = prepare_programs(master);
 	if (status == EXIT_STATUS_OK)
 		status = logger_process_prepare(master);
 	if (status == EXIT_STATUS_OK)
@@ -288,6 +301,16 @@ static void handle_event(struct master *master, const struct watch *watch, uint6
 	case WATCH_LEFT:
 		output_event(master, watch, now_ms);
 		break;
+	case WATCH_NOTIFY:
+		if (watch_is_current(master, watch))
+			program_notified(master, &master->pools[watch->pool], watch->slot, now_ms);
+		break;
+	case WATCH_ACK_LISTENER:
+		ack_accept(master, now_ms);
+		break;
+	case WATCH_ACK:
+		ack_read(master, watch, now_ms);
+		break;
 	default:
 		break;
 	}
@@ -312,6 +335,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, pools_check_requests(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, output_act(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, ack_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, logger_process_check(master, now_ms));
 	report_status(master);
 	return deadline_earlier(wake_ms, notify_flush(&master->notify, now_ms));
@@ -350,6 +374,7 @@ static void clean_up(struct master *master)
 	notify_flush(&master->notify, clock_monotonic_ms());
 	notify_done(&master->notify);
 	pidfile_release(&master->pidfile);
+	ack_close(master);
 	pools_done(master);
 	output_done(master);
 	children_done(&master->children);
@@ -393,6 +418,7 @@ int master_run(const struct config *config, const struct master_options *options
 		.epoll_fd = -1,
 		.wake_fd = -1,
 		.dead_fd = -1,
+		.ack = { .fd = -1 },
 		.board = { .fd = -1 },
 		.logger = { .channel = { .read_fd = -1, .write_fd = -1 } },
 		.phase = LIFE_STARTING,

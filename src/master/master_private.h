@@ -7,6 +7,9 @@
  *	master.c      the phases of its life, and the one wait
  *	bind.c        the listeners of all pools: opening, refusing, draining, closing
  *	pool.c        carries out the plan of policy/pool.h for each pool
+ *	program.c     workers that are programs: how they are told to end, what they say of themselves
+ *	ack.c         Einhorn's acknowledgements
+ *	orphans.c     what such workers leave behind
  *	reap.c        deaths
  *	output.c      what programs write, on its way to the log
  *	lifecycle.c   carries out the phases of policy/lifecycle.h
@@ -23,11 +26,14 @@
 #include "base/signals.h"
 #include "board/board.h"
 #include "config/config.h"
+#include "master/ack_line.h"
 #include "master/children.h"
 #include "master/master.h"
 #include "master/notify.h"
 #include "master/output.h"
+#include "master/notify_socket.h"
 #include "master/pidfile.h"
+#include "master/runtime_dir.h"
 #include "master/watch.h"
 #include "net/listener.h"
 #include "policy/backoff.h"
@@ -40,6 +46,10 @@ struct worker {
 	uint32_t board_slot; /* meaningful while there is a pid */
 	uint32_t serial;     /* of this worker in its pool, modulo 2^16 (master/watch.h) */
 	int signal;          /* the last one sent to it; 0: none */
+	/* Of a program: */
+	int notify_fd; /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */
+	int error;     /* what it has said by ERRNO= */
+	bool refusing; /* a message to its socket was refused; said so once */
 };
 
 struct pool {
@@ -52,12 +62,54 @@ struct pool {
 	struct listener *listeners;
 	int *descriptors; /* of the listeners, in their order: what workers are given */
 	size_t listener_count;
+	char **listener_keys;  /* of each, what a program is told: worker/host.h */
+	char **listener_names; /* and the names, for LISTEN_FDNAMES */
 	char *title;           /* of its workers */
 	uint64_t spawn_count;  /* workers started ever, those that could not be made included */
 	uint64_t next_scan_ms; /* of the requests' deadlines */
 	bool fork_failing;     /* said so once in this episode */
 	bool options_failing;  /* of a listener; said so once */
 	bool full;             /* nobody waits for connections, since there are max_workers; said so once */
+};
+
+/* A connection to the socket for acknowledgements. */
+struct ack_connection {
+	int fd;          /* -1: none */
+	uint32_t serial; /* of those that have had this place */
+	pid_t worker;    /* whose process the peer is; 0: it has gone already */
+	uid_t uid;
+	uint64_t accepted;    /* a number that rises */
+	uint64_t deadline_ms; /* for a whole line; DEADLINE_NONE: none is awaited */
+	size_t size;          /* of what has come */
+	char line[ACK_LINE_MAX];
+};
+
+#define ACK_CONNECTIONS_MAX 64
+
+/* Where no pool has ready = ack: no socket. */
+struct ack_server {
+	int fd;
+	char directory[RUNTIME_DIR_MAX];
+	char path[108];                     /* as of sockaddr_un */
+	struct ack_connection *connections; /* ACK_CONNECTIONS_MAX */
+	uint64_t accepted;
+};
+
+/* Workers that have died not long ago, and may have left processes. */
+#define ORPHAN_HUNTS_MAX 64
+
+struct orphan_hunt {
+	pid_t worker;      /* 0: none */
+	uint64_t until_ms; /* then it is given up */
+	bool found;        /* at the last look: they have been killed, and have not ended yet */
+	pid_t killed;      /* the last of them */
+};
+
+struct orphans {
+	bool adopting; /* they become the master's children */
+	bool failing;  /* to look for them; said so once */
+	struct orphan_hunt hunts[ORPHAN_HUNTS_MAX];
+	size_t next; /* the place that is taken next */
 };
 
 struct logger_process {
@@ -89,6 +141,8 @@ struct master {
 	struct logger_process logger;
 	struct notify notify;
 	struct output_master output;
+	struct ack_server ack;
+	struct orphans orphans;
 
 	enum life_phase phase;
 	uint32_t generation;       /* of the configuration; 1 until there are reloads */
@@ -137,6 +191,64 @@ bool pools_all_ready(const struct master *master);
 bool pools_start_failed(const struct master *master);
 /* The worker in SLOT is gone from the kernel's point of view: forgets its pid, frees its place on the board. */
 void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot);
+
+/* One that is a program, of which the master writes the state on the board, is ready. */
+void pool_became_ready(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
+struct board_slot *pool_board_slot(const struct master *master, const struct pool *pool, uint32_t slot);
+/* Signals the worker of an action, as its kind is signalled, and tells the policy. */
+void pool_signal(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms);
+
+/* ---- program.c ---- */
+
+static inline bool pool_is_program(const struct pool *pool)
+{
+	return pool->config->kind == HANDLER_ACCEPTS;
+}
+
+/* What a program is given at its start, and the master keeps. */
+struct program_channel {
+	int notify_fd;
+	char notify_path[NOTIFY_PATH_MAX]; /* "": none */
+};
+
+/* Before the fork. Returns 0 or a negative errno. */
+ATTR_NODISCARD int program_prepare(const struct pool *pool, struct program_channel *ret_channel);
+/* It was born: from here on it is heard. */
+void program_born(struct master *master, struct pool *pool, uint32_t slot, const struct program_channel *channel);
+void program_forget(const struct master *master, struct worker *worker);
+/* Its NOTIFY_SOCKET has something to say. */
+void program_notified(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
+/* It is about to be reaped: what it has said is heard, and its process group ends with it. */
+void program_ends(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
+/* Where it says so by notifying or acknowledging. */
+void program_became_ready(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
+/* The signal that carries out an action on one. */
+int program_action_signal(const struct pool *pool, const struct pool_action *action);
+/* Whom the pool's workers run as. */
+uid_t program_uid(const struct pool *pool);
+
+/* ---- ack.c ---- */
+
+ATTR_NODISCARD int ack_open(struct master *master);
+void ack_close(struct master *master);
+void ack_accept(struct master *master, uint64_t now_ms);
+void ack_read(struct master *master, const struct watch *watch, uint64_t now_ms);
+/* Hears all that has been said so far. */
+void ack_read_all(struct master *master, uint64_t now_ms);
+/* Closes connections that say nothing. Returns when to call again at the latest. */
+uint64_t ack_check(struct master *master, uint64_t now_ms);
+
+/* ---- orphans.c ---- */
+
+/* Where a pool runs programs, processes that lose their parent become the master's children. */
+void orphans_init(struct master *master);
+/* A worker has been born, or has been reaped. */
+void orphans_worker_born(struct master *master, pid_t worker);
+void orphans_worker_died(struct master *master, pid_t worker, uint64_t now_ms);
+/* A child has ended that is none of ours: what it leaves comes to light. */
+void orphans_look(struct master *master, uint64_t now_ms);
+/* Whether some that were killed have not ended yet. RET_WAKE_MS: when to ask again at the latest. */
+bool orphans_are_left(const struct master *master, uint64_t now_ms, uint64_t *ret_wake_ms);
 
 /* ---- reap.c ---- */
 

@@ -4,12 +4,14 @@
  * decided here.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/attrs.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "master/master_private.h"
@@ -116,7 +118,7 @@ static void board_give_back(struct master *master, uint32_t place)
 	master->board_free++;
 }
 
-static struct board_slot *pool_board_slot(struct master *master, const struct pool *pool, uint32_t slot)
+struct board_slot *pool_board_slot(const struct master *master, const struct pool *pool, uint32_t slot)
 {
 	return &master->board.slots[pool->workers[slot].board_slot];
 }
@@ -134,7 +136,8 @@ static uint32_t pool_serial(const struct pool *pool)
 	return pool->spawn_count & 0xffff;
 }
 
-static pid_t pool_spawn(struct master *master, struct pool *pool, uint32_t slot, uint32_t place)
+static pid_t pool_spawn(
+	struct master *master, struct pool *pool, uint32_t slot, uint32_t place, const struct program_channel *channel)
 {
 	/* The master's own is memory that a worker does not have. */
 	const struct board board = master->board;
@@ -150,6 +153,10 @@ static pid_t pool_spawn(struct master *master, struct pool *pool, uint32_t slot,
 		.number = slot,
 		.board = &board,
 		.spawn_count = ++pool->spawn_count,
+		.listener_keys = (const char *const *)pool->listener_keys,
+		.listener_names = (const char *const *)pool->listener_names,
+		.notify_path = channel->notify_fd >= 0 ? channel->notify_path : NULL,
+		.ack_path = pool->config->program.ready == READY_ACK ? master->ack.path : NULL,
 		.soft_descriptors = master->soft_descriptors,
 		.has_terminal = master->has_terminal,
 		.reset_oom_score = master->reset_oom_score,
@@ -167,16 +174,20 @@ static pid_t pool_spawn(struct master *master, struct pool *pool, uint32_t slot,
 	return pid;
 }
 
-static void pool_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, pid_t pid)
+static void pool_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, pid_t pid,
+	const struct program_channel *channel)
 {
 	const struct child child = { .pid = pid, .kind = CHILD_WORKER, .pool = pool->index, .slot = slot };
 
 	children_add(&master->children, &child);
-	pool->workers[slot] = (struct worker){ .pid = pid, .board_slot = place, .serial = pool_serial(pool) };
+	pool->workers[slot] =
+		(struct worker){ .pid = pid, .board_slot = place, .serial = pool_serial(pool), .notify_fd = -1 };
 	board_slot_born(&master->board, place, (uint32_t)pid, clock_monotonic_us());
 	log_event(LOG_LEVEL_DEBUG, "worker started", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
 		LOG_INT("pid", pid));
 	pool_policy_event(&pool->policy, slot, SLOT_BORN, SLOT_REASON_NONE, clock_monotonic_ms());
+	if (pool_is_program(pool))
+		program_born(master, pool, slot, channel);
 	if (pool->fork_failing)
 		log_event(LOG_LEVEL_NOTICE, "starting workers again", LOG_TEXT("pool", pool->config->name));
 	pool->fork_failing = false;
@@ -217,6 +228,7 @@ static void pool_not_born(struct master *master, struct pool *pool, uint32_t slo
  */
 static bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action)
 {
+	struct program_channel channel;
 	uint32_t slot = action->slot;
 	uint32_t place;
 	pid_t pid;
@@ -226,9 +238,14 @@ static bool pool_ask(struct master *master, struct pool *pool, const struct pool
 	place = board_take(master);
 	pool_policy_event(&pool->policy, slot, SLOT_ASK, action->reason, clock_monotonic_ms());
 	board_slot_claim(&master->board, place, pool->config->name, slot, pool->slots[slot].generation);
-	pid = pool_spawn(master, pool, slot, place);
+	pid = program_prepare(pool, &channel);
+	if (pid == 0) {
+		pid = pool_spawn(master, pool, slot, place, &channel);
+		if (pid < 0)
+			fd_close(&channel.notify_fd);
+	}
 	if (pid > 0)
-		pool_born(master, pool, slot, place, pid);
+		pool_born(master, pool, slot, place, pid, &channel);
 	else
 		pool_not_born(master, pool, slot, place, pid);
 	return pid > 0;
@@ -246,6 +263,19 @@ static void report_unprepared(struct pool *pool, const struct listener *listener
 	pool->options_failing = true;
 }
 
+/*
+ * Whether O_NONBLOCK is to be set on a listener. It belongs to the socket, which all workers share. brood's own loop
+ * wants it where it waits for several. A program finds a socket that blocks, as it would have been made for it; but
+ * once programs of the pool run, it is theirs: a server with an event loop (Node) sets it, and would hang in accept(2)
+ * if it were cleared behind its back.
+ */
+static bool wants_nonblock(const struct pool *pool, const struct listener *listener)
+{
+	if (!pool_is_program(pool))
+		return pool->listener_count > 1;
+	return pool_policy_living(&pool->policy) > 0 && (fcntl(listener->fd, F_GETFL) & O_NONBLOCK) != 0;
+}
+
 /* What the handler needs of the shared sockets, which a program that had them may have changed. */
 static void pool_prepare_listeners(struct pool *pool)
 {
@@ -256,13 +286,13 @@ static void pool_prepare_listeners(struct pool *pool)
 		.idle_ms = own_loop ? (uint32_t)pool->config->idle_timeout_ms : 0,
 		.write_ms = own_loop ? (uint32_t)pool->config->write_timeout_ms : 0,
 	};
-	bool nonblocking = kind != HANDLER_ACCEPTS && pool->listener_count > 1;
 
 	for (size_t i = 0; i < pool->listener_count; i++) {
-		int result = listener_prepare_workers(&pool->listeners[i], &timeouts, nonblocking);
+		struct listener *listener = &pool->listeners[i];
+		int result = listener_prepare_workers(listener, &timeouts, wants_nonblock(pool, listener));
 
 		if (result < 0)
-			report_unprepared(pool, &pool->listeners[i], result);
+			report_unprepared(pool, listener, result);
 	}
 }
 
@@ -272,39 +302,50 @@ static void pool_prepare_listeners(struct pool *pool)
  * The signals by which a worker is asked to leave, by its kind; 0: none. SIGURG does nothing to a program, which a
  * worker of an inetd pool may become at any moment; SIGTERM ends it, and is SIGURG to a worker that still waits.
  */
-static int stop_signal(const struct pool *pool, enum slot_event what)
+static int stop_signal(const struct pool *pool, const struct pool_action *action)
 {
 	static const int signals[HANDLER_KINDS][SLOT_EVENTS] = {
-		[HANDLER_SERVES] = {[SLOT_RETIRE] = SIGURG,   [SLOT_QUIT] = SIGQUIT, [SLOT_KILL] = SIGKILL},
-		[HANDLER_LOADS] = { [SLOT_RETIRE] = SIGURG,  [SLOT_QUIT] = SIGQUIT, [SLOT_KILL] = SIGKILL},
-		[HANDLER_BECOMES] = { [SLOT_RETIRE] = SIGURG,  [SLOT_QUIT] = SIGTERM, [SLOT_KILL] = SIGKILL},
-		[HANDLER_ACCEPTS] = { [SLOT_RETIRE] = SIGTERM, [SLOT_QUIT] = SIGTERM, [SLOT_KILL] = SIGKILL},
+		[HANDLER_SERVES] = {[SLOT_RETIRE] = SIGURG,  [SLOT_QUIT] = SIGQUIT, [SLOT_KILL] = SIGKILL},
+		[HANDLER_LOADS] = { [SLOT_RETIRE] = SIGURG, [SLOT_QUIT] = SIGQUIT, [SLOT_KILL] = SIGKILL},
+		[HANDLER_BECOMES] = { [SLOT_RETIRE] = SIGURG, [SLOT_QUIT] = SIGTERM, [SLOT_KILL] = SIGKILL},
 	};
 
-	return signals[pool->config->kind][what];
+	return pool_is_program(pool) ? program_action_signal(pool, action) : signals[pool->config->kind][action->what];
 }
 
-/* To what a program has made too: its process group, which it may not have yet, while it is being made. */
-static int worker_kill(const struct pool *pool, pid_t pid, int number)
+/*
+ * Whether a signal goes to what a program has made too. A program that accepts for itself is asked to finish alone: it
+ * knows better in which order its processes end (a server with workers of its own would lose their connections).
+ */
+static bool signal_is_for_group(const struct pool *pool, const struct pool_action *action)
 {
-	bool program = pool->config->kind == HANDLER_BECOMES || pool->config->kind == HANDLER_ACCEPTS;
+	if (pool->config->kind == HANDLER_BECOMES)
+		return action->what != SLOT_RETIRE;
+	return pool_is_program(pool) &&
+	       (action->what == SLOT_KILL || (action->what == SLOT_QUIT && action->reason != SLOT_REASON_WATCHDOG));
+}
 
-	if (program && number != SIGURG && kill(-pid, number) == 0)
+/* Its process group it may not have yet, while it is being made. */
+static int worker_kill(const struct pool *pool, const struct pool_action *action, int number)
+{
+	pid_t pid = pool->workers[action->slot].pid;
+
+	if (signal_is_for_group(pool, action) && kill(-pid, number) == 0)
 		return 0;
 	return kill(pid, number) < 0 ? -errno : 0;
 }
 
-static void pool_signal(struct pool *pool, const struct pool_action *action, uint64_t now_ms)
+void pool_signal(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms)
 {
 	pid_t pid = pool->workers[action->slot].pid;
-	int number = stop_signal(pool, action->what);
+	int number = stop_signal(pool, action);
 	int result = 0;
 
 	log_event(LOG_LEVEL_DEBUG, "worker told to end", LOG_TEXT("pool", pool->config->name),
 		LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_TEXT("what", slot_event_name(action->what)),
 		LOG_TEXT("reason", slot_reason_name(action->reason)));
 	if (number != 0)
-		result = worker_kill(pool, pid, number);
+		result = worker_kill(pool, action, number);
 	if (number != 0 && result == 0)
 		pool->workers[action->slot].signal = number;
 	if (result < 0)
@@ -314,6 +355,26 @@ static void pool_signal(struct pool *pool, const struct pool_action *action, uin
 		log_event(LOG_LEVEL_ERROR, "a killed worker does not end, and is given up",
 			LOG_TEXT("pool", pool->config->name), LOG_INT("slot", action->slot), LOG_INT("pid", pid));
 	pool_policy_event(&pool->policy, action->slot, action->what, action->reason, now_ms);
+	if (pool_is_program(pool))
+		board_worker_state(pool_board_slot(master, pool, action->slot), BOARD_LEAVING, clock_monotonic_us());
+}
+
+void pool_became_ready(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
+{
+	struct board_slot *board_slot = pool_board_slot(master, pool, slot);
+
+	pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
+	if (board_slot_state(board_slot) == BOARD_STARTING)
+		board_worker_state(board_slot, BOARD_IDLE, clock_monotonic_us());
+}
+
+static void pool_act_on_worker(
+	struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms)
+{
+	if (action->what == SLOT_BECAME_READY)
+		pool_became_ready(master, pool, action->slot, now_ms);
+	else
+		pool_signal(master, pool, action, now_ms);
 }
 
 /* After a start that failed the other starts of the plan are stale. */
@@ -326,7 +387,7 @@ static void pool_carry_out(struct master *master, struct pool *pool, const struc
 		const struct pool_action *action = &plan->actions[i];
 
 		if (action->what != SLOT_ASK) {
-			pool_signal(pool, action, now_ms);
+			pool_act_on_worker(master, pool, action, now_ms);
 			continue;
 		}
 		if (!prepared)
@@ -337,15 +398,28 @@ static void pool_carry_out(struct master *master, struct pool *pool, const struc
 	}
 }
 
+/* Whether the life of the daemon may have come further by it. */
+static bool plan_makes_ready(const struct pool_plan *plan)
+{
+	for (size_t i = 0; i < plan->count; i++)
+		if (plan->actions[i].what == SLOT_BECAME_READY)
+			return true;
+	return false;
+}
+
 /* One plan, carried out; the plan after it says when the next one is due, and is due at once where it has work left. */
 static uint64_t pool_act(struct master *master, struct pool *pool, uint64_t now_ms)
 {
 	struct pool_plan plan;
+	bool makes_ready;
 
 	pool_policy_plan(&pool->policy, now_ms, &plan);
 	if (plan.count == 0)
 		return plan.wake_ms;
+	makes_ready = plan_makes_ready(&plan);
 	pool_carry_out(master, pool, &plan, now_ms);
+	if (makes_ready)
+		return now_ms;
 	pool_policy_plan(&pool->policy, clock_monotonic_ms(), &plan);
 	if (plan.count > 0 && plan.actions[0].what == SLOT_ASK && master->board_free == 0)
 		return deadline_after(now_ms, BOARD_FULL_MS);
@@ -408,6 +482,9 @@ static bool says_taken(const struct board_slot *slot)
 
 void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
+	/* A program does not write there. */
+	if (pool_is_program(pool))
+		return;
 	if (awaits_ready(&pool->slots[slot]) && says_ready(pool_board_slot(master, pool, slot)))
 		pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
 	if (pool->config->kind == HANDLER_BECOMES && pool->slots[slot].state == SLOT_READY &&
@@ -454,7 +531,7 @@ static void pool_check_requests(struct master *master, struct pool *pool, uint64
 		deadline_us =
 			atomic_load_explicit(&pool_board_slot(master, pool, slot)->deadline_us, memory_order_relaxed);
 		if (deadline_request_overrun(deadline_us, now_ms))
-			pool_signal(pool, &kill_it, now_ms);
+			pool_signal(master, pool, &kill_it, now_ms);
 		else if (deadline_us != 0 && (nearest_us == 0 || deadline_us < nearest_us))
 			nearest_us = deadline_us;
 	}
@@ -479,6 +556,7 @@ uint64_t pools_check_requests(struct master *master, uint64_t now_ms)
 
 void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot)
 {
+	program_forget(master, &pool->workers[slot]);
 	board_give_back(master, pool->workers[slot].board_slot);
 	pool->workers[slot].pid = 0;
 }

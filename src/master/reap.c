@@ -47,7 +47,8 @@ static struct death death_of(const struct master *master, const struct pool *poo
 
 	death.served = served_by(board_slot);
 	death.serving = board_state_is_serving(state);
-	death.was_told = state == BOARD_LEAVING;
+	/* Of a program the master itself writes the state, and knows better. */
+	death.was_told = state == BOARD_LEAVING && !pool_is_program(pool);
 	death.not_executed = state == BOARD_FAILED;
 	death.of_our_signal = death.by_signal && death.code == pool->workers[slot].signal;
 	death.pool_has_served = pool_has_served(master, pool);
@@ -73,6 +74,33 @@ static void reap_worker(struct master *master, const struct child *child, int st
 	if (pool_policy_died(&pool->policy, child->slot, &death, now_ms, &verdict))
 		report_death(master, pool, child->slot, &death, &verdict);
 	pool_forget_worker(master, pool, child->slot);
+	if (pool_is_program(pool))
+		orphans_worker_died(master, child->pid, now_ms);
+}
+
+static void reap_foreign(struct master *master, pid_t pid, uint64_t now_ms)
+{
+	/* What its parent left behind; or, as PID 1 of a container, the master inherits orphans that were never its
+	 * own. */
+	log_event(LOG_LEVEL_DEBUG, "a foreign child has ended", LOG_INT("pid", pid));
+	orphans_look(master, now_ms);
+}
+
+/*
+ * The next child that has ended. One that is a program is looked at before it is waited for: until then its number, and
+ * its process group's, is nobody else's. Returns 0 where there is none.
+ */
+static pid_t next_dead(struct master *master, int *ret_status, uint64_t now_ms)
+{
+	siginfo_t info = { 0 };
+	struct child child;
+
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+		return 0;
+	if (children_find(&master->children, info.si_pid, &child) && child.kind == CHILD_WORKER &&
+		pool_is_program(&master->pools[child.pool]))
+		program_ends(master, &master->pools[child.pool], child.slot, now_ms);
+	return waitpid(info.si_pid, ret_status, WNOHANG);
 }
 
 void reap_all(struct master *master, uint64_t now_ms)
@@ -81,10 +109,9 @@ void reap_all(struct master *master, uint64_t now_ms)
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+	while ((pid = next_dead(master, &status, now_ms)) > 0) {
 		if (!children_remove(&master->children, pid, &child))
-			/* As PID 1 of a container the master inherits orphans that were never its own. */
-			log_event(LOG_LEVEL_DEBUG, "a foreign child has ended", LOG_INT("pid", pid));
+			reap_foreign(master, pid, now_ms);
 		else if (child.kind == CHILD_LOGGER)
 			reap_logger(master, status, now_ms);
 		else

@@ -170,6 +170,16 @@ static void worker_loop(struct gate *gate, void *state)
 	}
 }
 
+/*
+ * A program knows neither our scoreboard nor our signals: they stay blocked until its own dispositions are set, so that
+ * one that comes in between reaches the program, and not a handler of ours that it replaces.
+ */
+ATTR_NORETURN static void become_program(const struct worker_start *start)
+{
+	handler_start(start);
+	_exit(WORKER_EXIT_START);
+}
+
 void worker_main(const struct worker_start *start)
 {
 	const struct brood_module *handler = start->pool->handler;
@@ -178,6 +188,8 @@ void worker_main(const struct worker_start *start)
 	int result;
 
 	worker_setup(start);
+	if (start->pool->kind == HANDLER_ACCEPTS)
+		become_program(start);
 	result = gate_open(&gate, start->pool->name, start->listeners, start->listener_count);
 	if (result == 0)
 		result = worker_signals_install(gate.fd, start);

@@ -13,7 +13,7 @@ EX_CONFIG = 78
 # Errors of files for the handlers that are compiled in: the text, and what is said of it. "root" is a directory.
 BAD = {
     "unknown_handler": ('pool "a" { listen = ":0" handler = "status" }',
-                        'x.conf:1: pool "a": handler = "status" is none of echo, http\n'),
+                        'x.conf:1: pool "a": handler = "status" is none of echo, http, inetd, program\n'),
     "root_missing": ('pool "a" {\n listen = ":0"\n handler = "http" }',
                      'x.conf:1: pool "a": http: root is missing; the handler needs it\n'),
     "root_is_not_there": ('pool "a" { listen = ":0" handler = "http" http {\n root = "nowhere" } }',

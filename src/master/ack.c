@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Einhorn's acknowledgements, for pools with ready = ack: one unix stream socket for all of them, to which a worker
+ * connects and says that it is ready. No answer is written, as workers read none.
+ *
+ * Who connects is asked of the kernel (SO_PEERCRED): a worker, or another process of its group. Nobody else is listened
+ * to, and each worker's connections, the length of its lines and the time for each are bounded, so that nobody keeps
+ * others from being heard.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "master/master_private.h"
+#include "policy/deadline.h"
+
+/* Of one worker: more than any library opens; a further one closes its oldest. */
+#define WORKER_CONNECTIONS_MAX 4
+#define LINE_TIMEOUT_MS        5000
+#define LINES_A_TURN           8
+
+/* ---- the socket ---- */
+
+static bool pool_acks(const struct pool *pool)
+{
+	return pool->config->kind == HANDLER_ACCEPTS && pool->config->program.ready == READY_ACK;
+}
+
+static bool is_wanted(const struct master *master)
+{
+	for (size_t i = 0; i < master->pool_count; i++)
+		if (pool_acks(&master->pools[i]))
+			return true;
+	return false;
+}
+
+static int open_socket(struct ack_server *server)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	FD_AUTO int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int size = snprintf(address.sun_path, sizeof(address.sun_path), "%s/ack.sock", server->directory);
+
+	if (fd < 0)
+		return -errno;
+	if (size >= (int)sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	memcpy(server->path, address.sun_path, sizeof(server->path));
+	if (chmod(server->path, 0666) < 0 || listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	server->fd = fd_steal(&fd);
+	return 0;
+}
+
+int ack_open(struct master *master)
+{
+	struct ack_server *server = &master->ack;
+	int result;
+
+	if (!is_wanted(master))
+		return 0;
+	server->connections = memory_unforked(ACK_CONNECTIONS_MAX, sizeof(*server->connections));
+	if (server->connections == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < ACK_CONNECTIONS_MAX; i++)
+		server->connections[i].fd = -1;
+	result = runtime_dir_make(server->directory);
+	if (result == 0)
+		result = open_socket(server);
+	if (result == 0)
+		result = master_watch(master, server->fd, &(struct watch){ .kind = WATCH_ACK_LISTENER });
+	return result;
+}
+
+static void connection_close(const struct master *master, struct ack_connection *connection)
+{
+	if (connection->fd >= 0)
+		master_unwatch(master, connection->fd);
+	fd_close(&connection->fd);
+	connection->serial++;
+}
+
+void ack_close(struct master *master)
+{
+	struct ack_server *server = &master->ack;
+
+	for (size_t i = 0; server->connections != NULL && i < ACK_CONNECTIONS_MAX; i++)
+		connection_close(master, &server->connections[i]);
+	memory_unforked_free(server->connections, ACK_CONNECTIONS_MAX, sizeof(*server->connections));
+	server->connections = NULL;
+	fd_close(&server->fd);
+	if (server->path[0] != '\0')
+		unlink(server->path);
+	server->path[0] = '\0';
+	runtime_dir_remove(server->directory);
+}
+
+/* ---- who it is ---- */
+
+/* The pid of the worker that process PID is, or whose group it is in; 0: of none. */
+static pid_t worker_of(const struct master *master, pid_t pid)
+{
+	struct child child;
+	pid_t group;
+
+	if (children_find(&master->children, pid, &child) && child.kind == CHILD_WORKER)
+		return pid;
+	group = getpgid(pid);
+	if (group > 0 && children_find(&master->children, group, &child) && child.kind == CHILD_WORKER)
+		return group;
+	return 0;
+}
+
+/* Whether the peer may speak at all. One that has gone already may have been a worker's: its line tells whose. */
+static bool peer_counts(const struct master *master, int fd, struct ucred *ret_peer, pid_t *ret_worker)
+{
+	socklen_t size = sizeof(*ret_peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret_peer, &size) < 0 || ret_peer->pid <= 0)
+		return false;
+	*ret_worker = worker_of(master, ret_peer->pid);
+	return *ret_worker != 0 || getpgid(ret_peer->pid) < 0;
+}
+
+/* ---- connections ---- */
+
+/* A free place. Where there is none, or the worker has its share, the one that was taken first goes: of the worker's,
+ * or of those on which nothing is awaited. */
+static struct ack_connection *free_connection(struct ack_server *server, pid_t worker)
+{
+	struct ack_connection *free = NULL, *oldest = NULL, *idle = NULL;
+	size_t count = 0;
+
+	for (size_t i = 0; i < ACK_CONNECTIONS_MAX; i++) {
+		struct ack_connection *one = &server->connections[i];
+
+		if (one->fd < 0) {
+			free = one;
+			continue;
+		}
+		if (one->deadline_ms == DEADLINE_NONE && (idle == NULL || one->accepted < idle->accepted))
+			idle = one;
+		if (one->worker != worker)
+			continue;
+		count++;
+		if (oldest == NULL || one->accepted < oldest->accepted)
+			oldest = one;
+	}
+	if (count >= WORKER_CONNECTIONS_MAX)
+		return oldest;
+	return free != NULL ? free : idle;
+}
+
+static void take_connection(struct master *master, int fd, uint64_t now_ms)
+{
+	struct ack_server *server = &master->ack;
+	struct ack_connection *connection;
+	struct watch watch = { .kind = WATCH_ACK };
+	struct ucred peer = { 0 };
+	pid_t worker = 0;
+
+	if (!peer_counts(master, fd, &peer, &worker)) {
+		log_event(LOG_LEVEL_WARNING, "a foreign process at the socket for acknowledgements is sent away",
+			LOG_INT("pid", peer.pid), LOG_INT("uid", peer.uid));
+		close(fd);
+		return;
+	}
+	connection = free_connection(server, worker);
+	if (connection == NULL) {
+		log_event(LOG_LEVEL_WARNING, "too many connections to the socket for acknowledgements",
+			LOG_INT("pid", peer.pid));
+		close(fd);
+		return;
+	}
+	connection_close(master, connection);
+	*connection = (struct ack_connection){
+		.fd = fd,
+		.serial = connection->serial,
+		.worker = worker,
+		.uid = peer.uid,
+		.accepted = ++server->accepted,
+		.deadline_ms = deadline_after(now_ms, LINE_TIMEOUT_MS),
+	};
+	watch.slot = (uint32_t)(connection - server->connections);
+	watch.serial = connection->serial;
+	if (master_watch(master, fd, &watch) < 0)
+		connection_close(master, connection);
+}
+
+void ack_accept(struct master *master, uint64_t now_ms)
+{
+	for (int i = 0; i < LINES_A_TURN; i++) {
+		int fd = accept4(master->ack.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return;
+		take_connection(master, fd, now_ms);
+	}
+}
+
+/* ---- what they say ---- */
+
+static void refuse(const struct ack_connection *connection, const char *reason, pid_t named)
+{
+	log_event(LOG_LEVEL_WARNING, "an acknowledgement is refused", LOG_INT("worker", connection->worker),
+		LOG_TEXT("reason", reason), LOG_INT("named_pid", named));
+}
+
+/* The pid on the line is the worker's own, whichever process of its group has sent it. */
+static void take_ack(struct master *master, const struct ack_connection *connection, pid_t named, uint64_t now_ms)
+{
+	struct child child;
+	struct pool *pool;
+
+	if (!children_find(&master->children, named, &child) || child.kind != CHILD_WORKER) {
+		refuse(connection, "the pid is no worker's", named);
+		return;
+	}
+	pool = &master->pools[child.pool];
+	if (!pool_acks(pool))
+		refuse(connection, "the worker's pool does not wait for it (ready = ack)", named);
+	else if (connection->worker != 0 && connection->worker != named)
+		refuse(connection, "the pid is another worker's", named);
+	else if (connection->worker == 0 && connection->uid != program_uid(pool))
+		refuse(connection, "its sender has gone, and was another user's", named);
+	else
+		program_became_ready(master, pool, child.slot, now_ms);
+}
+
+/* Returns whether another line may follow: after an acknowledgement Einhorn closes the connection. */
+static bool take_line(struct master *master, const struct ack_connection *connection, size_t size, uint64_t now_ms)
+{
+	struct ack_line line;
+
+	if (ack_line_parse(connection->line, size, &line) < 0) {
+		refuse(connection, "it is not in the form of Einhorn's messages", 0);
+		return false;
+	}
+	if (line.command == ACK_READY)
+		take_ack(master, connection, line.pid, now_ms);
+	if (line.command == ACK_OTHER)
+		refuse(connection, "only worker:ack and worker:ping are known", line.pid);
+	return line.command == ACK_PING;
+}
+
+/* Takes the whole lines out of the buffer. Returns whether the connection goes on. */
+static bool take_lines(struct master *master, struct ack_connection *connection, uint64_t now_ms)
+{
+	char *end;
+
+	while ((end = memchr(connection->line, '\n', connection->size)) != NULL) {
+		size_t used = (size_t)(end - connection->line) + 1;
+
+		if (!take_line(master, connection, used - 1, now_ms))
+			return false;
+		connection->size -= used;
+		memmove(connection->line, end + 1, connection->size);
+		connection->deadline_ms = DEADLINE_NONE;
+	}
+	if (connection->size > 0 && connection->deadline_ms == DEADLINE_NONE)
+		connection->deadline_ms = deadline_after(now_ms, LINE_TIMEOUT_MS);
+	if (connection->size < sizeof(connection->line))
+		return true;
+	refuse(connection, "the line is too long", 0);
+	return false;
+}
+
+static bool connection_read(struct master *master, struct ack_connection *connection, uint64_t now_ms)
+{
+	ssize_t size = recv(connection->fd, connection->line + connection->size,
+		sizeof(connection->line) - connection->size, MSG_DONTWAIT);
+
+	if (size < 0)
+		return errno == EAGAIN || errno == EINTR;
+	if (size == 0)
+		return false;
+	connection->size += (size_t)size;
+	return take_lines(master, connection, now_ms);
+}
+
+void ack_read(struct master *master, const struct watch *watch, uint64_t now_ms)
+{
+	struct ack_connection *connection = &master->ack.connections[watch->slot];
+
+	if (connection->fd < 0 || (connection->serial & 0xffff) != watch->serial)
+		return;
+	if (!connection_read(master, connection, now_ms))
+		connection_close(master, connection);
+}
+
+/* What has been said before a death counts, also where its event is still to come. */
+void ack_read_all(struct master *master, uint64_t now_ms)
+{
+	struct ack_server *server = &master->ack;
+
+	if (server->fd < 0)
+		return;
+	ack_accept(master, now_ms);
+	for (size_t i = 0; i < ACK_CONNECTIONS_MAX; i++)
+		if (server->connections[i].fd >= 0 && !connection_read(master, &server->connections[i], now_ms))
+			connection_close(master, &server->connections[i]);
+}
+
+uint64_t ack_check(struct master *master, uint64_t now_ms)
+{
+	struct ack_server *server = &master->ack;
+	uint64_t wake_ms = DEADLINE_NONE;
+
+	for (size_t i = 0; server->fd >= 0 && i < ACK_CONNECTIONS_MAX; i++) {
+		struct ack_connection *connection = &server->connections[i];
+
+		if (connection->fd < 0)
+			continue;
+		if (deadline_passed(connection->deadline_ms, now_ms)) {
+			refuse(connection, "no line came in time", 0);
+			connection_close(master, connection);
+			continue;
+		}
+		wake_ms = deadline_earlier(wake_ms, connection->deadline_ms);
+	}
+	return wake_ms;
+}
