@@ -15,7 +15,8 @@
  * roll there may be one: it may be the cure of what makes the roll fail. They roll on while its canaries are tried; if
  *it is undone, the earlier roll is what is left.
  *
- * Where a pool has no start_timeout, a canary that hangs in its start holds the transaction up until it dies.
+ * Where a pool has no start_timeout, a canary that hangs in its start holds the transaction up until it dies; so does a
+ * program that asks for more time to start again and again.
  */
 #include <stdbool.h>
 #include <stddef.h>

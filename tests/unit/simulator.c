@@ -73,6 +73,7 @@ static void die(struct sim *sim, struct sim_process *process)
 		.served = process->served,
 		.serving = process->serving,
 		.pool_has_served = sim->has_served,
+		.not_executed = process->not_executed,
 	};
 	struct death_verdict verdict;
 
@@ -86,10 +87,15 @@ static void die(struct sim *sim, struct sim_process *process)
 
 static void be_born(struct sim *sim, struct sim_process *process)
 {
+	const struct pool_rules *rules = sim_rules_of(sim, process);
+
 	tell(sim, process->slot, SLOT_BORN, SLOT_REASON_NONE, true);
 	process->born = true;
 	process->born_ms = sim->now_ms;
-	process->start_timeout_ms = sim_rules_of(sim, process)->start_timeout_ms;
+	if (rules->start_timeout_ms > 0)
+		process->start_due_ms = sim->now_ms + rules->start_timeout_ms;
+	if (rules->ready_after_ms > 0)
+		process->ready_at_ms = sim->now_ms + rules->ready_after_ms;
 	sim->last_born_ms = sim->now_ms;
 	sim_process_draw(sim, process);
 }
@@ -103,18 +109,65 @@ static void fail_to_be_born(struct sim *sim, struct sim_process *process)
 	sim->tally.fork_failures++;
 }
 
+/* Asks for time, or says that it lives, until DUE. */
+static void extend(struct sim *sim, struct sim_process *process, uint64_t until_ms)
+{
+	bool starting = process->order <= ORDER_RETIRE && !process->ready;
+	bool watched = process->order == ORDER_NONE && process->watchdog_due_ms != SIM_NEVER;
+	bool leaving = process->order == ORDER_RETIRE && process->ready;
+	bool granted = pool_policy_extend(&sim->policy, process->slot, until_ms);
+
+	sim_note(sim, "asks for time", process->slot, granted ? "" : "(refused)");
+	if (granted != (starting || watched || leaving))
+		sim_fail(sim, "slot %u is %s more time", process->slot, granted ? "given" : "refused");
+	if (starting)
+		process->start_due_ms = until_ms;
+	if (watched)
+		process->watchdog_due_ms = until_ms;
+	if (leaving)
+		process->retire_due_ms = until_ms;
+	sim->tally.extensions[granted]++;
+}
+
+/* For as long as a calm lasts it says so often enough. */
+static void say_alive(struct sim *sim, struct sim_process *process)
+{
+	uint64_t watchdog_ms = sim_rules_of(sim, process)->watchdog_ms;
+
+	if (process->order != ORDER_NONE || !process->ready || process->watchdog_due_ms == SIM_NEVER)
+		return;
+	if (sim->calm)
+		extend(sim, process, sim->calm_until_ms + 1 + watchdog_ms);
+	else if (!sim_chance(sim, sim->world->misses_watchdog))
+		extend(sim, process, sim->now_ms + 1 + watchdog_ms);
+}
+
 static void become_ready(struct sim *sim, struct sim_process *process)
 {
 	tell(sim, process->slot, SLOT_BECAME_READY, SLOT_REASON_NONE, process->order != ORDER_GIVEN_UP);
 	if (process->order < ORDER_KILL) {
-		process->ready = true;
-		process->ready_ms = sim->now_ms;
+		sim_process_ready(sim, process);
 		sim->tally.readies++;
 		sim_note_canary_ready(sim, process);
+		say_alive(sim, process);
 	}
 	process->fate = FATE_NOTHING;
 	sim_process_draw(sim, process);
 }
+
+/* It may have been told to leave meanwhile: then it leaves with its one connection. */
+static void become_program(struct sim *sim, struct sim_process *process)
+{
+	tell(sim, process->slot, SLOT_TAKEN, SLOT_REASON_NONE, process->order != ORDER_GIVEN_UP);
+	process->serving = true;
+	process->running = true;
+	process->not_executed = sim_chance(sim, sim->world->not_executed);
+	process->watchdog_due_ms = SIM_NEVER;
+	sim->tally.taken++;
+	sim_process_draw(sim, process);
+}
+
+static void give_order(struct sim *sim, uint32_t slot, enum slot_event what, enum slot_reason reason);
 
 static void happen(struct sim *sim, struct sim_process *process)
 {
@@ -128,11 +181,25 @@ static void happen(struct sim *sim, struct sim_process *process)
 	case FATE_READY:
 		become_ready(sim, process);
 		break;
+	case FATE_MORE_TIME:
+		extend(sim, process, sim->now_ms + sim_upto(sim, 60000));
+		sim_process_draw(sim, process);
+		break;
+	case FATE_TAKE:
+		become_program(sim, process);
+		break;
+	case FATE_STOP:
+		if (process->order == ORDER_NONE)
+			give_order(sim, process->slot, SLOT_RETIRE, SLOT_REASON_ITSELF);
+		else
+			sim_process_draw(sim, process);
+		break;
 	case FATE_SERVE:
 	case FATE_SERVED:
 		process->serving = process->fate == FATE_SERVE;
 		process->served += process->fate == FATE_SERVED;
 		sim->has_served |= process->fate == FATE_SERVED;
+		say_alive(sim, process);
 		sim_process_draw(sim, process);
 		break;
 	case FATE_EXIT:
@@ -209,7 +276,9 @@ static void carry_out(struct sim *sim)
 		if (sim->broken)
 			return;
 		sim->tally.actions[action->what]++;
-		if (action->what == SLOT_ASK)
+		if (action->what == SLOT_BECAME_READY)
+			become_ready(sim, sim_process_of(sim, action->slot));
+		else if (action->what == SLOT_ASK)
 			stale = !ask(sim, action->slot, action->reason);
 		else
 			give_order(sim, action->slot, action->what, action->reason);
@@ -337,8 +406,10 @@ static void begin_calm(struct sim *sim)
 	}
 	sim->operator_ms = sim->calm_until_ms;
 	for (uint32_t i = 0; i < world->rules.capacity; i++)
-		if (sim->processes[i].used)
+		if (sim->processes[i].used) {
+			say_alive(sim, &sim->processes[i]);
 			sim_process_draw(sim, &sim->processes[i]);
+		}
 }
 
 static void end_calm(struct sim *sim)

@@ -45,6 +45,11 @@ struct sim_world {
 	unsigned int hangs;
 	unsigned int ignores_orders;
 	unsigned int outlives_kill;
+	unsigned int becomes_program; /* with its first connection */
+	unsigned int not_executed;    /* of those: cannot */
+	unsigned int asks_for_time;   /* while it starts */
+	unsigned int misses_watchdog; /* for one happening of its life */
+	unsigned int stops_itself;
 	unsigned int reloads;     /* of the operator's acts */
 	unsigned int bad_reloads; /* of them: whose workers do not start */
 };
@@ -53,10 +58,13 @@ struct sim_world {
 enum sim_fate {
 	FATE_NOTHING, /* hangs, or ignores what it was told */
 	FATE_BORN,
-	FATE_FAILED, /* to be born */
+	FATE_MORE_TIME, /* asks for more time to start */
+	FATE_FAILED,    /* to be born */
 	FATE_READY,
 	FATE_SERVE,  /* a connection comes */
 	FATE_SERVED, /* and ends */
+	FATE_TAKE,   /* a connection comes, and it becomes a program for it */
+	FATE_STOP,   /* says that it stops */
 	FATE_EXIT,
 	FATE_CRASH,
 	FATES,
@@ -75,12 +83,17 @@ struct sim_process {
 	bool used;
 	uint32_t slot;
 	uint32_t generation;
-	uint64_t start_timeout_ms; /* from born on; 0: none */
 	bool born;
 	bool ready; /* as the policy was told while that counted */
 	bool serving;
+	bool running; /* a program, for the one connection that it has */
+	bool not_executed;
 	uint64_t served;
 	uint64_t asked_ms, born_ms, ready_ms;
+	uint64_t start_due_ms;    /* must be ready; these four are SIM_NEVER where there is no such time */
+	uint64_t ready_at_ms;     /* counts as ready */
+	uint64_t watchdog_due_ms; /* must say that it lives */
+	uint64_t retire_due_ms;   /* must have left, if it was ready */
 	uint64_t failures_before; /* how many the pool had counted when it was asked for */
 	enum sim_order order;
 	enum slot_reason reason;
@@ -126,6 +139,8 @@ struct sim_tally {
 	uint64_t sequels[DEATH_SEQUELS];
 	uint64_t actions[SLOT_EVENTS];
 	uint64_t start_timeouts;
+	uint64_t taken;
+	uint64_t extensions[2]; /* refused, granted */
 	uint64_t lost;
 	uint64_t calms;
 	uint64_t ends;
@@ -221,6 +236,9 @@ void sim_process_free(struct sim *sim, struct sim_process *process);
 
 /* Draws what PROCESS does next, from its state, its orders and the world. */
 void sim_process_draw(struct sim *sim, struct sim_process *process);
+
+/* It is ready, as far as the policy knows. */
+void sim_process_ready(struct sim *sim, struct sim_process *process);
 
 /* It was told something that it has not been told before. */
 void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_order order, enum slot_reason reason);

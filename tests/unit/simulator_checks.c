@@ -23,7 +23,7 @@ void sim_fail(struct sim *sim, const char *format, ...)
 /* A canary is none of these. */
 static bool is_meant_to_serve(const struct sim *sim, const struct sim_process *process)
 {
-	return process->used && process->order == ORDER_NONE && !sim_is_canary(sim, process);
+	return process->used && process->order == ORDER_NONE && !process->running && !sim_is_canary(sim, process);
 }
 
 static bool is_on_its_way(const struct sim *sim, const struct sim_process *process)
@@ -146,7 +146,6 @@ static uint32_t count_allowed(const struct sim *sim)
 /* When what PROCESS does has lasted too long. */
 static uint64_t due_ms(const struct sim *sim, const struct sim_process *process)
 {
-	uint64_t start_timeout_ms = process->start_timeout_ms;
 	uint64_t due = SIM_NEVER;
 
 	if (!process->used || !process->born)
@@ -154,8 +153,10 @@ static uint64_t due_ms(const struct sim *sim, const struct sim_process *process)
 	switch (process->order) {
 	case ORDER_NONE:
 	case ORDER_RETIRE:
-		if (!process->ready && start_timeout_ms > 0)
-			due = process->born_ms + start_timeout_ms;
+		if (!process->ready)
+			due = process->start_due_ms;
+		else
+			due = process->order == ORDER_NONE ? process->watchdog_due_ms : process->retire_due_ms;
 		if (process->order == ORDER_RETIRE && sim->phase == POOL_RETIRING && sim->stop_deadline_ms < due)
 			due = sim->stop_deadline_ms;
 		return due;
@@ -170,10 +171,8 @@ static uint64_t due_ms(const struct sim *sim, const struct sim_process *process)
 
 static bool is_start_timed_out(const struct sim *sim, const struct sim_process *process)
 {
-	uint64_t start_timeout_ms = process->start_timeout_ms;
-
-	return process->born && !process->ready && process->order <= ORDER_RETIRE && start_timeout_ms > 0 &&
-	       sim->now_ms >= process->born_ms + start_timeout_ms;
+	return process->born && !process->ready && process->order <= ORDER_RETIRE &&
+	       sim->now_ms >= process->start_due_ms;
 }
 
 /* ---- states ---- */
@@ -193,6 +192,8 @@ static enum slot_state expected_state(const struct sim_process *process)
 		return SLOT_ASKED;
 	if (process->order != ORDER_NONE)
 		return of_order[process->order];
+	if (process->running)
+		return SLOT_RUNNING;
 	return process->ready ? SLOT_READY : SLOT_STARTING;
 }
 
@@ -281,7 +282,9 @@ static void check_configuration(struct sim *sim)
 	if (sim->policy.generation != sim->generation)
 		sim_fail(sim, "generation %u and not %u", sim->policy.generation, sim->generation);
 	if (rules->capacity != sim->rules.capacity || rules->start_timeout_ms != sim->rules.start_timeout_ms ||
-		rules->backoff.min_ms != sim->rules.backoff.min_ms ||
+		rules->ready_after_ms != sim->rules.ready_after_ms ||
+		rules->retire_timeout_ms != sim->rules.retire_timeout_ms ||
+		rules->watchdog_ms != sim->rules.watchdog_ms || rules->backoff.min_ms != sim->rules.backoff.min_ms ||
 		rules->backoff.max_ms != sim->rules.backoff.max_ms)
 		sim_fail(sim, "other rules than those of generation %u", sim->generation);
 }
@@ -414,14 +417,21 @@ static void check_retire(struct sim *sim, const struct pool_action *action, cons
 
 static void check_quit(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
 {
-	bool late =
-		sim->phase == POOL_RETIRING && process->order == ORDER_RETIRE && sim->now_ms >= sim->stop_deadline_ms;
+	bool stopped = sim->phase == POOL_RETIRING && sim->now_ms >= sim->stop_deadline_ms;
+	bool late = process->order == ORDER_RETIRE &&
+		    (stopped || (process->ready && sim->now_ms >= process->retire_due_ms));
+	bool silent = process->order == ORDER_NONE && process->ready && sim->now_ms >= process->watchdog_due_ms;
+	enum slot_reason reason = sim->quit_reason;
 
+	if (late)
+		reason = SLOT_REASON_STOP_TIMEOUT;
+	if (silent)
+		reason = SLOT_REASON_WATCHDOG;
 	if (process->order >= ORDER_QUIT || !process->born)
 		sim_fail(sim, "quits slot %u again", action->slot);
-	if (sim->phase != POOL_QUITTING && !late)
-		sim_fail(sim, "quits slot %u before the stop's deadline", action->slot);
-	if (action->reason != (late ? SLOT_REASON_STOP_TIMEOUT : sim->quit_reason))
+	if (sim->phase != POOL_QUITTING && !late && !silent)
+		sim_fail(sim, "quits slot %u before its deadline", action->slot);
+	if (action->reason != reason)
 		sim_fail(sim, "quits slot %u for %s", action->slot, slot_reason_name(action->reason));
 }
 
@@ -436,6 +446,14 @@ static void check_kill(struct sim *sim, const struct pool_action *action, const 
 		sim_fail(sim, "kills slot %u without need", action->slot);
 	if (action->reason != process->reason)
 		sim_fail(sim, "kills slot %u for %s", action->slot, slot_reason_name(action->reason));
+}
+
+/* It has lived for long enough to count as ready. */
+static void check_ready(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	if (sim->phase != POOL_SERVING || !process->born || process->order != ORDER_NONE || process->ready ||
+		sim->now_ms < process->ready_at_ms)
+		sim_fail(sim, "slot %u does not count as ready yet", action->slot);
 }
 
 void sim_check_action(struct sim *sim, const struct pool_action *action)
@@ -456,6 +474,9 @@ void sim_check_action(struct sim *sim, const struct pool_action *action)
 		return;
 	}
 	switch (action->what) {
+	case SLOT_BECAME_READY:
+		check_ready(sim, action, process);
+		break;
 	case SLOT_RETIRE:
 		check_retire(sim, action, process);
 		break;
@@ -497,8 +518,10 @@ static void check_reload_forgotten(struct sim *sim, const struct sim_process *pr
 {
 	uint32_t ready = count_ready(sim);
 
-	if (sim->phase != POOL_SERVING || process->order != ORDER_NONE)
+	if (sim->phase != POOL_SERVING || process->order != ORDER_NONE || process->running)
 		return;
+	if (sim->now_ms >= process->ready_at_ms)
+		sim_fail(sim, "slot %u counts as ready, and nothing is done", process->slot);
 	if (sim_is_canary(sim, process) && sim->canary == SIM_CANARY_NONE)
 		sim_fail(sim, "slot %u is not told that its reload is undone", process->slot);
 	if (!sim_is_old(sim, process))
@@ -534,6 +557,8 @@ static uint64_t next_due_ms(const struct sim *sim)
 
 		if (due < next)
 			next = due;
+		if (sim->phase == POOL_SERVING && sim->processes[i].used && sim->processes[i].ready_at_ms < next)
+			next = sim->processes[i].ready_at_ms;
 	}
 	if (sim_canary_now(sim) == SIM_CANARY_WANTED)
 		next = sim->room_by_ms < next ? sim->room_by_ms : next;
@@ -572,8 +597,11 @@ static enum death_kind expected_kind(const struct sim_process *process, const st
 {
 	if (process->order >= ORDER_KILL)
 		return DEATH_KILLED;
-	if (process->order == ORDER_QUIT && process->reason == SLOT_REASON_STOP_TIMEOUT)
+	if (process->order == ORDER_QUIT &&
+		(process->reason == SLOT_REASON_STOP_TIMEOUT || process->reason == SLOT_REASON_WATCHDOG))
 		return DEATH_KILLED;
+	if (process->order == ORDER_NONE && process->running && !process->not_executed)
+		return DEATH_FINISHED;
 	if (death->by_signal)
 		return DEATH_SIGNALED;
 	if (death->code != 0)
@@ -583,11 +611,16 @@ static enum death_kind expected_kind(const struct sim_process *process, const st
 	return process->ready ? DEATH_RECYCLED : DEATH_EXITED;
 }
 
-static bool expected_failure(const struct sim *sim, const struct sim_process *process)
+static bool expected_failure(const struct sim *sim, const struct sim_process *process, enum death_kind kind)
 {
 	bool unasked = process->order == ORDER_NONE || process->reason == SLOT_REASON_START_TIMEOUT ||
-		       process->reason == SLOT_REASON_REQUEST_TIMEOUT;
+		       process->reason == SLOT_REASON_REQUEST_TIMEOUT || process->reason == SLOT_REASON_WATCHDOG ||
+		       process->reason == SLOT_REASON_ITSELF;
 
+	if (kind == DEATH_RETIRED || kind == DEATH_FINISHED)
+		return false;
+	if (process->not_executed)
+		return true;
 	if (!unasked)
 		return false;
 	if (!process->ready)
@@ -627,7 +660,7 @@ void sim_check_verdict(
 			sim_process_is_healthy(sim, &sim->processes[i]))
 			sim->proven = true;
 	sim->proven |= death->pool_has_served;
-	failure = expected_failure(sim, process);
+	failure = expected_failure(sim, process, kind);
 	if (verdict->kind != kind)
 		sim_fail(sim, "the death in slot %u is %s and not %s", process->slot, death_kind_name(verdict->kind),
 			death_kind_name(kind));
@@ -662,7 +695,7 @@ void sim_check_calm(struct sim *sim)
 	if (sim->reload != RELOAD_IDLE)
 		sim_fail(sim, "a reload is %s although nothing fails any more", reload_phase_name(sim->reload));
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)
-		if (sim->processes[i].used && sim->processes[i].order == ORDER_NONE &&
+		if (sim->processes[i].used && sim->processes[i].order == ORDER_NONE && !sim->processes[i].running &&
 			sim->processes[i].generation != sim->generation)
 			sim_fail(sim, "slot %u is of generation %u and not %u", sim->processes[i].slot,
 				sim->processes[i].generation, sim->generation);

@@ -22,6 +22,10 @@ struct sim_process *sim_process_new(struct sim *sim, uint32_t slot, uint32_t gen
 		.asked_ms = sim->now_ms,
 		.failures_before = sim->backoff.failures,
 		.fate_ms = SIM_NEVER,
+		.start_due_ms = SIM_NEVER,
+		.ready_at_ms = SIM_NEVER,
+		.watchdog_due_ms = SIM_NEVER,
+		.retire_due_ms = SIM_NEVER,
 	};
 	return &sim->processes[number];
 }
@@ -96,9 +100,13 @@ static void draw_start(struct sim *sim, struct sim_process *process)
 		fate_nothing(process);
 	else if (!sim->calm && sim_chance(sim, bad ? 900 : world->start_dies))
 		fate_die(sim, process, world->start_in_ms);
+	else if (!sim->calm && sim_chance(sim, world->asks_for_time))
+		fate_set(sim, process, FATE_MORE_TIME, world->start_in_ms);
+	else if (!sim->calm && sim_chance(sim, world->stops_itself))
+		fate_set(sim, process, FATE_STOP, world->start_in_ms);
 	else {
-		if (sim->calm && process->start_timeout_ms > 0 && in_time_ms >= process->start_timeout_ms)
-			in_time_ms = process->start_timeout_ms - 1;
+		if (sim->calm && process->start_due_ms <= sim->now_ms + in_time_ms)
+			in_time_ms = process->start_due_ms > sim->now_ms ? process->start_due_ms - sim->now_ms - 1 : 0;
 		fate_set(sim, process, FATE_READY, in_time_ms);
 	}
 }
@@ -116,8 +124,25 @@ static void draw_life(struct sim *sim, struct sim_process *process)
 		fate_die(sim, process, world->life_ms);
 	else if (!sim->calm && sim_chance(sim, world->leaves))
 		fate_exit(sim, process, 0, world->life_ms);
+	else if (!sim->calm && sim_chance(sim, world->stops_itself))
+		fate_set(sim, process, FATE_STOP, world->life_ms);
+	else if (!sim->calm && !process->serving && sim_chance(sim, world->becomes_program))
+		fate_set(sim, process, FATE_TAKE, world->life_ms);
 	else
 		fate_set(sim, process, process->serving ? FATE_SERVED : FATE_SERVE, next_ms);
+}
+
+/* However it ends. */
+static void draw_program(struct sim *sim, struct sim_process *process)
+{
+	const struct sim_world *world = sim->world;
+
+	if (!sim->calm && !process->not_executed && sim_chance(sim, world->hangs))
+		fate_nothing(process);
+	else if (!sim->calm && sim_chance(sim, world->crashes_serving))
+		fate_die(sim, process, world->life_ms);
+	else
+		fate_exit(sim, process, process->not_executed ? 71 : 0, world->leave_in_ms);
 }
 
 static void draw_leave(struct sim *sim, struct sim_process *process)
@@ -165,14 +190,39 @@ void sim_process_draw(struct sim *sim, struct sim_process *process)
 		draw_leave(sim, process);
 	else if (!process->ready)
 		draw_start(sim, process);
+	else if (process->running)
+		draw_program(sim, process);
 	else
 		draw_life(sim, process);
+}
+
+static uint64_t after(const struct sim *sim, uint64_t timeout_ms)
+{
+	return timeout_ms == 0 ? SIM_NEVER : sim->now_ms + timeout_ms;
+}
+
+void sim_process_ready(struct sim *sim, struct sim_process *process)
+{
+	const struct pool_rules *rules = sim_rules_of(sim, process);
+
+	process->ready = true;
+	process->ready_ms = sim->now_ms;
+	process->start_due_ms = SIM_NEVER;
+	process->ready_at_ms = SIM_NEVER;
+	if (process->order == ORDER_NONE)
+		process->watchdog_due_ms = after(sim, rules->watchdog_ms);
+	if (process->order == ORDER_RETIRE)
+		process->retire_due_ms = after(sim, rules->retire_timeout_ms);
 }
 
 void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_order order, enum slot_reason reason)
 {
 	process->order = order;
 	process->order_ms = sim->now_ms;
+	process->ready_at_ms = SIM_NEVER;
+	process->watchdog_due_ms = SIM_NEVER;
+	if (order == ORDER_RETIRE && process->ready)
+		process->retire_due_ms = after(sim, sim_rules_of(sim, process)->retire_timeout_ms);
 	if (order == ORDER_GIVEN_UP)
 		return;
 	process->reason = reason;

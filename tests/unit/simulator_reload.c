@@ -26,7 +26,7 @@ static bool some_serve(const struct sim *sim, bool (*of)(const struct sim *, con
 	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
 		const struct sim_process *process = &sim->processes[i];
 
-		if (process->used && process->order == ORDER_NONE && of(sim, process))
+		if (process->used && process->order == ORDER_NONE && !process->running && of(sim, process))
 			return true;
 	}
 	return false;
@@ -122,6 +122,9 @@ static void draw_next(struct sim *sim)
 	*rules = sim->rules;
 	if (sim_chance(sim, 500)) {
 		rules->start_timeout_ms = sim_chance(sim, 100) ? 0 : 1 + sim_upto(sim, 30000);
+		rules->ready_after_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 3000);
+		rules->retire_timeout_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
+		rules->watchdog_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
 		rules->backoff.min_ms = 1 + sim_upto(sim, 1000);
 		rules->backoff.max_ms = rules->backoff.min_ms + sim_upto(sim, 60000);
 	}

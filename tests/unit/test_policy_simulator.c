@@ -177,6 +177,24 @@ static void make_restless(uint64_t *random, struct sim_world *ret_world)
 	ret_world->bad_reloads = 300;
 }
 
+/* Workers that become programs, and programs that speak for themselves, reloaded now and then. */
+static void make_programs(uint64_t *random, struct sim_world *ret_world)
+{
+	make_service(random, ret_world);
+	ret_world->rules.ready_after_ms = draw_log(random, 5000);
+	ret_world->rules.retire_timeout_ms = draw_log(random, 30000);
+	ret_world->rules.watchdog_ms = sim_random(random) % 2 == 0 ? 0 : 1 + draw_log(random, 20000);
+	ret_world->start_in_ms = 1 + draw_log(random, 10000);
+	ret_world->start_hangs = draw_chance(random);
+	ret_world->becomes_program = draw_chance(random);
+	ret_world->not_executed = draw_chance(random);
+	ret_world->asks_for_time = draw_chance(random) / 2;
+	ret_world->misses_watchdog = draw_chance(random);
+	ret_world->stops_itself = draw_chance(random) / 4;
+	ret_world->ignores_orders = draw_chance(random);
+	ret_world->reloads = 100;
+}
+
 Test(policy_simulator, holds_in_any_world)
 {
 	simulate_many(make_anything, 1000);
@@ -231,6 +249,18 @@ Test(policy_simulator, holds_through_reloads)
 	cr_expect_gt(sim.tally.roll_retires, 1000);
 	cr_expect_gt(sim.tally.room_retires, 100);
 	cr_expect_gt(sim.tally.roll_calms, 100);
+}
+
+Test(policy_simulator, holds_for_programs)
+{
+	simulate_many(make_programs, 1000);
+	if (sim.tally.steps < DEFAULT_STEPS)
+		return;
+	cr_expect_gt(sim.tally.taken, 1000);
+	cr_expect_gt(sim.tally.deaths[DEATH_FINISHED], 1000);
+	cr_expect_gt(sim.tally.extensions[true], 1000);
+	cr_expect_gt(sim.tally.actions[SLOT_BECAME_READY], 1000);
+	cr_expect_gt(sim.tally.reload_events[RELOAD_ROLLED], 100);
 }
 
 Test(policy_simulator, holds_for_pools_that_end_early)
