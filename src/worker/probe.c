@@ -99,18 +99,24 @@ static int close_descriptors(int reply)
 	return fd_close_others(STDERR_FILENO + 1, &reply, 1);
 }
 
-/* What only the superuser may do, and is left out for others. */
-static int unless_forbidden(int result)
-{
-	return result == -EPERM && geteuid() != 0 ? 0 : result;
-}
-
 static int enter_chroot(const struct pool_config *pool)
 {
-	int result = worker_setup_root(pool);
+	if (pool->chroot == NULL || pool->chroot[0] == '\0')
+		return 0;
+	if (chroot(pool->chroot) < 0) {
+		if (errno != EPERM || geteuid() == 0)
+			return -errno;
+		outside_chroot = true;
+		return 0;
+	}
+	return chdir("/") < 0 ? -errno : 0;
+}
 
-	outside_chroot = result == -EPERM && geteuid() != 0;
-	return unless_forbidden(result);
+static int become_user(const struct pool_config *pool)
+{
+	int result = worker_setup_identity(&pool->identity);
+
+	return result == -EPERM && geteuid() != 0 ? 0 : result;
 }
 
 /* After the change of user, which takes both away: prctl(2). Dumpable, as a worker is: else its /proc were root's. */
@@ -127,33 +133,25 @@ static void limit_core(void)
 	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 }
 
-/* Returns 0, or a negative errno and what could not be done. In the order of a worker's own set-up. */
-static int child_setup(const struct pool_config *pool, pid_t parent, int reply, const char **ret_what)
+static void child_setup(const struct pool_config *pool, pid_t parent, int reply, struct probe_answer *answer)
 {
 	int result;
 
 	setpgid(0, 0);
 	reset_signals();
-	*ret_what = "descriptors cannot be closed";
+	limit_core();
 	result = close_descriptors(reply);
 	if (result < 0)
-		return result;
-	*ret_what = "the pool's limits cannot be set";
-	result = unless_forbidden(worker_setup_limits(pool));
+		probe_refuse(answer, "cannot be looked at: closing descriptors: %s", log_strerror(result));
+	result = answer->refused ? 0 : enter_chroot(pool);
 	if (result < 0)
-		return result;
-	limit_core();
-	*ret_what = "the pool's chroot cannot be entered";
-	result = enter_chroot(pool);
+		probe_refuse(answer, "cannot be looked at: chroot %s: %s", pool->chroot, log_strerror(result));
+	result = answer->refused ? 0 : become_user(pool);
 	if (result < 0)
-		return result;
-	*ret_what = "user or groups cannot be changed";
-	result = unless_forbidden(worker_setup_identity(&pool->identity));
+		probe_refuse(answer, "cannot be looked at: changing user or groups: %s", log_strerror(result));
+	result = answer->refused ? 0 : die_with_parent(parent);
 	if (result < 0)
-		return result;
-	umask(pool->umask);
-	*ret_what = "its parent is gone";
-	return die_with_parent(parent);
+		_exit(1);
 }
 
 ATTR_NORETURN static void child_main(const struct pool_config *pool, probe_function look, pid_t parent, int reply)
@@ -161,13 +159,9 @@ ATTR_NORETURN static void child_main(const struct pool_config *pool, probe_funct
 	/* Not on the stack, which limits may make small. */
 	static struct probe_answer answer;
 	struct probe_header header = { .magic = PROBE_MAGIC };
-	const char *what;
-	int result;
 
-	result = child_setup(pool, parent, reply, &what);
-	if (result < 0)
-		probe_refuse(&answer, "cannot be looked at: %s: %s", what, log_strerror(result));
-	else
+	child_setup(pool, parent, reply, &answer);
+	if (!answer.refused)
 		look(pool, &answer);
 	if (answer.too_long)
 		probe_refuse(&answer, "has more to say than %u bytes", PROBE_ANSWER_MAX);

@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "base/title.h"
 #include "worker/connection.h"
-#include "worker/crash.h"
 #include "worker/gate.h"
 #include "worker/setup.h"
 #include "worker/signals.h"
@@ -56,11 +55,6 @@ static void worker_setup(const struct worker_start *start)
 	result = worker_setup_descriptors(start);
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_SETUP, "cannot close descriptors", result);
-	if (start->pool->kind == HANDLER_LOADS) {
-		result = crash_install(start->pool->name, start->pool->module);
-		if (result < 0)
-			worker_fail(start, WORKER_EXIT_SETUP, "cannot prepare for a crash", result);
-	}
 	worker_setup_inherited(start);
 	result = worker_setup_limits(start->pool);
 	if (result < 0)

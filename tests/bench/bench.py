@@ -24,9 +24,11 @@ from benchlib import machine, measures, report, verdicts  # noqa: E402
 
 TOP = Path(__file__).resolve().parents[2]
 QUICK = {"rounds": 1, "seconds": 0.15, "warm_up": 0.05, "peers_every": 1, "many": 16, "keep_alive": 16,
-         "start_workers": 40, "start_rounds": 1, "kill_rounds": 1, "kill_seconds": 1.0}
+         "start_workers": 40, "start_rounds": 1, "kill_rounds": 1, "kill_seconds": 1.0,
+         "cost_connections": 100}
 FULL = {"rounds": 21, "seconds": 1.0, "warm_up": 0.4, "peers_every": 3, "many": 128, "keep_alive": 64,
-        "start_workers": 1000, "start_rounds": 11, "kill_rounds": 5, "kill_seconds": 10.0}
+        "start_workers": 1000, "start_rounds": 11, "kill_rounds": 5, "kill_seconds": 10.0,
+        "cost_connections": 2000}
 
 
 def parse(arguments):
@@ -101,6 +103,7 @@ def main(arguments):
         "machine": describe(bench, own_network, load_before),
         "took_seconds": round(time.monotonic() - began, 1),
         "sections": sections,
+        "notes": bench.notes,
         "verdicts": verdicts.all_verdicts(raw, settings),
         "skipped": bench.skipped,
         "problems": bench.problems,

@@ -10,11 +10,13 @@
  *
  * With -x a program serves each connection on its descriptors 0 and 1. Children that wait become it, and the parent
  * forks others for them; with -n 0 the parent accepts, and forks a child for each connection. It counts nothing and
- * limits nothing: programs that have ended are waited for when the next connection comes.
+ * limits nothing: programs that have ended are waited for when the next connection comes. With -c the programs have
+ * another user, resource limits and a root directory.
  *
  * Readiness: the child that comes up last sends READY=1 to $NOTIFY_SOCKET, or prints "ready" where there is none.
  */
 #include <errno.h>
+#include <grp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -27,6 +29,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -44,10 +47,20 @@ enum work {
 	WORK_LENGTH, /* messages with their length in front */
 };
 
+/* What programs are given with -c. */
+struct confinement {
+	uid_t uid;
+	gid_t gid;
+	rlim_t files;
+	rlim_t file_size;
+	const char *root; /* NULL: none of all this */
+};
+
 struct settings {
 	int port;
 	const char *path;    /* of a unix socket, instead */
 	const char *program; /* with -x */
+	struct confinement confinement;
 	int children;
 	int backlog;
 	int defer_s;    /* TCP_DEFER_ACCEPT; 0: off */
@@ -210,6 +223,28 @@ static void serve_length(int fd)
 	}
 }
 
+static void limit(int resource, rlim_t value)
+{
+	struct rlimit limit = { .rlim_cur = value, .rlim_max = value };
+
+	if (setrlimit(resource, &limit))
+		die("setrlimit");
+}
+
+static void confine(const struct confinement *confinement)
+{
+	if (!confinement->root)
+		return;
+	if (chroot(confinement->root) || chdir("/"))
+		die("chroot");
+	limit(RLIMIT_NOFILE, confinement->files);
+	limit(RLIMIT_CORE, 0);
+	limit(RLIMIT_FSIZE, confinement->file_size);
+	if (setgroups(0, NULL) || setresgid(confinement->gid, confinement->gid, confinement->gid) ||
+		setresuid(confinement->uid, confinement->uid, confinement->uid))
+		die("setresuid");
+}
+
 static _Noreturn void become(const char *program, int fd)
 {
 	dup2(fd, STDIN_FILENO);
@@ -223,6 +258,7 @@ static _Noreturn void live_once(int listener, const struct settings *settings)
 {
 	int fd;
 
+	confine(&settings->confinement);
 	do
 		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	while (fd < 0);
@@ -300,6 +336,20 @@ static int number(const char *text)
 	return (int)value;
 }
 
+static void parse_confinement(const char *text, struct confinement *ret_confinement)
+{
+	unsigned int uid, gid, files, file_size;
+	int end = 0;
+
+	if (sscanf(text, "%u:%u:%u:%u:%n", &uid, &gid, &files, &file_size, &end) != 4 || end == 0) {
+		fprintf(stderr, "floor: \"%s\" is not UID:GID:FILES:FILE_SIZE:ROOT\n", text);
+		exit(64);
+	}
+	*ret_confinement = (struct confinement){
+		.uid = uid, .gid = gid, .files = files, .file_size = file_size, .root = text + end
+	};
+}
+
 static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: floor [-p PORT] [-n CHILDREN] [-b BACKLOG] [-d DEFER_ACCEPT_SECONDS]\n"
@@ -307,6 +357,7 @@ static _Noreturn void usage(void)
 			"PROGRAM]\n"
 			"  -o  TCP_NODELAY   -1  one HTTP answer, then close   -k  HTTP keep-alive\n"
 			"  -l  messages with a length of four bytes in front   -x  connections go to a program\n"
+			"  -c  for the program: its user, limits and root directory\n"
 			"  -u  a unix socket instead of a port\n");
 	exit(64);
 }
@@ -316,7 +367,7 @@ static struct settings parse(int argc, char **argv)
 	struct settings settings = { .children = 8, .backlog = 511 };
 	int option;
 
-	while ((option = getopt(argc, argv, "p:u:n:b:d:or:s:1klx:")) != -1) {
+	while ((option = getopt(argc, argv, "p:u:n:b:d:or:s:1klx:c:")) != -1) {
 		switch (option) {
 		case 'p':
 			settings.port = number(optarg);
@@ -354,6 +405,9 @@ static struct settings parse(int argc, char **argv)
 		case 'x':
 			settings.program = optarg;
 			break;
+		case 'c':
+			parse_confinement(optarg, &settings.confinement);
+			break;
 		default:
 			usage();
 		}
@@ -382,8 +436,10 @@ static _Noreturn void run_forking(int listener, const struct settings *settings)
 		pid = fork();
 		if (pid < 0)
 			die("fork");
-		if (pid == 0)
+		if (pid == 0) {
+			confine(&settings->confinement);
 			become(settings->program, fd);
+		}
 		close(fd);
 		wait_for_ended();
 	}

@@ -168,6 +168,14 @@ def parent_of(pid):
         return None
 
 
+def is_alive(pid):
+    """Whether there is such a process, and it has not ended already."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def children_of(pid):
     """The living children of a process of one thread."""
     try:
@@ -201,6 +209,12 @@ def kill_child(parent, pid):
         os.close(descriptor)
 
 
+def family_usage(pid):
+    """(the CPU time in µs, the page faults of the process itself, those of all children it has waited for)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1000, int(fields[7]), int(fields[8])
+
+
 def pss_kb(pid):
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
@@ -221,6 +235,16 @@ def first_line(*command):
     return done.stdout.strip().split("\n")[0]
 
 
+def package_versions(*names):
+    """Of servers that do not tell their own. An installed one is no more than what dpkg says it is."""
+    try:
+        listed = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *names], stdout=subprocess.PIPE,
+                                stderr=subprocess.DEVNULL, text=True, timeout=10).stdout
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return {}
+    return dict(line.split(" ", 1) for line in listed.splitlines() if not line.endswith(" "))
+
+
 def describe():
     cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")), platform.machine())
@@ -234,4 +258,5 @@ def describe():
         "lighttpd": first_line("lighttpd", "-v"),
         "apache2": first_line("apache2", "-v"),
         "wrk": first_line("wrk", "-v"),
+        "packages": package_versions("ucspi-tcp", "ucspi-unix", "ipsvd", "xinetd", "s6", "s6-networking", "runit"),
     }

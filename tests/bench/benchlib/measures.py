@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import load, machine, programs
+from . import inetd, load, machine, programs
 from .server import Server, ServerError
 from .stats import summary
 
@@ -37,6 +37,7 @@ class Bench:
         self.problems = []
         self.foreign = []
         self.wrk_script = None
+        self.notes = {}
 
     def server(self, program):
         return Server(program, self.ports.of(program.name), self.cgroups)
@@ -66,6 +67,11 @@ class Bench:
 
     def brood(self, *args, **more):
         return programs.brood(self.brood_binary, *args, **more)
+
+    def inetd(self, make, *args, **more):
+        """A server of benchlib.inetd."""
+        binary = [self.brood_binary] if make is inetd.brood else []
+        return make(*binary, self.build, *args, **more)
 
 
 # ---- rate, CPU, latency ----
@@ -115,6 +121,8 @@ def section(bench, title, cells, *, clients=64, keep_alive=False):
     rounds = bench.settings.rounds
     cells = [(every, bench.available(cell)) for every, cell in cells]
     samples = {program.name: [None] * rounds for _every, cell in cells for program in cell}
+    bench.notes.setdefault(title, {}).update(
+        {program.name: program.note for _every, cell in cells for program in cell if program.note})
     failures = dict.fromkeys(samples, 0)
     for number in range(rounds):
         bench.say(f"  {title}: round {number + 1} of {rounds}")
@@ -193,6 +201,100 @@ def messages_section(bench):
         (1, [bench.floor("floor", messages=True), bench.floor("floor again", messages=True),
              bench.brood("brood", messages=True)]),
     ], clients=8)
+
+
+def inetd_section(clients):
+    """A connection for each run of a small program."""
+    def run(bench):
+        every = bench.settings.peers_every
+        return section(bench, f"inetd_{clients}", [
+            (1, [bench.inetd(inetd.floor, "floor"), bench.inetd(inetd.floor, "floor again"), bench.inetd(inetd.brood),
+                 bench.inetd(inetd.tcpserver), bench.inetd(inetd.xinetd)]),
+            (every, [bench.inetd(inetd.floor, "floor waiting", waiting=inetd.WAITING),
+                     bench.inetd(inetd.brood, "brood null", stderr="null"), bench.inetd(inetd.tcpsvd),
+                     bench.inetd(inetd.s6_tcpserver)]),
+        ], clients=clients)
+    return run
+
+
+def confined_section(clients):
+    """The same with a user, limits and a root directory."""
+    def run(bench):
+        every = bench.settings.peers_every
+        return section(bench, f"confined_{clients}", [
+            (1, [bench.inetd(inetd.floor, "floor", confined=True), bench.inetd(inetd.floor, "floor again", confined=True),
+                 bench.inetd(inetd.brood, confined=True), bench.inetd(inetd.tcpserver, confined=True),
+                 bench.inetd(inetd.tcpserver_inside)]),
+            (every, [bench.inetd(inetd.floor, "floor waiting", waiting=inetd.WAITING, confined=True),
+                     bench.inetd(inetd.tcpsvd, confined=True), bench.inetd(inetd.xinetd, confined=True)]),
+        ], clients=clients)
+    return run
+
+
+def inetd_unix_section(bench):
+    """The same over a unix socket."""
+    every = bench.settings.peers_every
+    return section(bench, "inetd_unix", [
+        (every, [bench.inetd(inetd.floor, "floor", unix=True), bench.inetd(inetd.floor, "floor again", unix=True),
+                 bench.inetd(inetd.brood, unix=True), bench.inetd(inetd.s6_ipcserver), bench.inetd(inetd.unixserver)]),
+    ], clients=32)
+
+
+# ---- what a connection costs ----
+
+def family_costs(bench, program):
+    """For each of some connections, one after the other: the processor's time and the page faults of the server itself,
+    and of its children, which are those that have ended."""
+    count = bench.settings.cost_connections
+    with bench.server(program) as server:
+        server.wait_workers()
+        main = server.process.pid
+        before = machine.family_usage(main), server.cpu_us()
+        result = load.run_connections(bench.load_program, server.address, clients=1, count=count,
+                                      **server.load_settings())
+        time.sleep(0.05)  # the last ones are waited for
+        after = machine.family_usage(main), server.cpu_us()
+    if result["completed"] != count:
+        raise ServerError(f"{program.name} has lost connections: {load.errors_in(result)}")
+    own_us, own_faults, child_faults = ((now - then) / count for now, then in zip(after[0], before[0]))
+    all_us = (after[1] - before[1]) / count if after[1] is not None else None
+    return {"server_us": own_us, "children_us": all_us - own_us if all_us is not None else None,
+            "server_faults": own_faults, "children_faults": child_faults}
+
+
+def family_calls(bench, program):
+    """System calls for each connection, of the server itself and of its children, the program included."""
+    with bench.server(program) as server, tempfile.TemporaryDirectory(prefix="brood-bench-") as directory:
+        main, log = server.process.pid, f"{directory}/strace"
+        waiting = [pid for pid in server.wait_workers() if machine.is_alive(pid)] if program.workers else []
+        with Strace([main, *waiting], log):
+            result = load.run_connections(bench.load_program, server.address, clients=1, count=SYSCALL_CONNECTIONS,
+                                          **server.load_settings())
+        lines = Path(log).read_text(errors="replace").splitlines()
+    if result["completed"] != SYSCALL_CONNECTIONS:
+        raise ServerError(f"{program.name} has lost connections under strace: {load.errors_in(result)}")
+    own = [line for line in lines if line.split(maxsplit=1)[0] == str(main)]
+    calls = {"server": count_syscalls("\n".join(own)), "all": count_syscalls("\n".join(lines))}
+    calls["children"] = {name: count - calls["server"].get(name, 0) for name, count in calls.pop("all").items()}
+    return {f"{who}_calls": {name: round(count / SYSCALL_CONNECTIONS, 2) for name, count in sorted(counts.items())
+                             if count >= SYSCALL_CONNECTIONS / 10} for who, counts in calls.items()}
+
+
+def inetd_costs(bench):
+    results = {}
+    for program in bench.available([
+            bench.inetd(inetd.floor), bench.inetd(inetd.floor, "floor waiting", waiting=inetd.WAITING),
+            bench.inetd(inetd.brood), bench.inetd(inetd.tcpserver), bench.inetd(inetd.tcpsvd), bench.inetd(inetd.xinetd),
+            bench.inetd(inetd.brood, "brood confined", confined=True),
+            bench.inetd(inetd.tcpserver, "tcpserver confined", confined=True)]):
+        bench.say(f"  inetd_costs: {program.name}")
+        try:
+            results[program.name] = family_costs(bench, program)
+            if shutil.which("strace"):
+                results[program.name].update(family_calls(bench, program))
+        except (ServerError, OSError, subprocess.SubprocessError) as error:
+            bench.problem(f"inetd_costs, {program.name}", error)
+    return results
 
 
 # ---- system calls ----
@@ -408,18 +510,28 @@ def kills(bench):
 
 # ---- all of them ----
 
-SECTIONS = {
+TIMED_SECTIONS = {
     "echo": echo_section,
     "many": many_section,
     "http": http_section,
     "keep_alive": keep_alive_section,
     "messages": messages_section,
+    "inetd_1": inetd_section(1),
+    "inetd_2": inetd_section(2),
+    "inetd_32": inetd_section(32),
+    "confined_2": confined_section(2),
+    "confined_32": confined_section(32),
+    "inetd_unix": inetd_unix_section,
+}
+TIMED = tuple(TIMED_SECTIONS)
+SECTIONS = {
+    **TIMED_SECTIONS,
+    "inetd_costs": inetd_costs,
     "syscalls": syscalls,
     "memory": memory,
     "start": start,
     "kills": kills,
 }
-TIMED = ("echo", "many", "http", "keep_alive", "messages")
 
 
 def foreign_summary(bench):

@@ -36,10 +36,13 @@ class Program:
     workers: int = 8
     has_master: bool = True  # its workers are the children of the process that is started
     is_worker: Callable = field(default=lambda title: True)
-    note: str = ""
+    as_root: bool = False
+    note: str = ""  # how it is configured, for the report
 
     def missing(self):
         """Why it cannot be measured here, or None."""
+        if self.as_root and os.geteuid() != 0:
+            return "only root can run it so"
         return None if shutil.which(self.needs, path=PEER_SETTINGS["PATH"]) else f"{self.needs} is not installed"
 
     def worker_pids(self, main):

@@ -16,6 +16,12 @@ TITLES = {
     "keep_alive": "HTTP with keep-alive: {keep_alive} workers, {keep_alive} connections, a file of 128 bytes",
     "messages": "Messages of 128 bytes with their length in front, one after the other: {workers} workers, as many "
                 "connections",
+    "inetd_1": "A program for each connection: 1 client",
+    "inetd_2": "A program for each connection: 2 clients",
+    "inetd_32": "A program for each connection: 32 clients",
+    "confined_2": "The same with a user, limits and a root directory: 2 clients",
+    "confined_32": "The same with a user, limits and a root directory: 32 clients",
+    "inetd_unix": "A program for each connection, on a unix socket: 32 clients",
 }
 
 
@@ -76,6 +82,16 @@ def syscalls_table(found):
                   for name, entry in found.items()], ["server", "calls", "each"])
 
 
+def costs_table(found):
+    def calls(entry, who):
+        return number(sum(entry[f"{who}_calls"].values()) if f"{who}_calls" in entry else None, ".1f")
+
+    return table([[name, calls(entry, "server"), calls(entry, "children"), f"{entry['server_faults']:.1f}",
+                   f"{entry['children_faults']:.1f}", f"{entry['server_us']:.0f}", number(entry["children_us"], ".0f")]
+                  for name, entry in found.items()],
+                 ["server", "calls", "children's", "page faults", "children's", "CPU µs", "children's"])
+
+
 def memory_table(found):
     return table([[name, str(entry["workers"]), f"{entry['pss_kb']:,}", f"{entry['pss_kb_with_master']:,}",
                    f"{entry['private_kb_each']:g}"] for name, entry in found.items()],
@@ -115,6 +131,8 @@ def verdict_table(verdicts):
 
 UNTIMED = {
     "syscalls": ("System calls of the workers for one connection", syscalls_table),
+    "inetd_costs": ("A program for each connection, one after the other: what the server itself does for each, and its "
+                    "children, with the program", costs_table),
     "memory": ("Memory after ten connections for each worker", memory_table),
     "start": ("From the start to {start_workers} workers ready", start_table),
     "kills": ("A worker killed every 50 ms for {kill_seconds:g} s, 8 workers, 64 clients", kills_table),
@@ -128,6 +146,7 @@ def render(report):
     for name, found in report["sections"].items():
         if name in TIMED:
             lines += ["", TITLES[name].format(workers=8, **settings), *timed_table(found["summary"])]
+            lines += [f"  {server}: {note}" for server, note in report["notes"].get(name, {}).items()]
         else:
             title, draw = UNTIMED[name]
             lines += ["", title.format(**settings), *draw(found)]

@@ -124,6 +124,24 @@ def judge_messages(results):
                 control(samples, "rate"))
 
 
+def judge_inetd(results):
+    for clients in (2, 32):
+        samples = results.get(f"inetd_{clients}") or {}
+        for peer, least in (("tcpserver", 0.9), ("xinetd", 1.3)):
+            yield judge(f"inetd, {clients} clients, rate to {peer}", f"at least {least}",
+                        ratio_of(samples, "brood", peer, "rate"),
+                        lambda ratio, least=least: ratio["median"] >= least, control(samples, "rate"))
+    samples = results.get("inetd_1") or {}
+    yield judge("inetd, 1 client, median latency to tcpserver", "at most 1.1",
+                ratio_of(samples, "brood", "tcpserver", "p50_us"), lambda ratio: ratio["median"] <= 1.1,
+                control(samples, "p50_us"))
+    for clients in (2, 32):
+        samples = results.get(f"confined_{clients}") or {}
+        yield judge(f"inetd confined, {clients} clients, rate to tcpserver", "at least 1",
+                    ratio_of(samples, "brood", "tcpserver", "rate"), lambda ratio: ratio["median"] >= 1,
+                    control(samples, "rate"))
+
+
 def judge_memory(results, many):
     found = results.get("memory") or {}
     ratio = None
@@ -154,7 +172,7 @@ def all_verdicts(results, settings):
     """The verdicts as plain data. In a quick run nothing is judged: its samples are far too short."""
     verdicts = [*judge_syscalls(results), *judge_echo(results), *judge_many(results, settings.many),
                 *judge_http(results, settings.keep_alive), *judge_messages(results),
-                *judge_memory(results, settings.many),
+                *judge_inetd(results), *judge_memory(results, settings.many),
                 *judge_start(results, settings.start_workers), *judge_kills(results)]
     if settings.quick:
         for verdict in verdicts:
