@@ -16,6 +16,19 @@ static void on_signal(int number)
 	(void)number;
 }
 
+void signals_heed(void)
+{
+	for (int number = 1; number < NSIG; number++) {
+		struct sigaction action;
+
+		/* The two that the C library keeps for itself are refused. */
+		if (sigaction(number, NULL, &action) < 0 || action.sa_handler != SIG_IGN)
+			continue;
+		action = (struct sigaction){ .sa_handler = SIG_DFL };
+		sigaction(number, &action, NULL);
+	}
+}
+
 int signals_open(struct signals *signals, const int *list)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
@@ -24,6 +37,7 @@ int signals_open(struct signals *signals, const int *list)
 	sigemptyset(&set);
 	sigemptyset(&action.sa_mask);
 	signals_block();
+	signals_heed();
 	for (; *list != 0; list++) {
 		sigaddset(&set, *list);
 		if (sigaction(*list, &action, NULL) < 0)

@@ -20,8 +20,9 @@ struct signal_event {
 };
 
 /*
- * Blocks every signal that can be blocked, and has LIST (ended by 0) arrive as events. A handler that does nothing is
- * installed for each besides: systemd looks whether the reload signal has one. Returns 0 or a negative errno.
+ * Gives signals that the parent has left ignored, for us and for our children, their default action; blocks every one
+ * that can be blocked, and has LIST (ended by 0) arrive as events. A handler that does nothing is installed for each
+ * besides: systemd looks whether the reload signal has one. Returns 0 or a negative errno.
  */
 ATTR_NODISCARD int signals_open(struct signals *signals, const int *list);
 void signals_close(struct signals *signals);
@@ -33,6 +34,9 @@ int signals_next(struct signals *signals, struct signal_event *ret_event);
 void signals_block(void);
 
 void signals_unblock(void);
+
+/* Gives every signal that is ignored its default action. */
+void signals_heed(void);
 
 /* "SIGTERM", never NULL. */
 const char *signals_name(int number);

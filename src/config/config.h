@@ -202,4 +202,7 @@ void config_dump(const struct config *config, FILE *out);
 
 void config_free(struct config *config);
 
+/* "nofile", as in the section `limits`, for a resource of one of its rows. */
+const char *config_limit_name(int resource);
+
 #endif

@@ -99,3 +99,8 @@ void limits_dump(const struct pool_config *pool, FILE *out)
 	}
 	fputs("\t}\n", out);
 }
+
+const char *config_limit_name(int resource)
+{
+	return limit_key_of(resource)->name;
+}

@@ -69,7 +69,8 @@ struct pool {
 	uint64_t next_scan_ms; /* of the requests' deadlines */
 	bool fork_failing;     /* said so once in this episode */
 	bool options_failing;  /* of a listener; said so once */
-	bool full;             /* nobody waits for connections, since there are max_workers; said so once */
+	bool full;             /* nobody waits for connections, since there are max_workers */
+	uint64_t full_ms;      /* when it last was; 0: never */
 };
 
 /* A connection to the socket for acknowledgements. */

@@ -22,6 +22,9 @@
 /* While the board is full of workers that are leaving, a death makes room at once; this is only how often to look. */
 #define BOARD_FULL_MS 1000
 
+/* An episode in which max_workers is reached is over once it has not been for so long. */
+#define FULL_EPISODE_MS 5000
+
 /* ---- the pools ---- */
 
 /* Only a program that says nothing is taken for ready by its age. */
@@ -426,18 +429,21 @@ static uint64_t pool_act(struct master *master, struct pool *pool, uint64_t now_
 	return plan.wake_ms;
 }
 
-/* Nobody waits for connections, and nobody may: said once, until as many wait as are meant to. */
-static void pool_check_full(struct master *master, struct pool *pool)
+/* Nobody waits for connections, and nobody may: said once an episode. */
+static void pool_check_full(struct master *master, struct pool *pool, uint64_t now_ms)
 {
 	const struct pool_policy *policy = &pool->policy;
 	uint32_t waiting = policy->count[SLOT_ASKED] + policy->count[SLOT_STARTING] + policy->count[SLOT_READY];
 	bool of_pool = policy->count[SLOT_FREE] == 0;
 
-	if (waiting >= policy->target)
-		pool->full = false;
-	if (pool->full || waiting > 0 || policy->phase != POOL_SERVING || (!of_pool && master->board_free > 0))
+	bool full = waiting == 0 && policy->phase == POOL_SERVING && (of_pool || master->board_free == 0);
+	bool begins = full && !pool->full && (pool->full_ms == 0 || now_ms - pool->full_ms >= FULL_EPISODE_MS);
+
+	if (full || pool->full)
+		pool->full_ms = now_ms;
+	pool->full = full;
+	if (!begins)
 		return;
-	pool->full = true;
 	log_event(LOG_LEVEL_WARNING, "all workers are busy: further clients wait", LOG_TEXT("pool", pool->config->name),
 		LOG_INT("workers", pool_policy_living(policy)),
 		LOG_TEXT("limit", of_pool && policy->rules.capacity < master->config->max_workers
@@ -452,7 +458,7 @@ uint64_t pools_act(struct master *master, uint64_t now_ms)
 	for (size_t i = 0; i < master->pool_count; i++) {
 		wake_ms = deadline_earlier(wake_ms, pool_act(master, &master->pools[i], now_ms));
 		if (master->pools[i].config->kind == HANDLER_BECOMES)
-			pool_check_full(master, &master->pools[i]);
+			pool_check_full(master, &master->pools[i], now_ms);
 	}
 	return wake_ms;
 }

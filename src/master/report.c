@@ -90,7 +90,7 @@ void report_status(struct master *master)
  */
 static const char *how_died(const struct death *death, bool before_ready, char *buffer, size_t size)
 {
-	const char *meaning = before_ready ? worker_exit_text(death->code) : NULL;
+	const char *meaning = before_ready || death->not_executed ? worker_exit_text(death->code) : NULL;
 
 	if (death->by_signal)
 		snprintf(buffer, size, "signal %d (%s%s)", death->code, signals_name(death->code),

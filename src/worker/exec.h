@@ -48,7 +48,7 @@ ATTR_NODISCARD int exec_standard(int in, int out, int err);
 
 /* ---- the end ---- */
 
-/* Gives all signals their default action and unblocks them. */
+/* Lets no signal be ignored or blocked. */
 void exec_reset_signals(void);
 
 /*

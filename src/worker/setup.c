@@ -95,13 +95,15 @@ void worker_setup_inherited(const struct worker_start *start)
 	}
 }
 
-int worker_setup_limits(const struct pool_config *pool)
+int worker_setup_limits(const struct pool_config *pool, const char **ret_failed)
 {
 	for (size_t i = 0; i < pool->limit_count; i++) {
 		const struct rlimit limit = { .rlim_cur = pool->limits[i].value, .rlim_max = pool->limits[i].value };
 
-		if (setrlimit((__rlimit_resource_t)pool->limits[i].resource, &limit) < 0)
+		if (setrlimit((__rlimit_resource_t)pool->limits[i].resource, &limit) < 0) {
+			*ret_failed = config_limit_name(pool->limits[i].resource);
 			return -errno;
+		}
 	}
 	return 0;
 }

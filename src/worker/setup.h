@@ -29,8 +29,8 @@ ATTR_NODISCARD int worker_setup_death_signal(pid_t master_pid);
 /* The soft limit of descriptors, and the OOM score, as they were before the master changed its own. Needs /proc. */
 void worker_setup_inherited(const struct worker_start *start);
 
-/* The pool's `limits`. */
-ATTR_NODISCARD int worker_setup_limits(const struct pool_config *pool);
+/* The pool's `limits`; on failure *ret_failed is the one that could not be set. */
+ATTR_NODISCARD int worker_setup_limits(const struct pool_config *pool, const char **ret_failed);
 
 /* The pool's `chroot`. */
 ATTR_NODISCARD int worker_setup_root(const struct pool_config *pool);

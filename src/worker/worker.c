@@ -47,6 +47,18 @@ ATTR_NORETURN static void worker_fail(
 	_exit(status);
 }
 
+static void worker_limit(const struct worker_start *start)
+{
+	const char *failed;
+	int result = worker_setup_limits(start->pool, &failed);
+
+	if (result == 0)
+		return;
+	log_event(LOG_LEVEL_ERROR, "cannot set a limit", LOG_TEXT("pool", start->pool->name),
+		LOG_INT("slot", start->number), LOG_TEXT("limit", failed), LOG_ERRNO("reason", result));
+	_exit(WORKER_EXIT_LIMITS);
+}
+
 static void worker_setup(const struct worker_start *start)
 {
 	int result;
@@ -56,9 +68,7 @@ static void worker_setup(const struct worker_start *start)
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_SETUP, "cannot close descriptors", result);
 	worker_setup_inherited(start);
-	result = worker_setup_limits(start->pool);
-	if (result < 0)
-		worker_fail(start, WORKER_EXIT_LIMITS, "cannot set limits", result);
+	worker_limit(start);
 	result = worker_setup_root(start->pool);
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_PLACE, "cannot enter the chroot", result);
