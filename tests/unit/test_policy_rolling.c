@@ -593,6 +593,17 @@ Test(policy_rolling, without_room_one_old_one_retires_first)
 	PLAN("retire 1 reload");
 }
 
+/* It leaves by itself, though it may take its time. */
+Test(policy_rolling, without_room_a_program_is_waited_for)
+{
+	roll(5, 4, 4);
+	tell(3, SLOT_TAKEN, SLOT_REASON_NONE);
+	IDLE();
+	cr_expect_eq(pool.policy.count[SLOT_READY], 4);
+	died(3, (struct death){ .code = 0 });
+	PLAN("ask 3");
+}
+
 /* While nothing may start there is no use in making room. */
 Test(policy_rolling, without_room_nobody_retires_while_the_backoff_holds)
 {

@@ -181,6 +181,9 @@ static void make_restless(uint64_t *random, struct sim_world *ret_world)
 static void make_programs(uint64_t *random, struct sim_world *ret_world)
 {
 	make_service(random, ret_world);
+	if (sim_random(random) % 2 == 0 && ret_world->rules.capacity > 6)
+		ret_world->rules.capacity = 2 + ret_world->rules.capacity % 4;
+	ret_world->stall_ms = sim_random(random) % 4 == 0 ? 1 + draw_log(random, 10000) : 0;
 	ret_world->rules.ready_after_ms = draw_log(random, 5000);
 	ret_world->rules.retire_timeout_ms = draw_log(random, 30000);
 	ret_world->rules.watchdog_ms = sim_random(random) % 2 == 0 ? 0 : 1 + draw_log(random, 20000);
