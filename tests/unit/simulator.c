@@ -351,6 +351,7 @@ static void begin_retiring(struct sim *sim, uint64_t deadline_ms)
 	if (sim->phase != POOL_SERVING)
 		return;
 	sim->phase = POOL_RETIRING;
+	sim->canary = SIM_CANARY_NONE;
 	sim->stop_deadline_ms = deadline_ms;
 	sim->end_ms = deadline_ms > sim->now_ms ? deadline_ms : sim->now_ms;
 }
@@ -362,6 +363,7 @@ static void begin_quitting(struct sim *sim, enum slot_reason reason)
 	if (sim->phase != POOL_QUITTING)
 		sim->end_ms = sim->now_ms;
 	sim->phase = POOL_QUITTING;
+	sim->canary = SIM_CANARY_NONE;
 	sim->quit_reason = reason;
 }
 
@@ -448,6 +450,8 @@ static void operate(struct sim *sim)
 		begin_quitting(sim, sim_chance(sim, 500) ? SLOT_REASON_STOP : SLOT_REASON_STOP_TIMEOUT);
 	else if (act < 80 && sim->phase != POOL_SERVING)
 		begin_retiring(sim, stop_deadline(sim));
+	else if (act == 99 && sim->phase == POOL_SERVING && sim_chance(sim, 200))
+		end_pool(sim);
 	/* Else the master has only been woken for something else. */
 	sim_check_state(sim);
 }

@@ -171,3 +171,17 @@ Test(policy_pool, refuses_what_the_state_does_not_know)
 	refuse(0, SLOT_EXITED);
 	cr_expect_eq(verdict.age_ms, 4711, "untouched");
 }
+
+/* It is told one thing at a time. */
+Test(policy_pool_end, one_that_has_lived_long_enough_to_be_ready_is_only_told_of_the_stop)
+{
+	pool_begin(1, 1);
+	pool.policy.rules.ready_after_ms = 100;
+	born(0);
+	pool.now_ms += 100;
+	PLAN("ready 0");
+	pool_policy_retire(&pool.policy, pool.now_ms + 1000);
+	PLAN("retire 0 stop");
+	pool_policy_quit(&pool.policy, SLOT_REASON_STOP);
+	PLAN("quit 0 stop");
+}
