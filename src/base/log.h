@@ -11,7 +11,8 @@
  * (log_connect() not called yet) lines go to standard error directly, and wait but shortly for a slow reader. Control
  * bytes, the backslash, and all bytes beyond ASCII are escaped here, at the source, as \xHH.
  *
- * Not for signal handlers. Any process may call it; a forked child inherits the connection.
+ * Any process may call it; a forked child inherits the connection. A signal handler may where the line goes to the
+ * logger, as it takes no lock then: for the last words of a process.
  */
 #include <stdint.h>
 

@@ -168,6 +168,12 @@ static void report_exit(const struct pool *pool, uint32_t slot, const struct boa
 	log_write(death->by_signal ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "EXIT", fields);
 }
 
+/* The last of a list of fields: whose code it was, or the list's end. */
+static struct log_field module_field(const struct pool_config *config)
+{
+	return config->kind == HANDLER_LOADS ? LOG_TEXT("module", config->module) : (struct log_field){ .name = NULL };
+}
+
 static void report_worker_death(const struct master *master, const struct pool *pool, uint32_t slot,
 	const struct death *death, const struct death_verdict *verdict)
 {
@@ -184,7 +190,7 @@ static void report_worker_death(const struct master *master, const struct pool *
 		LOG_INT("connections", (int64_t)atomic_load_explicit(&board_slot->connections, memory_order_relaxed)),
 		LOG_INT("requests", (int64_t)atomic_load_explicit(&board_slot->requests, memory_order_relaxed)),
 		LOG_TEXT("serving", whom_served(board_slot, death, peer, sizeof(peer))),
-		LOG_TEXT("next", what_follows(verdict, next, sizeof(next))));
+		LOG_TEXT("next", what_follows(verdict, next, sizeof(next))), module_field(pool->config));
 }
 
 void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,

@@ -99,24 +99,18 @@ static int close_descriptors(int reply)
 	return fd_close_others(STDERR_FILENO + 1, &reply, 1);
 }
 
-static int enter_chroot(const struct pool_config *pool)
+/* What only the superuser may do, and is left out for others. */
+static int unless_forbidden(int result)
 {
-	if (pool->chroot == NULL || pool->chroot[0] == '\0')
-		return 0;
-	if (chroot(pool->chroot) < 0) {
-		if (errno != EPERM || geteuid() == 0)
-			return -errno;
-		outside_chroot = true;
-		return 0;
-	}
-	return chdir("/") < 0 ? -errno : 0;
+	return result == -EPERM && geteuid() != 0 ? 0 : result;
 }
 
-static int become_user(const struct pool_config *pool)
+static int enter_chroot(const struct pool_config *pool)
 {
-	int result = worker_setup_identity(&pool->identity);
+	int result = worker_setup_root(pool);
 
-	return result == -EPERM && geteuid() != 0 ? 0 : result;
+	outside_chroot = result == -EPERM && geteuid() != 0;
+	return unless_forbidden(result);
 }
 
 /* After the change of user, which takes both away: prctl(2). Dumpable, as a worker is: else its /proc were root's. */
@@ -133,25 +127,34 @@ static void limit_core(void)
 	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 }
 
-static void child_setup(const struct pool_config *pool, pid_t parent, int reply, struct probe_answer *answer)
+/* Returns 0, or a negative errno and what could not be done. In the order of a worker's own set-up. */
+static int child_setup(const struct pool_config *pool, pid_t parent, int reply, const char **ret_what)
 {
+	const char *limit = "limits";
 	int result;
 
 	setpgid(0, 0);
 	reset_signals();
-	limit_core();
+	*ret_what = "its descriptors";
 	result = close_descriptors(reply);
 	if (result < 0)
-		probe_refuse(answer, "cannot be looked at: closing descriptors: %s", log_strerror(result));
-	result = answer->refused ? 0 : enter_chroot(pool);
+		return result;
+	result = unless_forbidden(worker_setup_limits(pool, &limit));
+	*ret_what = limit;
 	if (result < 0)
-		probe_refuse(answer, "cannot be looked at: chroot %s: %s", pool->chroot, log_strerror(result));
-	result = answer->refused ? 0 : become_user(pool);
+		return result;
+	limit_core();
+	*ret_what = "chroot";
+	result = enter_chroot(pool);
 	if (result < 0)
-		probe_refuse(answer, "cannot be looked at: changing user or groups: %s", log_strerror(result));
-	result = answer->refused ? 0 : die_with_parent(parent);
+		return result;
+	*ret_what = "user or groups";
+	result = unless_forbidden(worker_setup_identity(&pool->identity));
 	if (result < 0)
-		_exit(1);
+		return result;
+	umask(pool->umask);
+	*ret_what = "its parent";
+	return die_with_parent(parent);
 }
 
 ATTR_NORETURN static void child_main(const struct pool_config *pool, probe_function look, pid_t parent, int reply)
@@ -159,9 +162,13 @@ ATTR_NORETURN static void child_main(const struct pool_config *pool, probe_funct
 	/* Not on the stack, which limits may make small. */
 	static struct probe_answer answer;
 	struct probe_header header = { .magic = PROBE_MAGIC };
+	const char *what;
+	int result;
 
-	child_setup(pool, parent, reply, &answer);
-	if (!answer.refused)
+	result = child_setup(pool, parent, reply, &what);
+	if (result < 0)
+		probe_refuse(&answer, "cannot be looked at: %s: %s", what, log_strerror(result));
+	else
 		look(pool, &answer);
 	if (answer.too_long)
 		probe_refuse(&answer, "has more to say than %u bytes", PROBE_ANSWER_MAX);

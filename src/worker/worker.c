@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/title.h"
 #include "worker/connection.h"
+#include "worker/crash.h"
 #include "worker/gate.h"
 #include "worker/setup.h"
 #include "worker/signals.h"
@@ -67,6 +68,11 @@ static void worker_setup(const struct worker_start *start)
 	result = worker_setup_descriptors(start);
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_SETUP, "cannot close descriptors", result);
+	if (start->pool->kind == HANDLER_LOADS) {
+		result = crash_install(start->pool->name, start->pool->module);
+		if (result < 0)
+			worker_fail(start, WORKER_EXIT_SETUP, "cannot prepare for a crash", result);
+	}
 	worker_setup_inherited(start);
 	worker_limit(start);
 	result = worker_setup_root(start->pool);

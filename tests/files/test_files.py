@@ -9,28 +9,7 @@ import sys
 import tempfile
 
 import pytest
-
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("BROOD_BUILD", TOP / "build"))
-
-
-def run(*command, **options):
-    return subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=300, check=False, **options)
-
-
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory):
-    root = tmp_path_factory.mktemp("root")
-    result = run("meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", root)
-    assert result.returncode == 0, result.stdout
-    return root
-
-
-def prefix():
-    result = run("meson", "introspect", BUILD, "--buildoptions")
-    return re.search(r'"name": "prefix",[^}]*?"value": "/([^"]*)"|"value": "/([^"]*)"[^}]*?"name": "prefix"',
-                     result.stdout).expand(r"\1\2")
+from tree import BUILD, TOP, prefix, run
 
 
 def test_every_file_says_its_licence():

@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -75,6 +77,15 @@ static void write_file(const char *path, const char *text, size_t size)
 	cr_assert(file);
 	cr_assert_eq(fwrite(text, 1, size, file), size);
 	cr_assert_eq(fclose(file), 0);
+}
+
+/* PATH in the test's directory, absolute. Valid until the next call. */
+static const char *full_path(const char *path)
+{
+	static char absolute[128];
+
+	snprintf(absolute, sizeof(absolute), "%s/%s", directory, path);
+	return absolute;
 }
 
 /* ---- fields ---- */
@@ -156,6 +167,194 @@ Test(config_load, every_field_of_a_pool)
 	cr_expect_eq(pool->backoff_min_ms, 7);
 	cr_expect_eq(pool->backoff_max_ms, 8);
 	config_free(config);
+}
+
+/* ---- pools of programs ---- */
+
+Test(config_load, defaults_of_a_program)
+{
+	const struct program_config *program;
+
+	cr_assert_eq(
+		load_text("max_workers = 99 pool a { listen = \":0\" handler = program command = \"/bin/cat\" }", NULL),
+		0, "%s", errors);
+	cr_expect_eq(config->pools[0].kind, HANDLER_ACCEPTS);
+	cr_expect_eq(config->pools[0].handler, &module_program);
+	cr_expect_eq(config->pools[0].max_workers, 8, "what waits is all there is");
+	cr_expect_eq(config->pools[0].umask, 022);
+	cr_expect_str_empty(config->pools[0].chroot);
+	cr_expect_str_empty(config->pools[0].module);
+	cr_expect_eq(config->pools[0].limit_count, 0);
+	cr_expect_eq(config->pools[0].read_timeout_ms, 0, "connections are the program's own");
+	cr_expect_eq(config->pools[0].request_timeout_ms, 0);
+	program = &config->pools[0].program;
+	cr_expect_eq(program->command_count, 1);
+	cr_expect_str_eq(program->path, "/bin/cat");
+	cr_expect_str_eq(program->directory, "/");
+	cr_expect_eq(program->environment_count, 0);
+	cr_expect_null(program->environment[0]);
+	cr_expect_eq(program->stderr_target, STDERR_LOG);
+	cr_expect_eq(program->stdin_source, STDIN_NULL);
+	cr_expect_eq(program->stop_signal, SIGTERM);
+	cr_expect_eq(program->ready, READY_ALIVE);
+	cr_expect_eq(program->notify_access, NOTIFY_MAIN);
+	cr_expect_eq(program->ready_after_ms, 1000);
+	cr_expect_eq(program->watchdog_timeout_ms, 0);
+	config_free(config);
+}
+
+Test(config_load, every_field_of_a_program)
+{
+	const struct program_config *program;
+
+	cr_assert_eq(
+		load_text("pool a { listen = \":0\" handler = program command = { \"bin/cat\", \"\", \"-n\" }\n"
+			  "directory = \"/tmp\" environment = { \"A=\", \"B=c d\" } stderr = null stdin = listener\n"
+			  "stop_signal = SIGQUIT ready = ack ready_after = 2s notify_access = group\n"
+			  "watchdog_timeout = 3s chroot = \"/\" umask = 077 }",
+			NULL),
+		0, "%s", errors);
+	program = &config->pools[0].program;
+	cr_assert_eq(program->command_count, 3);
+	cr_expect_str_eq(program->command[0], "bin/cat");
+	cr_expect_str_empty(program->command[1]);
+	cr_expect_str_eq(program->command[2], "-n");
+	cr_expect_null(program->command[3]);
+	cr_expect_str_eq(program->path, "bin/cat", "from the directory, as execve(2) takes it");
+	cr_expect_str_eq(program->directory, "/tmp");
+	cr_assert_eq(program->environment_count, 2);
+	cr_expect_str_eq(program->environment[0], "A=");
+	cr_expect_str_eq(program->environment[1], "B=c d");
+	cr_expect_null(program->environment[2]);
+	cr_expect_eq(program->stderr_target, STDERR_NULL);
+	cr_expect_eq(program->stdin_source, STDIN_LISTENER);
+	cr_expect_eq(program->stop_signal, SIGQUIT);
+	cr_expect_eq(program->ready, READY_ACK);
+	cr_expect_eq(program->notify_access, NOTIFY_GROUP);
+	cr_expect_eq(program->ready_after_ms, 2000);
+	cr_expect_eq(program->watchdog_timeout_ms, 3000);
+	cr_expect_str_eq(config->pools[0].chroot, "/");
+	cr_expect_eq(config->pools[0].umask, 077);
+	config_free(config);
+}
+
+Test(config_load, workers_of_an_inetd_pool)
+{
+	cr_assert_eq(load_text("max_workers = 99\n"
+			       "pool a { listen = \":0\" handler = inetd command = \"/bin/cat\" stderr = connection }\n"
+			       "pool b { listen = \":0\" handler = inetd command = \"/bin/cat\" max_workers = 12 }\n"
+			       "pool c { listen = \":0\" handler = inetd command = \"/bin/cat\" workers = 83 }\n"
+			       "pool d { listen = \":0\" handler = plain }\n",
+			     NULL),
+		-EINVAL);
+	/* Those that wait count; those that run programs are of the same pot. */
+	cr_expect_str_eq(
+		errors, "t.conf:5: pool \"d\": workers = 8 brings all pools to 107 workers; max_workers = 99\n");
+	cr_assert_eq(load_text("max_workers = 99\n"
+			       "pool a { listen = \":0\" handler = inetd command = \"/bin/cat\" stderr = connection }\n"
+			       "pool b { listen = \":0\" handler = inetd command = \"/bin/cat\" max_workers = 12 }\n",
+			     NULL),
+		0, "%s", errors);
+	cr_expect_eq(config->pools[0].kind, HANDLER_BECOMES);
+	cr_expect_eq(config->pools[0].max_workers, 99);
+	cr_expect_eq(config->pools[0].program.stderr_target, STDERR_CONNECTION);
+	cr_expect_eq(config->pools[0].idle_timeout_ms, 0);
+	cr_expect_eq(config->pools[1].max_workers, 12);
+	config_free(config);
+}
+
+Test(config_load, limits)
+{
+	static const struct limit_config expected[] = {
+		{RLIMIT_NOFILE, 5            },
+                { RLIMIT_CORE,  0            },
+                { RLIMIT_CPU,   90           },
+                { RLIMIT_AS,    1 << 30      },
+		{ RLIMIT_STACK, RLIM_INFINITY},
+                { RLIMIT_NICE,  40           }
+	};
+
+	cr_assert_eq(load_text("pool a { listen = \":0\" handler = plain limits { stack = unlimited nofile = 5\n"
+			       "core = 0 nice = 40 cpu = 90s as = 1G } }",
+			     NULL),
+		0, "%s", errors);
+	cr_assert_eq(config->pools[0].limit_count, sizeof(expected) / sizeof(expected[0]));
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+		cr_expect_eq(config->pools[0].limits[i].resource, expected[i].resource, "%zu", i);
+		cr_expect_eq(config->pools[0].limits[i].value, expected[i].value, "%zu", i);
+	}
+	config_free(config);
+	cr_expect_eq(
+		load_text("pool a { listen = \":0\" handler = plain limits { nofile = 9223372036854775807 } }", NULL),
+		-EINVAL);
+	cr_expect_str_eq(errors, "t.conf:1: pool \"a\": limits: nofile = 9223372036854775807 is out of range (0 to "
+				 "1073741824, or unlimited)\n");
+}
+
+static void write_program(const char *path, mode_t mode)
+{
+	write_file(path, "#!/bin/sh\n", 10);
+	cr_assert_eq(chmod(path, mode), 0);
+}
+
+/* Loads a program NAME, with the directories a, b and c of the test's own directory as PATH. */
+static int load_program(const char *name, const char *chroot, const char *path)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text),
+		"pool a { listen = \":0\" handler = inetd command = \"%s\" chroot = \"%s\" environment = \"PATH=%s\" }",
+		name, chroot, path);
+	return load_text(text, NULL);
+}
+
+Test(config_load, programs_are_found_in_path, .init = enter_directory, .fini = remove_directory)
+{
+	char path[256], expected[512];
+
+	cr_assert_eq(mkdir("a", 0755) + mkdir("b", 0755) + mkdir("c", 0755) + mkdir("b/serve", 0755), 0);
+	write_program("a/serve", 0644);
+	write_program("c/serve", 0755);
+	snprintf(path, sizeof(path), "%s/a:c:%s/b:%s/c", directory, directory, directory);
+	cr_assert_eq(load_program("serve", "", path), 0, "%s", errors);
+	snprintf(expected, sizeof(expected), "%s/c/serve", directory);
+	cr_expect_str_eq(config->pools[0].program.path, expected, "the first file that can be executed");
+	cr_expect_str_eq(config->pools[0].program.command[0], "serve");
+	config_free(config);
+	cr_expect_eq(load_program("other", "", path), -EINVAL);
+	snprintf(expected, sizeof(expected),
+		"t.conf:1: pool \"a\": command = \"other\" is in no directory of PATH (%s)\n", path);
+	cr_expect_str_eq(errors, expected);
+}
+
+Test(config_load, programs_are_found_in_the_path_of_the_start, .init = enter_directory, .fini = remove_directory)
+{
+	cr_assert_eq(mkdir("bin", 0755), 0);
+	write_program("bin/brood-test-program", 0755);
+	cr_assert_eq(setenv("PATH", full_path("bin"), 1), 0);
+	cr_expect_eq(load_text("pool a { listen = \":0\" handler = inetd command = brood-test-program }", NULL), 0,
+		"%s", errors);
+	config_free(config);
+	/* Without one, in the usual places. */
+	cr_assert_eq(unsetenv("PATH"), 0);
+	cr_expect_eq(load_text("pool a { listen = \":0\" handler = inetd command = cat }", NULL), 0, "%s", errors);
+	config_free(config);
+}
+
+/* Links stay inside of the root, as they will for the workers. */
+Test(config_load, programs_and_directories_in_a_chroot, .init = enter_directory, .fini = remove_directory)
+{
+	cr_assert_eq(
+		mkdir("root", 0755) + mkdir("root/bin", 0755) + mkdir("root/srv", 0755) + mkdir("elsewhere", 0755), 0);
+	write_program("root/bin/serve", 0755);
+	write_program("elsewhere/outside", 0755);
+	cr_assert_eq(symlink("/bin", "root/link"), 0);
+	cr_assert_eq(symlink("../elsewhere", "root/out"), 0);
+	cr_assert_eq(load_program("serve", full_path("root"), "/nowhere:/link"), 0, "%s", errors);
+	cr_expect_str_eq(config->pools[0].program.path, "/link/serve");
+	config_free(config);
+	cr_expect_eq(load_program("outside", full_path("root"), "/out"), -EINVAL);
+	cr_expect_eq(load_program("cat", full_path("root"), "/bin"), -EINVAL);
 }
 
 Test(config_load, options_of_every_type)

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/crash.h"
+
+#include <errno.h>
+#include <execinfo.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "base/attrs.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "base/symbol.h"
+
+/* Of the crashed code; the handler's own come on top of them. */
+#define FRAMES_MAX     16
+#define FRAMES_ON_TOP  8
+#define STACK_SIZE     (64U * 1024)
+#define REPORT_MAX_S   2
+#define BACKTRACE_SIZE 2048
+#define PLACE_SIZE     (SYMBOL_NAME_MAX + SYMBOL_OBJECT_MAX + 64)
+
+static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGILL };
+
+/* One for the process, and not on its stacks, which may be the trouble. */
+static struct {
+	const char *pool;
+	const char *module;
+	const char *object;  /* the module's file, without its directory */
+	atomic_int reporter; /* the thread that reports, or 0 */
+	volatile sig_atomic_t number;
+	volatile sig_atomic_t collecting; /* a fault now ends a step of it, and not the report */
+	sigjmp_buf next_step;
+	uintptr_t instruction; /* where it happened */
+	uintptr_t caller;      /* where that was no code: who called it; or 0 */
+	void *frames[FRAMES_MAX + FRAMES_ON_TOP];
+	char address[64];
+	char function[PLACE_SIZE];
+	bool function_found; /* one of the module's own */
+	char backtrace[BACKTRACE_SIZE];
+} crash;
+
+/* ---- text, without stdio ---- */
+
+static void add_text(char *buffer, size_t size, const char *text)
+{
+	size_t used = strnlen(buffer, size - 1);
+	size_t length = strnlen(text, size - 1 - used);
+
+	memcpy(buffer + used, text, length);
+	buffer[used + length] = '\0';
+}
+
+static void add_number(char *buffer, size_t size, uintptr_t number, unsigned int base)
+{
+	char digits[3 * sizeof(number) + 1] = "";
+	size_t at = sizeof(digits) - 1;
+
+	do {
+		digits[--at] = "0123456789abcdef"[number % base];
+		number /= base;
+	} while (number > 0);
+	add_text(buffer, size, base == 16 ? "0x" : "");
+	add_text(buffer, size, digits + at);
+}
+
+/* "function+0x1f (module.so+0x12ab)", "module.so+0x12ab", "0x7f0123". */
+static void add_place(char *buffer, size_t size, uintptr_t address, const struct symbol *symbol)
+{
+	if (symbol->object[0] == '\0') {
+		add_number(buffer, size, address, 16);
+		return;
+	}
+	if (symbol->name[0] != '\0') {
+		add_text(buffer, size, symbol->name);
+		add_text(buffer, size, "+");
+		add_number(buffer, size, symbol->name_offset, 16);
+		add_text(buffer, size, " (");
+	}
+	add_text(buffer, size, symbol->object);
+	add_text(buffer, size, "+");
+	add_number(buffer, size, symbol->object_offset, 16);
+	if (symbol->name[0] != '\0')
+		add_text(buffer, size, ")");
+}
+
+/* ---- where it happened ---- */
+
+/* The instruction; 0 where this does not know the machine. */
+static uintptr_t context_instruction(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+	return (uintptr_t)context->uc_mcontext.pc;
+#else
+	(void)context;
+	return 0;
+#endif
+}
+
+/*
+ * Who has called what is no code, such as a function pointer that is NULL, from where no stack can be walked. It is
+ * read by a system call, which fails where the memory is not there.
+ */
+static uintptr_t context_caller(const ucontext_t *context)
+{
+	uintptr_t caller = 0;
+#if defined(__x86_64__)
+	uintptr_t top = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+	struct iovec here = { .iov_base = &caller, .iov_len = sizeof(caller) };
+	struct iovec there = { .iov_base = (void *)top, .iov_len = sizeof(caller) };
+
+	if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) != sizeof(caller))
+		caller = 0;
+#elif defined(__aarch64__)
+	caller = (uintptr_t)context->uc_mcontext.regs[30];
+#else
+	(void)context;
+#endif
+	return caller;
+}
+
+/*
+ * The list goes from the fault to its callers. A return address is behind the call, perhaps behind the function. The
+ * first of them that is the module's names the function: a library's may only have been given what was wrong.
+ */
+static void add_frame(uintptr_t address, bool is_return)
+{
+	char place[PLACE_SIZE] = "";
+	struct symbol symbol;
+
+	symbol_find(is_return ? address - 1 : address, &symbol);
+	add_place(place, sizeof(place), address, &symbol);
+	if (crash.backtrace[0] != '\0')
+		add_text(crash.backtrace, sizeof(crash.backtrace), " < ");
+	add_text(crash.backtrace, sizeof(crash.backtrace), place);
+	if (!crash.function_found && strcmp(symbol.object, crash.object) == 0) {
+		memcpy(crash.function, place, sizeof(place));
+		crash.function_found = true;
+	}
+}
+
+static void name_frames(void)
+{
+	size_t first = 0;
+
+	while (first < ARRAY_SIZE(crash.frames) && (uintptr_t)crash.frames[first] != crash.instruction)
+		first++;
+	add_frame(crash.instruction, false);
+	if (crash.caller != 0)
+		add_frame(crash.caller, true);
+	for (size_t i = first + 1; i < ARRAY_SIZE(crash.frames) && i < first + FRAMES_MAX; i++)
+		if (crash.frames[i] != NULL)
+			add_frame((uintptr_t)crash.frames[i], true);
+}
+
+static void name_function(const ucontext_t *context)
+{
+	struct symbol symbol;
+
+	crash.instruction = context_instruction(context);
+	symbol_find(crash.instruction, &symbol);
+	add_place(crash.function, sizeof(crash.function), crash.instruction, &symbol);
+	if (symbol.object[0] == '\0')
+		crash.caller = context_caller(context);
+}
+
+/* Three steps: a fault in one, such as on a stack that is a ruin, ends it, and what it has found is kept. */
+static void collect(const ucontext_t *context)
+{
+	crash.collecting = 1;
+	if (sigsetjmp(crash.next_step, 1) == 0)
+		name_function(context);
+	if (sigsetjmp(crash.next_step, 1) == 0)
+		backtrace(crash.frames, ARRAY_SIZE(crash.frames));
+	if (sigsetjmp(crash.next_step, 1) == 0)
+		name_frames();
+	crash.collecting = 0;
+}
+
+/* ---- the handlers ---- */
+
+static void stop_handling(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+		signal(faults[i], SIG_DFL);
+}
+
+/* With the default action, in the thread that has crashed; the signal is not blocked in its handler. */
+static void die(void)
+{
+	stop_handling();
+	raise(crash.number);
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+	die();
+}
+
+/* The report takes locks of the loader's: one that another thread holds is no reason to stay. */
+static void limit_report(void)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+	sigset_t alarms;
+
+	sigemptyset(&action.sa_mask);
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	sigaction(SIGALRM, &action, NULL);
+	sigprocmask(SIG_UNBLOCK, &alarms, NULL);
+	alarm(REPORT_MAX_S);
+}
+
+static void describe_cause(const siginfo_t *info)
+{
+	if (info->si_code > 0) {
+		add_number(crash.address, sizeof(crash.address), (uintptr_t)info->si_addr, 16);
+		return;
+	}
+	add_text(crash.address, sizeof(crash.address), "none, sent by process ");
+	add_number(crash.address, sizeof(crash.address), (uintptr_t)info->si_pid, 10);
+}
+
+static void report(void)
+{
+	log_event(LOG_LEVEL_ERROR, "worker crashed", LOG_TEXT("pool", crash.pool), LOG_TEXT("module", crash.module),
+		LOG_TEXT("signal", signals_name(crash.number)), LOG_TEXT("address", crash.address),
+		LOG_TEXT("function", crash.function), LOG_TEXT("backtrace", crash.backtrace));
+}
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+	int reporter = 0;
+
+	if (!atomic_compare_exchange_strong(&crash.reporter, &reporter, gettid())) {
+		while (reporter != gettid())
+			pause(); /* another thread's crash is being reported, and ends all */
+		if (crash.collecting)
+			siglongjmp(crash.next_step, 1);
+		die();
+	}
+	crash.number = number;
+	limit_report();
+	describe_cause(info);
+	collect(context);
+	report();
+	/* A fault of an instruction comes again, now with its default action, and the core shows it where it was. */
+	if (info->si_code > 0)
+		stop_handling();
+	else
+		die();
+}
+
+/* With a page before it that nobody may touch. */
+static int use_other_stack(void)
+{
+	size_t guard = (size_t)sysconf(_SC_PAGESIZE);
+	char *memory = mmap(
+		NULL, guard + STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED || mprotect(memory, guard, PROT_NONE) < 0)
+		return -errno;
+	return sigaltstack(&(stack_t){ .ss_sp = memory + guard, .ss_size = STACK_SIZE }, NULL) < 0 ? -errno : 0;
+}
+
+int crash_install(const char *pool, const char *module)
+{
+	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	int result = use_other_stack();
+
+	if (result < 0)
+		return result;
+	/* The first call loads a library, which no handler could, and no chroot may have. */
+	backtrace(crash.frames, 1);
+	crash.frames[0] = NULL;
+	crash.pool = pool;
+	crash.module = module;
+	crash.object = strrchr(module, '/') != NULL ? strrchr(module, '/') + 1 : module;
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+		if (sigaction(faults[i], &action, NULL) < 0)
+			return -errno;
+	return 0;
+}
