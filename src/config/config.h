@@ -164,9 +164,9 @@ struct config_overrides {
 
 /*
  * What only a process that has become the pool's user, in the pool's chroot, can tell of foreign code and programs. The
- * callbacks return 0, or a negative errno with the reason in REASON of SIZE bytes, in words that can follow the path
- * of the module or program. They are asked when the pool's name, file, identity, chroot, umask and limits stand, and
- * besides them what is said here. NULL: that is not asked.
+ * callbacks return 0, or a negative errno with the reason in REASON of SIZE bytes, in words that continue the path of
+ * the module or program: "cannot be loaded". They are asked when the pool's name, file, identity, chroot, umask and
+ * limits stand, and besides them what is said here. NULL: that is not asked.
  */
 struct config_probe {
 	/* Loads pool->module and copies what it says of itself: name, version, options. The copy's functions are NULL.

@@ -23,13 +23,12 @@ static bool describe(struct load *load, struct pool_config *pool, const struct p
 		return false;
 	if (load->probe.module_describe(pool, &pool->description, reason, sizeof(reason)) < 0) {
 		pool->description = NULL;
-		diagnostics_add(
-			&load->diagnostics, line, draft->outline->where, "module: %s: %s", pool->module, reason);
+		load_refuse_value(load, line, draft->outline->where, "module", pool->module, reason);
 		return false;
 	}
 	if (options_check_table(pool->description, reason, sizeof(reason)))
 		return true;
-	diagnostics_add(&load->diagnostics, line, draft->outline->where, "module: %s: %s", pool->module, reason);
+	load_refuse_value(load, line, draft->outline->where, "module", pool->module, reason);
 	return false;
 }
 

@@ -23,7 +23,7 @@ static bool refuse(const struct examined *examined, const char *format, ...) ATT
 
 static bool refuse(const struct examined *examined, const char *format, ...)
 {
-	int used = snprintf(examined->reason, examined->size, "its option %s ", examined->option->name);
+	int used = snprintf(examined->reason, examined->size, "cannot be used: its option %s ", examined->option->name);
 	va_list args;
 
 	va_start(args, format);
@@ -137,12 +137,13 @@ static bool check_option(const struct examined *examined)
 bool options_check_table(const struct brood_module *module, char *reason, size_t size)
 {
 	if (!module->name || !option_name_valid(module->name, strlen(module->name))) {
-		snprintf(reason, size, "its name is none: up to %d letters, digits, _ and - are accepted",
+		snprintf(reason, size,
+			"cannot be used: its name is none: up to %d letters, digits, _ and - are accepted",
 			OPTION_NAME_MAX);
 		return false;
 	}
 	if (schema_count_options(module) > MODULE_OPTIONS_MAX) {
-		snprintf(reason, size, "it has more than %d options", MODULE_OPTIONS_MAX);
+		snprintf(reason, size, "cannot be used: it has more than %d options", MODULE_OPTIONS_MAX);
 		return false;
 	}
 	for (const struct brood_option *option = module->options; option && option->name; option++) {

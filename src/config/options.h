@@ -30,7 +30,7 @@ union brood_value *options_fill(struct load *load, const struct option_source *s
 
 /*
  * Whether the table of MODULE, which is a stranger's, is one that options_fill() can go by. Returns false and why in
- * REASON, of SIZE bytes.
+ * REASON, of SIZE bytes, in words that continue the module's path.
  */
 bool options_check_table(const struct brood_module *module, char *reason, size_t size);
 

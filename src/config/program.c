@@ -170,6 +170,6 @@ void load_check_program(struct load *load, struct pool_config *pool, const struc
 		return;
 	if (load->probe.program && draft->identity_known && errors == load->diagnostics.error_count &&
 		load->probe.program(pool, reason, sizeof(reason)) < 0)
-		diagnostics_add(&load->diagnostics, load_pool_line(draft, "command"), draft->outline->where,
-			"command: %s: %s", pool->program.path, reason);
+		load_refuse_value(load, load_pool_line(draft, "command"), draft->outline->where, "command",
+			pool->program.path, reason);
 }

@@ -36,6 +36,22 @@ BAD = {
                 'x.conf:3: pool "web": workers = 70000 is out of range (1 to 65536)\n'),
 }
 
+# Programs that cannot be executed: the files of the test's directory, by name, and what is said of one. PATH is it.
+SCRIPTS = {"plain": ("text", 0o644), "orphan": ("#!/no/such/interpreter -x\n", 0o755), "empty": ("", 0o755),
+           "chain": ("#!{directory}/plain\n", 0o755), "good": ("#!/bin/sh\n", 0o755)}
+PROGRAMS = {
+    "/no/such/program": '"/no/such/program" does not exist',
+    "nothing": '"nothing" is in no directory of PATH ({directory})',
+    "plain": '"plain" is in no directory of PATH ({directory})',
+    "./orphan": '"./orphan" is a script whose interpreter /no/such/interpreter does not exist',
+    "{directory}": '"{directory}" is not a regular file',
+    "{directory}/plain": '"{directory}/plain" is not executable: Permission denied',
+    "{directory}/orphan": '"{directory}/orphan" is a script whose interpreter /no/such/interpreter does not exist',
+    "{directory}/chain": '"{directory}/chain" is a script whose interpreter {directory}/plain is not executable: '
+                         "Permission denied",
+    "orphan": '"{directory}/orphan" is a script whose interpreter /no/such/interpreter does not exist',
+}
+
 
 def brood(*arguments, cwd=None):
     return subprocess.run([str(BUILD / "src/brood"), *map(str, arguments)], stdin=subprocess.DEVNULL, cwd=cwd,
@@ -55,6 +71,37 @@ def test_error(name, tmp_path):
     for option in "--check", "--dump":
         result = brood(option, "-c", "x.conf", cwd=tmp_path)
         assert (result.returncode, result.stdout, result.stderr.decode()) == (EX_CONFIG, b"", expected)
+
+
+@pytest.fixture
+def programs(tmp_path):
+    for name, (text, mode) in SCRIPTS.items():
+        (tmp_path / name).write_text(text.format(directory=tmp_path))
+        (tmp_path / name).chmod(mode)
+    return tmp_path
+
+
+def write_programs(directory, handler, command):
+    (directory / "x.conf").write_text(
+        f'pool "a" {{\n listen = "127.0.0.1:0"\n handler = {handler}\n command = {{"{command}", "-x"}}\n'
+        f' directory = "{directory}"\n environment = "PATH={directory}" }}')
+
+
+@pytest.mark.parametrize("handler", ["inetd", "program"])
+@pytest.mark.parametrize("command", sorted(PROGRAMS))
+def test_programs_that_cannot_be_executed(handler, command, programs):
+    write_programs(programs, handler, command.format(directory=programs))
+    expected = 'x.conf:4: pool "a": command = %s\n' % PROGRAMS[command].format(directory=programs)
+    for options in ["--check"], ["--dump"], []:
+        result = brood(*options, "-c", "x.conf", cwd=programs)
+        assert (result.returncode, result.stdout, result.stderr.decode()) == (EX_CONFIG, b"", expected)
+
+
+@pytest.mark.parametrize("command", ["good", "./good", "{directory}/good", "/bin/cat"])
+def test_programs_that_can_be_executed(command, programs):
+    write_programs(programs, "inetd", command.format(directory=programs))
+    result = brood("--check", "-c", "x.conf", cwd=programs)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"x.conf: OK\n", b"")
 
 
 def test_start_refuses_what_check_refuses(tmp_path):

@@ -74,7 +74,7 @@ static inline int test_describe(
 		**ret_description = *test_loadable[i];
 		return 0;
 	}
-	snprintf(reason, size, "cannot open shared object file");
+	snprintf(reason, size, "cannot be loaded: cannot open shared object file");
 	return -EINVAL;
 }
 

@@ -25,7 +25,7 @@ static int describe(const struct pool_config *pool, struct brood_module **ret_de
 	describe_count++;
 	asked = *pool;
 	if (describe_result < 0) {
-		snprintf(reason, size, "undefined symbol: \x1b[31mred");
+		snprintf(reason, size, "cannot be loaded: undefined symbol: \x1b[31mred");
 		return describe_result;
 	}
 	*ret_description = malloc(sizeof(**ret_description));
@@ -208,7 +208,8 @@ Test(config_module, what_cannot_be_loaded, .init = use_kinds)
 {
 	describe_result = -EINVAL;
 	cr_expect_eq(load(POOL("module_options { lion = 1 }")), -EINVAL);
-	cr_expect_str_eq(errors, "t.conf:2: pool \"a\": module: /m.so: undefined symbol: \\x1b[31mred\n");
+	cr_expect_str_eq(
+		errors, "t.conf:2: pool \"a\": module = \"/m.so\" cannot be loaded: undefined symbol: \\x1b[31mred\n");
 	cr_expect_eq(free_count, 0);
 }
 
@@ -316,7 +317,8 @@ Test(config_module, hostile_tables)
 		char expected[512];
 
 		described = (struct brood_module){ .name = "hostile", .options = hostile[i].options };
-		snprintf(expected, sizeof(expected), "t.conf:2: pool \"a\": module: /m.so: %s\n", hostile[i].reason);
+		snprintf(expected, sizeof(expected), "t.conf:2: pool \"a\": module = \"/m.so\" cannot be used: %s\n",
+			hostile[i].reason);
 		cr_expect_eq(load(POOL("")), -EINVAL, "%zu", i);
 		cr_expect_str_eq(errors, expected, "%zu", i);
 		cr_expect_eq(free_count, 1);
@@ -331,8 +333,9 @@ Test(config_module, names_of_modules_that_are_none)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		described = (struct brood_module){ .name = names[i] };
 		cr_expect_eq(load(POOL("")), -EINVAL, "%zu", i);
-		cr_expect_str_eq(errors, "t.conf:2: pool \"a\": module: /m.so: its name is none: up to 64 letters, "
-					 "digits, _ and - are accepted\n");
+		cr_expect_str_eq(errors,
+			"t.conf:2: pool \"a\": module = \"/m.so\" cannot be used: its name is none: up to 64 letters, "
+			"digits, _ and - are accepted\n");
 	}
 }
 
@@ -350,7 +353,8 @@ Test(config_module, the_most_options)
 	}
 	described = (struct brood_module){ .name = "many", .options = options };
 	cr_expect_eq(load(POOL("")), -EINVAL);
-	cr_expect_str_eq(errors, "t.conf:2: pool \"a\": module: /m.so: it has more than 256 options\n");
+	cr_expect_str_eq(
+		errors, "t.conf:2: pool \"a\": module = \"/m.so\" cannot be used: it has more than 256 options\n");
 	options[MOST].name = NULL;
 	used = (size_t)snprintf(
 		text, sizeof(text), "pool a { listen = \":0\" handler = module module = \"/m.so\"\nmodule_options {");
