@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
 #include <stdbool.h>
 #include <string.h>
@@ -112,8 +113,21 @@ static void copy_tail(char *buffer, size_t size, const char *path)
 	buffer[length] = '\0';
 }
 
+/* The program itself has no name in the loader's list, and its first argument may have been written over. */
+static void name_program(char *buffer, size_t size)
+{
+	char path[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (length < 0)
+		length = 0;
+	path[length] = '\0';
+	copy_tail(buffer, size, length > 0 ? path : "program");
+}
+
 void symbol_find(uintptr_t address, struct symbol *ret_symbol)
 {
+	bool program;
 	struct link_map *object = NULL;
 	void *where = NULL;
 	struct image image;
@@ -123,10 +137,13 @@ void symbol_find(uintptr_t address, struct symbol *ret_symbol)
 	if (dladdr1((const void *)address, &info, &where, RTLD_DL_LINKMAP) == 0 || where == NULL)
 		return;
 	object = where;
-	copy_tail(ret_symbol->object, sizeof(ret_symbol->object), info.dli_fname);
+	program = object->l_name[0] == '\0';
+	if (program)
+		name_program(ret_symbol->object, sizeof(ret_symbol->object));
+	else
+		copy_tail(ret_symbol->object, sizeof(ret_symbol->object), object->l_name);
 	ret_symbol->object_offset = address - object->l_addr;
-	/* The program itself has no name in the loader's list. */
-	if (!image_map(object->l_name[0] != '\0' ? object->l_name : "/proc/self/exe", &image))
+	if (!image_map(program ? "/proc/self/exe" : object->l_name, &image))
 		return;
 	search_image(&image, ret_symbol);
 	munmap((void *)(uintptr_t)image.data, image.size);

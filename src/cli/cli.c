@@ -13,6 +13,7 @@
 #include "cli/options.h"
 #include "config/config.h"
 #include "handlers/handlers.h"
+#include "handlers/module/describe.h"
 #include "master/master.h"
 #include "net/inherited.h"
 #include "worker/probe_program.h"
@@ -24,7 +25,12 @@ static int load(const struct cli_options *options, struct config **ret_config)
 		.log_target = options->log_target,
 		.log_level = options->log_level,
 	};
-	static const struct config_probe probe = { .program = probe_program };
+	static const struct config_probe probe = {
+		.module_describe = module_describe,
+		.module_check = module_check,
+		.program = probe_program,
+		.description_free = module_description_free,
+	};
 	const struct config_host host = { .handlers = handlers_builtin, .probe = &probe };
 	int result = config_load(options->config, &host, &overrides, stderr, ret_config);
 

@@ -10,5 +10,6 @@ const struct brood_module *const handlers_builtin[] = {
 #endif
 	&handler_inetd,
 	&handler_program,
+	&handler_module,
 	NULL,
 };

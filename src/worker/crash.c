@@ -33,8 +33,9 @@ static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGILL };
 static struct {
 	const char *pool;
 	const char *module;
-	const char *object;  /* the module's file, without its directory */
-	atomic_int reporter; /* the thread that reports, or 0 */
+	const void *outermost; /* the return address where the list of callers ends */
+	const char *object;    /* the module's file, without its directory */
+	atomic_int reporter;   /* the thread that reports, or 0 */
 	volatile sig_atomic_t number;
 	volatile sig_atomic_t collecting; /* a fault now ends a step of it, and not the report */
 	sigjmp_buf next_step;
@@ -157,9 +158,11 @@ static void name_frames(void)
 	add_frame(crash.instruction, false);
 	if (crash.caller != 0)
 		add_frame(crash.caller, true);
-	for (size_t i = first + 1; i < ARRAY_SIZE(crash.frames) && i < first + FRAMES_MAX; i++)
-		if (crash.frames[i] != NULL)
-			add_frame((uintptr_t)crash.frames[i], true);
+	for (size_t i = first + 1; i < ARRAY_SIZE(crash.frames) && i < first + FRAMES_MAX; i++) {
+		if (crash.frames[i] == NULL || crash.frames[i] == crash.outermost)
+			break;
+		add_frame((uintptr_t)crash.frames[i], true);
+	}
 }
 
 static void name_function(const ucontext_t *context)
@@ -227,8 +230,11 @@ static void describe_cause(const siginfo_t *info)
 		add_number(crash.address, sizeof(crash.address), (uintptr_t)info->si_addr, 16);
 		return;
 	}
-	add_text(crash.address, sizeof(crash.address), "none, sent by process ");
-	add_number(crash.address, sizeof(crash.address), (uintptr_t)info->si_pid, 10);
+	add_text(crash.address, sizeof(crash.address), "none");
+	if (info->si_pid != getpid()) {
+		add_text(crash.address, sizeof(crash.address), ", sent by process ");
+		add_number(crash.address, sizeof(crash.address), (uintptr_t)info->si_pid, 10);
+	}
 }
 
 static void report(void)
@@ -273,7 +279,7 @@ static int use_other_stack(void)
 	return sigaltstack(&(stack_t){ .ss_sp = memory + guard, .ss_size = STACK_SIZE }, NULL) < 0 ? -errno : 0;
 }
 
-int crash_install(const char *pool, const char *module)
+int crash_install(const char *pool, const char *module, const void *caller)
 {
 	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 	int result = use_other_stack();
@@ -284,6 +290,7 @@ int crash_install(const char *pool, const char *module)
 	backtrace(crash.frames, 1);
 	crash.frames[0] = NULL;
 	crash.pool = pool;
+	crash.outermost = caller;
 	crash.module = module;
 	crash.object = strrchr(module, '/') != NULL ? strrchr(module, '/') + 1 : module;
 	sigemptyset(&action.sa_mask);

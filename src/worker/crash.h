@@ -15,8 +15,9 @@
 
 /*
  * Once, in the worker, before the foreign code and before a chroot. POOL and MODULE, which stands in the report, stay
- * the caller's, and live as long as the process. Returns 0 or a negative errno.
+ * the caller's, and live as long as the process. The list of callers ends before the return address CALLER: what comes
+ * then is the same for all. Returns 0 or a negative errno.
  */
-ATTR_NODISCARD int crash_install(const char *pool, const char *module);
+ATTR_NODISCARD int crash_install(const char *pool, const char *module, const void *caller);
 
 #endif

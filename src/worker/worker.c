@@ -68,11 +68,6 @@ static void worker_setup(const struct worker_start *start)
 	result = worker_setup_descriptors(start);
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_SETUP, "cannot close descriptors", result);
-	if (start->pool->kind == HANDLER_LOADS) {
-		result = crash_install(start->pool->name, start->pool->module);
-		if (result < 0)
-			worker_fail(start, WORKER_EXIT_SETUP, "cannot prepare for a crash", result);
-	}
 	worker_setup_inherited(start);
 	worker_limit(start);
 	result = worker_setup_root(start->pool);
@@ -196,6 +191,15 @@ ATTR_NORETURN static void become_program(const struct worker_start *start)
 	_exit(WORKER_EXIT_START);
 }
 
+/* Before the set-up, which may take away the files that it needs. */
+static void prepare_for_crash(const struct worker_start *start, const void *caller)
+{
+	int result = crash_install(start->pool->name, start->pool->module, caller);
+
+	if (result < 0)
+		worker_fail(start, WORKER_EXIT_SETUP, "cannot prepare for a crash", result);
+}
+
 void worker_main(const struct worker_start *start)
 {
 	const struct brood_module *handler = start->pool->handler;
@@ -203,6 +207,8 @@ void worker_main(const struct worker_start *start)
 	void *state;
 	int result;
 
+	if (start->pool->kind == HANDLER_LOADS)
+		prepare_for_crash(start, __builtin_return_address(0));
 	worker_setup(start);
 	if (start->pool->kind == HANDLER_ACCEPTS)
 		become_program(start);

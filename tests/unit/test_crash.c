@@ -75,12 +75,15 @@ static bool read_report(int fd)
 	return true;
 }
 
+/* Where the list of callers is to end: in a function that calls run_child(). */
+static const void *outermost;
+
 static void install(int log_socket)
 {
 	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	log_connect(log_socket, NULL);
-	if (crash_install("web", "/lib/trouble.so") < 0)
+	if (crash_install("web", "/lib/trouble.so", outermost) < 0)
 		_exit(90);
 }
 
@@ -94,7 +97,7 @@ static const struct brood_module *load_trouble(void)
 	return handle == NULL ? NULL : dlsym(handle, BROOD_MODULE_SYMBOL);
 }
 
-static int run_child(void (*child)(const char *word), const char *word)
+static __attribute__((noinline)) int run_child(void (*child)(const char *word), const char *word)
 {
 	int ends[2], status;
 	pid_t pid;
@@ -102,6 +105,7 @@ static int run_child(void (*child)(const char *word), const char *word)
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends), 0);
 	pid = fork();
 	if (pid == 0) {
+		outermost = __builtin_return_address(0);
 		install(ends[1]);
 		child(word);
 		_exit(91);
@@ -142,13 +146,15 @@ static void must_report(const char *word, int number, const char *name, const ch
 Test(crash, each_signal_names_function_and_callers)
 {
 	must_report("segv", SIGSEGV, "SIGSEGV", "trouble_segv+0x* (trouble.so+0x*)",
-		"trouble_segv+0x* (trouble.so+0x*) < *serve+0x* (trouble.so+0x*) < serve_word+0x* < *");
+		"trouble_segv+0x* (trouble.so+0x*) < *serve+0x* (trouble.so+0x*) < serve_word+0x* < *run_child+0x* "
+		"(*)");
 	cr_expect_str_eq(report.address, "0x10");
 	must_report("fpe", SIGFPE, "SIGFPE", "trouble_fpe+0x*", "trouble_fpe+0x* < *serve+0x* (trouble.so+0x*) < *");
 	must_report("ill", SIGILL, "SIGILL", "trouble_ill+0x*", "trouble_ill+0x* < *serve+0x* (trouble.so+0x*) < *");
 	must_report("bus", SIGBUS, "SIGBUS", "trouble_bus+0x*", "trouble_bus+0x* < *serve+0x* (trouble.so+0x*) < *");
 	must_report("abort", SIGABRT, "SIGABRT", "trouble_abort+0x* (trouble.so+0x*)",
 		"*libc.so.6* < *trouble_abort+0x* < *serve+0x* < *");
+	cr_expect_str_eq(report.address, "none");
 }
 
 Test(crash, an_exported_function_is_named_too)
@@ -173,11 +179,20 @@ Test(crash, a_ruined_stack)
 	must_report("smash", SIGSEGV, "SIGSEGV", "trouble_segv+0x*", "trouble_segv+0x*");
 }
 
+Test(crash, the_list_ends_where_it_is_told_to)
+{
+	must_report("segv", SIGSEGV, "SIGSEGV", "*", "*run_child*");
+	cr_expect_null(strstr(report.backtrace, "must_report"), "%s", report.backtrace);
+}
+
 /* ---- other ways ---- */
 
 static void be_killed(const char *word)
 {
-	kill(getpid(), SIGSEGV);
+	pid_t victim = getpid();
+
+	if (fork() == 0)
+		_exit(kill(victim, SIGSEGV));
 	for (;;)
 		pause();
 }

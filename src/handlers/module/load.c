@@ -35,6 +35,17 @@ static int check_module(const struct brood_module *module, char *reason, size_t 
 	return 0;
 }
 
+/* What the loader says; where it begins with the path, which the reason continues, without that. */
+static const char *loader_reason(const char *path)
+{
+	const char *error = dlerror();
+	size_t size = strlen(path);
+
+	if (error == NULL)
+		return "no reason given";
+	return strncmp(error, path, size) == 0 && strncmp(error + size, ": ", 2) == 0 ? error + size + 2 : error;
+}
+
 int module_load(const char *path, const struct brood_module **ret_module, char *reason, size_t size)
 {
 	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -42,9 +53,7 @@ int module_load(const char *path, const struct brood_module **ret_module, char *
 	int result;
 
 	if (handle == NULL) {
-		const char *error = dlerror();
-
-		snprintf(reason, size, "cannot be loaded: %s", error != NULL ? error : "no reason given");
+		snprintf(reason, size, "cannot be loaded: %s", loader_reason(path));
 		return -ENOEXEC;
 	}
 	module = dlsym(handle, BROOD_MODULE_SYMBOL);
