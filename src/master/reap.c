@@ -49,6 +49,7 @@ static struct death death_of(const struct master *master, const struct pool *poo
 	death.serving = board_state_is_serving(state);
 	/* Of a program the master itself writes the state, and knows better. */
 	death.was_told = state == BOARD_LEAVING && !pool_is_program(pool);
+	death.accepts = pool_is_program(pool);
 	death.not_executed = state == BOARD_FAILED;
 	death.of_our_signal = death.by_signal && death.code == pool->workers[slot].signal;
 	death.pool_has_served = pool_has_served(master, pool);

@@ -174,6 +174,19 @@ static struct log_field module_field(const struct pool_config *config)
 	return config->kind == HANDLER_LOADS ? LOG_TEXT("module", config->module) : (struct log_field){ .name = NULL };
 }
 
+/* What a program has said of itself last, where it says such things. */
+static void report_last_words(const struct pool *pool, uint32_t slot, const struct board_slot *board_slot)
+{
+	const struct worker *worker = &pool->workers[slot];
+	char status[BOARD_STATUS_MAX];
+
+	board_slot_status(board_slot, status);
+	if (status[0] != '\0' || worker->error != 0)
+		log_event(LOG_LEVEL_INFO, "last words of a program", LOG_TEXT("pool", pool->config->name),
+			LOG_INT("slot", slot), LOG_INT("pid", worker->pid), LOG_TEXT("status", status),
+			LOG_INT("errno", worker->error));
+}
+
 static void report_worker_death(const struct master *master, const struct pool *pool, uint32_t slot,
 	const struct death *death, const struct death_verdict *verdict)
 {
@@ -202,4 +215,6 @@ void report_death(const struct master *master, const struct pool *pool, uint32_t
 		report_exit(pool, slot, board_slot, death, verdict);
 	else
 		report_worker_death(master, pool, slot, death, verdict);
+	if (pool_is_program(pool) && verdict->kind != DEATH_RETIRED)
+		report_last_words(pool, slot, board_slot);
 }

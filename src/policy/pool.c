@@ -464,9 +464,21 @@ bool pool_policy_start_failed(const struct pool_policy *pool)
 
 /* ---- deaths ---- */
 
-static enum death_kind death_classify(const struct slot *slot, const struct death *death)
+/*
+ * Whether a program has left because it wanted to, as some do after so many requests, and not because it cannot run:
+ * what it has served nobody knows, so its age has to tell. In a pool that never was ready nothing is proven by it.
+ */
+static bool death_is_recycling(
+	const struct pool_policy *pool, const struct slot *slot, const struct death *death, uint64_t now_ms)
 {
-	bool asked = slot->state == SLOT_RETIRING || slot->state == SLOT_QUITTING;
+	return death->accepts && !death->by_signal && death->code == 0 && (slot->was_ready || pool->was_ready) &&
+	       now_ms - slot->asked_ms >= POOL_RECYCLE_MS;
+}
+
+static enum death_kind death_classify(const struct slot *slot, const struct death *death, bool recycling)
+{
+	bool asked = (slot->state == SLOT_RETIRING || slot->state == SLOT_QUITTING) &&
+		     slot->reason != SLOT_REASON_ITSELF;
 
 	bool overdue = slot->reason == SLOT_REASON_STOP_TIMEOUT || slot->reason == SLOT_REASON_WATCHDOG;
 
@@ -484,7 +496,7 @@ static enum death_kind death_classify(const struct slot *slot, const struct deat
 		return DEATH_EXITED;
 	if (asked)
 		return DEATH_RETIRED;
-	return slot->was_ready ? DEATH_RECYCLED : DEATH_EXITED;
+	return slot->was_ready || recycling ? DEATH_RECYCLED : DEATH_EXITED;
 }
 
 /*
@@ -541,16 +553,18 @@ bool pool_policy_died(struct pool_policy *pool, uint32_t number, const struct de
 {
 	struct slot *slot = &pool->slots[number];
 	struct death_verdict verdict = { 0 };
+	bool recycling = death_is_recycling(pool, slot, death, now_ms);
 
 	if (slot_next(slot->state, SLOT_EXITED) == SLOT_STATES)
 		return false;
 	if (death->pool_has_served || death->served > 0 || pool_look(pool, now_ms).some_healthy)
 		pool->proven = true;
-	verdict.kind = death_classify(slot, death);
+	verdict.kind = death_classify(slot, death, recycling);
 	verdict.reason = slot->reason;
 	verdict.before_ready = !slot->was_ready;
 	verdict.age_ms = now_ms - slot->asked_ms;
-	verdict.failure = death_is_failure(pool, slot, death, verdict.kind, now_ms);
+	verdict.failure = !(verdict.kind == DEATH_RECYCLED && recycling) &&
+			  death_is_failure(pool, slot, death, verdict.kind, now_ms);
 	death_weigh(pool, slot, death, verdict.failure, now_ms);
 	canary_note_death(pool, slot, verdict.failure);
 	slot_enter(pool, number, SLOT_FREE, now_ms);

@@ -40,6 +40,8 @@
 /* From "leave at once" to SIGKILL, and from SIGKILL until nobody waits any more. */
 #define POOL_QUIT_GRACE_MS 1000
 #define POOL_KILL_GRACE_MS 5000
+/* A program that leaves with status 0 at this age, or later, recycles itself; one that leaves earlier has failed. */
+#define POOL_RECYCLE_MS 100
 /* So many workers more than the target there may be while a pool rolls: so many are replaced at a time. */
 #define POOL_ROLL_STEP 4
 /* So long a canary waits for a free slot. */
@@ -184,12 +186,13 @@ struct death {
 	bool pool_has_served; /* any worker of the pool has served one */
 	bool was_told;        /* it left because somebody's signal told it to */
 	bool of_our_signal;   /* by the signal that the master sent it last: a program's way to leave */
+	bool accepts;         /* a program that accepts for itself: what it has served is not known */
 	bool not_executed;    /* it had a connection, and could not become its program */
 };
 
 enum death_kind {
 	DEATH_RETIRED,  /* was asked to leave, and left with status 0 */
-	DEATH_RECYCLED, /* left with status 0 by itself, after it was ready */
+	DEATH_RECYCLED, /* left with status 0 by itself, after it was ready (or, of a program, lived for a while) */
 	DEATH_FINISHED, /* the program that served one connection has ended, however it did */
 	DEATH_EXITED,   /* any other exit */
 	DEATH_SIGNALED, /* by a signal that was not ours */

@@ -26,7 +26,8 @@ static bool becomes_program(const struct pool_config *pool)
 
 void worker_setup_group(const struct worker_start *start)
 {
-	if (start->has_terminal && becomes_program(start->pool))
+	/* What a program that accepts for itself leaves behind is found by its session too: master/orphans.c. */
+	if (start->pool->kind == HANDLER_ACCEPTS || (start->has_terminal && becomes_program(start->pool)))
 		setsid();
 	else
 		setpgid(0, 0);

@@ -52,7 +52,7 @@ static void print_slot(const struct board_slot *slot)
 {
 	struct sockaddr_storage peer = { 0 };
 	socklen_t peer_size = board_slot_peer(slot, &peer);
-	char pool[BOARD_POOL_NAME_MAX], text[ADDRESS_TEXT_MAX] = "";
+	char pool[BOARD_POOL_NAME_MAX], status[BOARD_STATUS_MAX], text[ADDRESS_TEXT_MAX] = "";
 
 	if (peer_size > 0)
 		address_format((const struct sockaddr *)&peer, peer_size, true, text, sizeof(text));
@@ -60,6 +60,7 @@ static void print_slot(const struct board_slot *slot)
 	print_text("pool", board_slot_pool(slot, pool));
 	print_text("state", board_state_name(board_slot_state(slot)));
 	print_text("peer", text);
+	print_text("status", board_slot_status(slot, status));
 	WORD(slot, pid);
 	WORD(slot, generation);
 	WORD(slot, born_us);
@@ -72,6 +73,9 @@ static void print_slot(const struct board_slot *slot)
 	WORD(slot, bytes_in);
 	WORD(slot, bytes_out);
 	WORD(slot, failed);
+	WORD(slot, notified_us);
+	WORD(slot, watchdog_us);
+	WORD(slot, extended_us);
 	printf("\"latency_count\": %llu, \"latency_median_us\": %llu}",
 		(unsigned long long)histogram_count(&slot->latency),
 		(unsigned long long)histogram_quantile_us(&slot->latency, 500));

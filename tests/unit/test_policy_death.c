@@ -221,6 +221,54 @@ Test(policy_pool, who_was_told_to_leave_has_not_failed)
 	cr_expect_eq(verdict.sequel, DEATH_BACKING_OFF);
 }
 
+/* What a program that accepts for itself has served is not known, and its age has to tell whether it could. */
+Test(policy_pool, a_program_that_recycles_itself_has_not_failed)
+{
+	struct death_verdict verdict;
+
+	pool_begin(2, 1);
+	born_ready(0, 0);
+	for (int i = 0; i < 10; i++) {
+		pool.now_ms += POOL_RECYCLE_MS;
+		verdict = died(0, (struct death){ .accepts = true });
+		cr_expect_eq(verdict.kind, DEATH_RECYCLED);
+		cr_expect_not(verdict.failure);
+		cr_expect_eq(verdict.sequel, DEATH_REPLACED);
+		born(0); /* also before it is known to be ready */
+		if (i % 2 == 0)
+			ready(0);
+	}
+	pool.now_ms += POOL_RECYCLE_MS - 1;
+	cr_expect(died(0, (struct death){ .accepts = true }).failure, "too soon");
+}
+
+Test(policy_pool, a_program_that_leaves_before_its_pool_was_ready_has_failed)
+{
+	struct death_verdict verdict;
+
+	pool_begin(2, 1);
+	born(0);
+	pool.now_ms += POOL_RECYCLE_MS;
+	verdict = died(0, (struct death){ .accepts = true });
+	cr_expect_eq(verdict.kind, DEATH_EXITED);
+	cr_expect(verdict.failure);
+}
+
+Test(policy_pool, a_program_that_says_that_it_stops_is_no_retired_one)
+{
+	struct death_verdict verdict;
+
+	pool_begin(2, 1);
+	born_ready(0, 0);
+	tell(0, SLOT_RETIRE, SLOT_REASON_ITSELF);
+	PLAN("ask 1");
+	pool.now_ms += 1;
+	verdict = died(0, (struct death){ .accepts = true });
+	cr_expect_eq(verdict.kind, DEATH_RECYCLED);
+	cr_expect_eq(verdict.reason, SLOT_REASON_ITSELF);
+	cr_expect(verdict.failure, "nothing says that it can serve at all");
+}
+
 Test(policy_pool, a_pool_once_proven_stays_proven)
 {
 	pool_begin(1, 1);
