@@ -86,12 +86,13 @@ struct ack_connection {
 };
 
 #define ACK_CONNECTIONS_MAX 64
+#define ACK_PATH_MAX        108 /* as of sockaddr_un */
 
 /* Where no pool has ready = ack: no socket. */
 struct ack_server {
 	int fd;
 	char directory[RUNTIME_DIR_MAX];
-	char path[108];                     /* as of sockaddr_un */
+	char path[ACK_PATH_MAX];
 	struct ack_connection *connections; /* ACK_CONNECTIONS_MAX */
 	uint64_t accepted;
 };
@@ -206,14 +207,16 @@ static inline bool pool_is_program(const struct pool *pool)
 	return pool->config->kind == HANDLER_ACCEPTS;
 }
 
-/* What a program is given at its start, and the master keeps. */
+/* How a program speaks to the master: what it is given at its start, in memory that the child has too. */
 struct program_channel {
-	int notify_fd;
-	char notify_path[NOTIFY_PATH_MAX]; /* "": none */
+	int notify_fd; /* -1: no NOTIFY_SOCKET; the master keeps it */
+	char notify_path[NOTIFY_PATH_MAX];
+	char ack_path[ACK_PATH_MAX]; /* "": none */
 };
 
 /* Before the fork. Returns 0 or a negative errno. */
-ATTR_NODISCARD int program_prepare(const struct pool *pool, struct program_channel *ret_channel);
+ATTR_NODISCARD int program_prepare(
+	const struct master *master, const struct pool *pool, struct program_channel *ret_channel);
 /* It was born: from here on it is heard. */
 void program_born(struct master *master, struct pool *pool, uint32_t slot, const struct program_channel *channel);
 void program_forget(const struct master *master, struct worker *worker);

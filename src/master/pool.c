@@ -159,7 +159,7 @@ static pid_t pool_spawn(
 		.listener_keys = (const char *const *)pool->listener_keys,
 		.listener_names = (const char *const *)pool->listener_names,
 		.notify_path = channel->notify_fd >= 0 ? channel->notify_path : NULL,
-		.ack_path = pool->config->program.ready == READY_ACK ? master->ack.path : NULL,
+		.ack_path = channel->ack_path[0] != '\0' ? channel->ack_path : NULL,
 		.soft_descriptors = master->soft_descriptors,
 		.has_terminal = master->has_terminal,
 		.reset_oom_score = master->reset_oom_score,
@@ -241,7 +241,7 @@ static bool pool_ask(struct master *master, struct pool *pool, const struct pool
 	place = board_take(master);
 	pool_policy_event(&pool->policy, slot, SLOT_ASK, action->reason, clock_monotonic_ms());
 	board_slot_claim(&master->board, place, pool->config->name, slot, pool->slots[slot].generation);
-	pid = program_prepare(pool, &channel);
+	pid = program_prepare(master, pool, &channel);
 	if (pid == 0) {
 		pid = pool_spawn(master, pool, slot, place, &channel);
 		if (pid < 0)

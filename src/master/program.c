@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/attrs.h"
@@ -36,18 +36,18 @@ static bool has_notify_socket(const struct pool *pool)
 	return program->ready == READY_NOTIFY || program->watchdog_timeout_ms != 0;
 }
 
-int program_prepare(const struct pool *pool, struct program_channel *ret_channel)
+int program_prepare(const struct master *master, const struct pool *pool, struct program_channel *ret_channel)
 {
 	struct program_channel channel = { .notify_fd = -1 };
+	int result = 0;
 
-	if (pool_is_program(pool) && has_notify_socket(pool)) {
-		int result = notify_socket_open(&channel.notify_fd, channel.notify_path);
-
-		if (result < 0)
-			return result;
-	}
-	*ret_channel = channel;
-	return 0;
+	if (pool_is_program(pool) && has_notify_socket(pool))
+		result = notify_socket_open(&channel.notify_fd, channel.notify_path);
+	if (pool_is_program(pool) && pool->config->program.ready == READY_ACK)
+		memcpy(channel.ack_path, master->ack.path, sizeof(channel.ack_path));
+	if (result == 0)
+		*ret_channel = channel;
+	return result;
 }
 
 void program_born(struct master *master, struct pool *pool, uint32_t slot, const struct program_channel *channel)
