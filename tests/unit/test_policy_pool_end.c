@@ -173,7 +173,7 @@ Test(policy_pool, refuses_what_the_state_does_not_know)
 }
 
 /* It is told one thing at a time. */
-Test(policy_pool_end, one_that_has_lived_long_enough_to_be_ready_is_only_told_of_the_stop)
+Test(policy_pool, one_that_has_lived_long_enough_to_be_ready_is_only_told_of_the_stop)
 {
 	pool_begin(1, 1);
 	pool.policy.rules.ready_after_ms = 100;
