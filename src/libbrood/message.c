@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <brood/message.h>
 
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 #include <limits.h>
@@ -242,23 +243,36 @@ int brood_message_read(
 
 /* ---- writing ---- */
 
-/* Writes the two parts by one system call. Either may be empty. */
-static int write_both(
+static int write_two(
 	struct brood_stream *stream, const void *first, size_t first_size, const void *second, size_t second_size)
 {
 	struct iovec parts[2] = {
 		{.iov_base = (void *)(uintptr_t)first,   .iov_len = first_size },
 		{ .iov_base = (void *)(uintptr_t)second, .iov_len = second_size},
 	};
-	char copy[COPY_MAX];
 
-	if (first_size + second_size > sizeof(copy))
-		return brood_writev_all(stream, parts, 2);
-	if (first_size > 0)
-		memcpy(copy, first, first_size);
-	if (second_size > 0)
-		memcpy(copy + first_size, second, second_size);
-	return brood_write_all(stream, copy, first_size + second_size);
+	return brood_writev_all(stream, parts, 2);
+}
+
+/* A prefix stands at the end of its room: there it is copied with the room, whose size is known, for a move or two. */
+struct prefix {
+	char room[24];
+	size_t size;
+};
+
+static_assert(sizeof(((struct prefix *)0)->room) >= TEXT_PREFIX_MAX, "room for the longest prefix");
+
+static int write_behind(struct brood_stream *stream, const struct prefix *prefix, const void *message, size_t size)
+{
+	const size_t room = sizeof(prefix->room);
+	char frame[sizeof(prefix->room) + COPY_MAX];
+
+	if (size > COPY_MAX)
+		return write_two(stream, prefix->room + room - prefix->size, prefix->size, message, size);
+	memcpy(frame, prefix->room, room);
+	if (LIKELY(size > 0))
+		memcpy(frame + room, message, size);
+	return brood_write_all(stream, frame + room - prefix->size, prefix->size + size);
 }
 
 static int write_fixed(
@@ -293,34 +307,44 @@ static bool delimiter_within(const struct brood_framing *framing, const void *me
 static int write_delimited(
 	struct brood_stream *stream, const struct brood_framing *framing, const void *message, size_t size)
 {
+	char frame[COPY_MAX + DELIMITER_SIZE_MAX];
+
 	if (!delimiter_valid(framing) || delimiter_within(framing, message, size))
 		return -EINVAL;
-	return write_both(stream, message, size, framing->delimiter, framing->delimiter_size);
+	if (size > COPY_MAX)
+		return write_two(stream, message, size, framing->delimiter, framing->delimiter_size);
+	if (size > 0)
+		memcpy(frame, message, size);
+	memcpy(frame + size, framing->delimiter, framing->delimiter_size);
+	return brood_write_all(stream, frame, size + framing->delimiter_size);
 }
 
 static int write_counted(
 	struct brood_stream *stream, const struct brood_framing *framing, const void *message, size_t size)
 {
-	/* The last `framing->size` bytes of it are the prefix. */
-	uint64_t prefix = htobe64(size);
+	uint64_t length = htobe64(size);
+	struct prefix prefix = { .size = framing->size };
 
 	if (UNLIKELY(!prefix_size_valid(framing->size)))
 		return -EINVAL;
-	if (UNLIKELY(framing->size < sizeof(prefix) && (uint64_t)size >> (8 * framing->size) != 0))
+	if (UNLIKELY(framing->size < sizeof(length) && (uint64_t)size >> (8 * framing->size) != 0))
 		return -EMSGSIZE;
-	return write_both(stream, (char *)&prefix + sizeof(prefix) - framing->size, framing->size, message, size);
+	memcpy(prefix.room + sizeof(prefix.room) - sizeof(length), &length, sizeof(length));
+	return write_behind(stream, &prefix, message, size);
 }
 
 static int write_text_counted(struct brood_stream *stream, const void *message, size_t size)
 {
-	char prefix[TEXT_PREFIX_MAX];
-	size_t begin = sizeof(prefix) - 1, rest = size;
+	struct prefix prefix = { .size = 1 };
+	char *digit = prefix.room + sizeof(prefix.room) - 1;
+	size_t rest = size;
 
-	prefix[begin] = '\n';
-	do
-		prefix[--begin] = (char)('0' + rest % 10);
-	while ((rest /= 10) > 0);
-	return write_both(stream, prefix + begin, sizeof(prefix) - begin, message, size);
+	*digit = '\n';
+	do {
+		*--digit = (char)('0' + rest % 10);
+		prefix.size++;
+	} while ((rest /= 10) > 0);
+	return write_behind(stream, &prefix, message, size);
 }
 
 static int write_until_shutdown(struct brood_stream *stream, const void *message, size_t size)
