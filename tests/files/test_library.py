@@ -156,6 +156,47 @@ def test_the_static_library_serves_a_static_program(compiling, tmp_path):
     assert run(tmp_path / "client").returncode == 0
 
 
+MODULE = """
+#include <brood/message.h>
+#include <brood/module.h>
+
+static int serve(void *state, struct brood_stream *stream)
+{
+	return brood_write_all(stream, "served\\n", 7);
+}
+
+static struct brood_module describe(void)
+{
+	struct brood_module module = {};
+
+	module.abi = BROOD_MODULE_ABI;
+	module.size = sizeof(struct brood_module);
+	module.name = "cxx";
+	module.version = "1";
+	module.serve = serve;
+	return module;
+}
+
+const struct brood_module brood_module = describe();
+"""
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_module_in_cxx_with_hidden_names(compiling, host, tmp_path, linked):
+    (tmp_path / "module.cc").write_text(MODULE)
+    result = compiling.run("g++", "-std=c++11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror",
+                           "-fvisibility=hidden", "-fPIC", "-shared", *compiling.flags("--cflags"),
+                           tmp_path / "module.cc", "-o", tmp_path / "module.so",
+                           *(compiling.flags("--libs") if linked else []))
+    assert result.returncode == 0, result.stdout
+    assert {name for name in exported(tmp_path / "module.so") if "brood" in name} == {"brood_module"}
+    one = host(tmp_path / "module.so", tmp_path / "socket")
+    assert one.first == "ready\n"
+    assert exchange(one.socket, b"") == b"served\n"
+    one.end()
+
+
 def build_example(brood, tmp_path, name):
     """A copy of the example, made with nothing but pkg-config's word."""
     directory = tmp_path / name

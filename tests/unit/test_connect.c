@@ -242,6 +242,22 @@ Test(connect, a_connection_that_was_not_used_is_closed_at_once)
 	close(listener);
 }
 
+/* Answers each of two questions after a while, so that the client waits. */
+static void *answer_late(void *argument)
+{
+	const struct timespec pause = { .tv_nsec = 50000000 };
+	const int *listener = argument;
+	int fd = accept4(*listener, NULL, NULL, SOCK_CLOEXEC);
+	char question[8];
+
+	for (int round = 0; round < 2 && recv(fd, question, sizeof(question), 0) == 8; round++) {
+		nanosleep(&pause, NULL);
+		send(fd, "\0\0\0\2no", 6, MSG_NOSIGNAL);
+	}
+	close(fd);
+	return NULL;
+}
+
 /* One question and its answer, after a first one. */
 static void ask_and_hear(void *argument)
 {
@@ -249,18 +265,15 @@ static void ask_and_hear(void *argument)
 	struct asking *asking = argument;
 	struct brood_stream *stream;
 	char text[64];
-	int peer;
 
+	in_thread(answer_late, &asking->listener);
 	snprintf(text, sizeof(text), "127.0.0.1:%u", ntohs(asking->address.sin_port));
 	if (brood_connect(text, FAR_MS, &far_timeouts, &stream) < 0)
 		_exit(1);
-	peer = accept(asking->listener, NULL, NULL);
 	for (int round = 0; round < 2; round++) {
 		const char *message;
 		size_t size;
 
-		if (send(peer, "\0\0\0\2no", 6, 0) != 6)
-			_exit(2);
 		if (round == 1)
 			calls_mark();
 		if (brood_message_write(stream, &framing, "yes?", 4) < 0 ||

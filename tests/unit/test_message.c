@@ -278,6 +278,29 @@ Test(message, delimiters_across_the_end_of_the_buffer)
 	}
 }
 
+/* The last wait, for the end of the stream, moves what is buffered already. */
+Test(message, all_until_shutdown_behind_a_line)
+{
+	static char text[STREAM_BUFFER_SIZE];
+	const struct brood_framing line = UNTIL("\n", 100), rest = SHUTDOWN(SIZE_MAX);
+	struct stream_pair pair;
+	const char *message;
+	size_t size;
+
+	for (size_t k = 0; k < sizeof(text); k++)
+		text[k] = (char)('a' + k % 26);
+	memcpy(text, "head\n", 5);
+	pair_unix(&pair, &far_timeouts);
+	peer_send(&pair, text, sizeof(text));
+	shutdown(pair.peer, SHUT_WR);
+	expect_message(&pair, &line, "head");
+	cr_assert_eq(brood_message_read(&pair.stream, &rest, &message, &size), 1);
+	cr_assert_eq(size, sizeof(text) - 5);
+	cr_assert_arr_eq(message, text + 5, size);
+	expect_no_message(&pair, &rest, 0);
+	pair_done(&pair);
+}
+
 /* A length that is announced takes no memory: what has come does. */
 Test(message, memory_grows_with_what_has_come)
 {
