@@ -131,10 +131,10 @@ Test(module_describe, a_constructor_that_hangs_is_ended)
 
 Test(module_describe, tables_that_make_no_sense_are_refused)
 {
-	must_fail("twice", "it has the option \"size\" twice");
-	must_fail("bad_key", "the name of one of its options contains a control byte");
-	must_fail("bad_type", "its option \"size\" has the type 77, which is none");
-	must_fail("bad_choices", "its option \"size\" has no choices");
+	must_fail("twice", "has the option \"size\" twice");
+	must_fail("bad_key", "has an option's name with a control byte");
+	must_fail("bad_type", "has an option \"size\" of type 77, which is none");
+	must_fail("bad_choices", "has an option \"size\" without choices");
 }
 
 /* ---- check() ---- */

@@ -154,28 +154,27 @@ Test(module_description, options_that_make_no_sense)
 		snprintf(names[i], sizeof(names[i]), "c%zu", i);
 		many[i] = names[i];
 	}
-	must_refuse_option((struct brood_option){ .name = "" }, "its option \"\" has a name that is no key");
-	must_refuse_option((struct brood_option){ .name = "9a" }, "its option \"9a\" has a name that is no key");
-	must_refuse_option((struct brood_option){ .name = "a b" }, "its option \"a b\" has a name that is no key");
-	must_refuse_option((struct brood_option){ .name = "a}" }, "its option \"a}\" has a name that is no key");
+	must_refuse_option((struct brood_option){ .name = "" }, "has an option \"\" whose name is no key");
+	must_refuse_option((struct brood_option){ .name = "9a" }, "has an option \"9a\" whose name is no key");
+	must_refuse_option((struct brood_option){ .name = "a b" }, "has an option \"a b\" whose name is no key");
+	must_refuse_option((struct brood_option){ .name = "a}" }, "has an option \"a}\" whose name is no key");
 	must_refuse_option((struct brood_option){ .name = "a", .min = 2, .max = 1 },
-		"its option \"a\" has a minimum above its maximum");
+		"has an option \"a\" with a minimum above its maximum");
 	must_refuse_option((struct brood_option){ .name = "a", .type = (enum brood_option_type)10 },
-		"its option \"a\" has the type 10, which is none");
-	must_refuse_option(
-		(struct brood_option){ .name = "a", .type = BROOD_OPTION_CHOICE }, "its option \"a\" has no choices");
+		"has an option \"a\" of type 10, which is none");
+	must_refuse_option((struct brood_option){ .name = "a", .type = BROOD_OPTION_CHOICE },
+		"has an option \"a\" without choices");
 	must_refuse_option((struct brood_option){ .name = "a", .type = BROOD_OPTION_CHOICE, .choices = none },
-		"its option \"a\" has no choices");
+		"has an option \"a\" without choices");
 	must_refuse_option((struct brood_option){ .name = "a", .type = BROOD_OPTION_CHOICE, .choices = twice },
-		"its option \"a\" has the choice \"a\" twice");
+		"has an option \"a\" with the choice \"a\" twice");
 	must_refuse_option((struct brood_option){ .name = "a", .type = BROOD_OPTION_CHOICE, .choices = empty },
-		"its option \"a\" has an empty choice");
+		"has an option \"a\" with an empty choice");
 	must_refuse_option((struct brood_option){ .name = "a", .type = BROOD_OPTION_CHOICE, .choices = many },
-		"its option \"a\" has more than 64 choices");
-	must_refuse_option((struct brood_option){ .name = "a", .fallback = "x\ny" },
-		"the default of one of its options contains a control byte");
-	must_refuse_option((struct brood_option){ .name = "a", .help = "\033" },
-		"the help of one of its options contains a control byte");
+		"has an option \"a\" with more than 64 choices");
+	must_refuse_option(
+		(struct brood_option){ .name = "a", .fallback = "x\ny" }, "has a default with a control byte");
+	must_refuse_option((struct brood_option){ .name = "a", .help = "\033" }, "has a help text with a control byte");
 }
 
 Test(module_description, names_that_make_no_sense)
@@ -188,7 +187,7 @@ Test(module_description, names_that_make_no_sense)
 	cr_expect_eq(refuse(&(struct brood_module){ .name = "a", .version = "1\n" }), -EINVAL);
 	memset(name, 'x', DESCRIPTION_NAME_MAX + 1);
 	cr_expect_eq(refuse(&(struct brood_module){ .name = name }), -EINVAL);
-	cr_expect_str_eq(reason, "its name is longer than 64 bytes");
+	cr_expect_str_eq(reason, "has a name of more than 64 bytes");
 	name[DESCRIPTION_NAME_MAX] = '\0';
 	write_module(&(struct brood_module){ .name = name });
 	cr_assert_eq(read_bytes(written.data, written.size, &description), 0, "%s", reason);
@@ -206,7 +205,7 @@ Test(module_description, too_many_options)
 		table[i].name = names[i];
 	}
 	cr_expect_eq(refuse(&(struct brood_module){ .name = "m", .options = table }), -EINVAL);
-	cr_expect_str_eq(reason, "it has more than 256 options");
+	cr_expect_str_eq(reason, "has more than 256 options");
 	table[DESCRIPTION_OPTIONS_MAX].name = NULL;
 	write_module(&(struct brood_module){ .name = "m", .options = table });
 	cr_assert_eq(read_bytes(written.data, written.size, &description), 0, "%s", reason);

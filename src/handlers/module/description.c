@@ -141,7 +141,7 @@ static bool read_flag(struct reader *reader)
 	return byte == 1;
 }
 
-/* WHAT is for the reason: "its version". */
+/* WHAT is for the reason: "a version". */
 static const char *read_text(struct reader *reader, size_t max, const char *what)
 {
 	uint32_t size = read_u32(reader);
@@ -150,14 +150,14 @@ static const char *read_text(struct reader *reader, size_t max, const char *what
 	if (reader->result == 0 && (size >= reader->left || text[size] != '\0' || strlen(text) != size))
 		fail_senseless(reader);
 	if (reader->result == 0 && size > max)
-		fail(reader, -EINVAL, "%s is longer than %zu bytes", what, max);
+		fail(reader, -EINVAL, "has %s of more than %zu bytes", what, max);
 	if (reader->result < 0)
 		return "";
 	reader->next += size + 1;
 	reader->left -= size + 1;
 	for (const char *byte = text; *byte != '\0'; byte++)
 		if ((unsigned char)*byte < ' ' || *byte == 0x7f)
-			fail(reader, -EINVAL, "%s contains a control byte", what);
+			fail(reader, -EINVAL, "has %s with a control byte", what);
 	return text;
 }
 
@@ -183,10 +183,10 @@ static void check_choices(struct reader *reader, const char *const *choices, con
 {
 	for (size_t i = 0; choices[i] != NULL; i++) {
 		if (choices[i][0] == '\0')
-			fail(reader, -EINVAL, "its option \"%s\" has an empty choice", option);
+			fail(reader, -EINVAL, "has an option \"%s\" with an empty choice", option);
 		for (size_t k = 0; k < i; k++)
 			if (strcmp(choices[i], choices[k]) == 0)
-				fail(reader, -EINVAL, "its option \"%s\" has the choice \"%s\" twice", option,
+				fail(reader, -EINVAL, "has an option \"%s\" with the choice \"%s\" twice", option,
 					choices[i]);
 	}
 }
@@ -198,10 +198,12 @@ static void read_choices(struct reader *reader, struct brood_option *option)
 	const char **choices;
 
 	if (count > DESCRIPTION_CHOICES_MAX)
-		fail(reader, -EINVAL, "its option \"%s\" has more than %d choices", option->name,
+		fail(reader, -EINVAL, "has an option \"%s\" with more than %d choices", option->name,
 			DESCRIPTION_CHOICES_MAX);
-	if (reader->result == 0 && (option->type == BROOD_OPTION_CHOICE) != (count > 0))
-		fail(reader, -EINVAL, "its option \"%s\" has no choices", option->name);
+	if (count > 0 && option->type != BROOD_OPTION_CHOICE)
+		fail_senseless(reader);
+	if (count == 0 && option->type == BROOD_OPTION_CHOICE)
+		fail(reader, -EINVAL, "has an option \"%s\" without choices", option->name);
 	if (reader->result < 0 || count == 0)
 		return;
 	choices = calloc(count + 1, sizeof(*choices));
@@ -211,7 +213,7 @@ static void read_choices(struct reader *reader, struct brood_option *option)
 	}
 	option->choices = choices;
 	for (uint32_t i = 0; i < count; i++)
-		choices[i] = read_text(reader, DESCRIPTION_NAME_MAX, "a choice of one of its options");
+		choices[i] = read_text(reader, DESCRIPTION_NAME_MAX, "a choice");
 	if (reader->result == 0)
 		check_choices(reader, choices, option->name);
 }
@@ -221,7 +223,7 @@ static enum brood_option_type read_type(struct reader *reader, const char *optio
 	uint32_t type = read_u32(reader);
 
 	if (type > BROOD_OPTION_FILE) {
-		fail(reader, -EINVAL, "its option \"%s\" has the type %u, which is none", option, type);
+		fail(reader, -EINVAL, "has an option \"%s\" of type %u, which is none", option, type);
 		return BROOD_OPTION_BOOL;
 	}
 	return (enum brood_option_type)type;
@@ -231,12 +233,12 @@ static void read_option(struct reader *reader, struct brood_option *option)
 {
 	bool has_fallback;
 
-	option->name = read_text(reader, DESCRIPTION_NAME_MAX, "the name of one of its options");
+	option->name = read_text(reader, DESCRIPTION_NAME_MAX, "an option's name");
 	if (!is_key(option->name))
-		fail(reader, -EINVAL, "its option \"%s\" has a name that is no key", option->name);
+		fail(reader, -EINVAL, "has an option \"%s\" whose name is no key", option->name);
 	option->type = read_type(reader, option->name);
 	has_fallback = read_flag(reader);
-	option->fallback = read_text(reader, DESCRIPTION_TEXT_MAX, "the default of one of its options");
+	option->fallback = read_text(reader, DESCRIPTION_TEXT_MAX, "a default");
 	if (!has_fallback && option->fallback[0] != '\0')
 		fail_senseless(reader);
 	if (!has_fallback)
@@ -244,9 +246,9 @@ static void read_option(struct reader *reader, struct brood_option *option)
 	read_bytes(reader, &option->min, sizeof(option->min));
 	read_bytes(reader, &option->max, sizeof(option->max));
 	if (option->min > option->max)
-		fail(reader, -EINVAL, "its option \"%s\" has a minimum above its maximum", option->name);
+		fail(reader, -EINVAL, "has an option \"%s\" with a minimum above its maximum", option->name);
 	read_choices(reader, option);
-	option->help = read_text(reader, DESCRIPTION_TEXT_MAX, "the help of one of its options");
+	option->help = read_text(reader, DESCRIPTION_TEXT_MAX, "a help text");
 }
 
 static void read_options(struct reader *reader, struct description *description)
@@ -254,7 +256,7 @@ static void read_options(struct reader *reader, struct description *description)
 	uint32_t count = read_u32(reader);
 
 	if (count > DESCRIPTION_OPTIONS_MAX)
-		fail(reader, -EINVAL, "it has more than %d options", DESCRIPTION_OPTIONS_MAX);
+		fail(reader, -EINVAL, "has more than %d options", DESCRIPTION_OPTIONS_MAX);
 	if (reader->result < 0)
 		return;
 	description->options = calloc(count + 1, sizeof(*description->options));
@@ -270,7 +272,7 @@ static void read_options(struct reader *reader, struct description *description)
 		read_option(reader, option);
 		for (uint32_t k = 0; k < i && reader->result == 0; k++)
 			if (strcmp(option->name, description->options[k].name) == 0)
-				fail(reader, -EINVAL, "it has the option \"%s\" twice", option->name);
+				fail(reader, -EINVAL, "has the option \"%s\" twice", option->name);
 	}
 }
 
@@ -280,10 +282,10 @@ static void read_module(struct reader *reader, struct description *description)
 
 	module->abi = BROOD_MODULE_ABI;
 	module->size = sizeof(*module);
-	module->name = read_text(reader, DESCRIPTION_NAME_MAX, "its name");
+	module->name = read_text(reader, DESCRIPTION_NAME_MAX, "a name");
 	if (!is_word(module->name, "_-."))
-		fail(reader, -EINVAL, "its name is empty, or not of letters, digits, \"_\", \"-\" and \".\"");
-	module->version = read_text(reader, DESCRIPTION_NAME_MAX, "its version");
+		fail(reader, -EINVAL, "has a name that is empty, or not of letters, digits, \"_\", \"-\" and \".\"");
+	module->version = read_text(reader, DESCRIPTION_NAME_MAX, "a version");
 	module->client_first = read_flag(reader);
 	read_options(reader, description);
 	if (reader->left > 0)
