@@ -74,6 +74,7 @@ static void die(struct sim *sim, struct sim_process *process)
 		.serving = process->serving,
 		.pool_has_served = sim->has_served,
 		.not_executed = process->not_executed,
+		.accepts = sim->world->accepts,
 	};
 	struct death_verdict verdict;
 

@@ -45,6 +45,7 @@ struct sim_world {
 	unsigned int hangs;
 	unsigned int ignores_orders;
 	unsigned int outlives_kill;
+	bool accepts;                 /* they are programs that do so for themselves */
 	unsigned int becomes_program; /* with its first connection */
 	unsigned int not_executed;    /* of those: cannot */
 	unsigned int asks_for_time;   /* while it starts */

@@ -593,7 +593,15 @@ void sim_check_idle(struct sim *sim)
 
 /* ---- deaths ---- */
 
-static enum death_kind expected_kind(const struct sim_process *process, const struct death *death)
+/* A program's end of its own will, as far as its age tells. */
+static bool is_recycling(const struct sim *sim, const struct sim_process *process, const struct death *death)
+{
+	return death->accepts && !death->by_signal && death->code == 0 && (process->ready || sim->was_ready) &&
+	       sim->now_ms - process->asked_ms >= POOL_RECYCLE_MS;
+}
+
+static enum death_kind expected_kind(
+	const struct sim *sim, const struct sim_process *process, const struct death *death)
 {
 	if (process->order >= ORDER_KILL)
 		return DEATH_KILLED;
@@ -606,18 +614,20 @@ static enum death_kind expected_kind(const struct sim_process *process, const st
 		return DEATH_SIGNALED;
 	if (death->code != 0)
 		return DEATH_EXITED;
-	if (process->order != ORDER_NONE)
+	if (process->order != ORDER_NONE && process->reason != SLOT_REASON_ITSELF)
 		return DEATH_RETIRED;
-	return process->ready ? DEATH_RECYCLED : DEATH_EXITED;
+	return process->ready || is_recycling(sim, process, death) ? DEATH_RECYCLED : DEATH_EXITED;
 }
 
-static bool expected_failure(const struct sim *sim, const struct sim_process *process, enum death_kind kind)
+static bool expected_failure(
+	const struct sim *sim, const struct sim_process *process, const struct death *death, enum death_kind kind)
 {
 	bool unasked = process->order == ORDER_NONE || process->reason == SLOT_REASON_START_TIMEOUT ||
 		       process->reason == SLOT_REASON_REQUEST_TIMEOUT || process->reason == SLOT_REASON_WATCHDOG ||
 		       process->reason == SLOT_REASON_ITSELF;
 
-	if (kind == DEATH_RETIRED || kind == DEATH_FINISHED)
+	if (kind == DEATH_RETIRED || kind == DEATH_FINISHED ||
+		(kind == DEATH_RECYCLED && is_recycling(sim, process, death)))
 		return false;
 	if (process->not_executed)
 		return true;
@@ -651,7 +661,7 @@ static void check_sequel(struct sim *sim, bool canary, const struct death_verdic
 void sim_check_verdict(
 	struct sim *sim, struct sim_process *process, const struct death *death, const struct death_verdict *verdict)
 {
-	enum death_kind kind = expected_kind(process, death);
+	enum death_kind kind = expected_kind(sim, process, death);
 	bool canary = sim_is_canary(sim, process);
 	bool failure, recovered;
 
@@ -660,7 +670,7 @@ void sim_check_verdict(
 			sim_process_is_healthy(sim, &sim->processes[i]))
 			sim->proven = true;
 	sim->proven |= death->pool_has_served;
-	failure = expected_failure(sim, process, kind);
+	failure = expected_failure(sim, process, death, kind);
 	if (verdict->kind != kind)
 		sim_fail(sim, "the death in slot %u is %s and not %s", process->slot, death_kind_name(verdict->kind),
 			death_kind_name(kind));

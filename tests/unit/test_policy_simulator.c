@@ -189,6 +189,8 @@ static void make_programs(uint64_t *random, struct sim_world *ret_world)
 	ret_world->rules.watchdog_ms = sim_random(random) % 2 == 0 ? 0 : 1 + draw_log(random, 20000);
 	ret_world->start_in_ms = 1 + draw_log(random, 10000);
 	ret_world->start_hangs = draw_chance(random);
+	ret_world->accepts = sim_random(random) % 2 == 0;
+	ret_world->leaves = draw_chance(random);
 	ret_world->becomes_program = draw_chance(random);
 	ret_world->not_executed = draw_chance(random);
 	ret_world->asks_for_time = draw_chance(random) / 2;
