@@ -478,7 +478,7 @@ def test_the_key_value_example(brood, directory):
     data = directory / "data"
     data.mkdir()
     text = (TOP / "conf/examples/kv/kv.conf").read_text()
-    for old, new in (("/usr/local/lib/brood/kv.so", MODULES / "kv.so"), ("/var/lib/brood/kv", data),
+    for old, new in (('"kv.so"', f'"{MODULES}/kv.so"'), ("/var/lib/brood/kv", data),
                      ("127.0.0.1:7070", "127.0.0.1:0")):
         assert old in text
         text = text.replace(old, str(new))
