@@ -332,6 +332,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = lifecycle_check(master, now_ms);
 
+	wake_ms = deadline_earlier(wake_ms, pools_note_quiet(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_check_requests(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, output_act(master, now_ms));

@@ -182,6 +182,8 @@ void pools_done(struct master *master);
 uint64_t pools_act(struct master *master, uint64_t now_ms);
 /* Workers have said something: notes who became ready, or has taken its connection. */
 void pools_note_ready(struct master *master, uint64_t now_ms);
+/* Notes those that became ready without waking the master. Returns when to call again at the latest. */
+uint64_t pools_note_quiet(struct master *master, uint64_t now_ms);
 /* The same for one, before its death is looked at. */
 void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
 /* Kills workers whose request is overrun. Returns when to call again at the latest. */

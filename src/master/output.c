@@ -86,9 +86,11 @@ static void output_close(struct master *master, struct output *output)
 {
 	if (!output->open)
 		return;
-	master_unwatch(master, output->fd);
+	if (output->watched)
+		master_unwatch(master, output->fd);
 	close(output->fd);
 	output->open = false;
+	output->watched = false;
 	output->paused = false;
 }
 
@@ -130,7 +132,7 @@ static void output_rewatch(struct master *master, struct output *output, const s
 /* A stream in flood is left alone for a while; its writer waits once the pipe is full. Its end is an event even so. */
 static void output_pause(struct master *master, struct output *output, const struct watch *watch, uint64_t now_ms)
 {
-	if (output->paused || !lines_flood(&output->flow, now_ms))
+	if (output->paused || !output->watched || !lines_flood(&output->flow, now_ms))
 		return;
 	output_rewatch(master, output, watch, false);
 	output->paused = true;
@@ -193,23 +195,24 @@ static bool wants_pipe(const struct pool *pool, enum output_stream stream)
 	return pool->config->program.stderr_target == STDERR_LOG;
 }
 
+static int output_watch(struct master *master, struct output *output, const struct watch *watch)
+{
+	int result = output->watched ? 0 : master_watch(master, output->fd, watch);
+
+	output->watched |= result == 0;
+	return result;
+}
+
 /* Only the reading end does not block: each end is an open file of its own. */
-static int make_pipe(struct master *master, struct output *output, const struct watch *watch, int *ret_write_fd)
+static int make_pipe(struct output *output, int *ret_write_fd)
 {
 	int ends[2];
-	int result;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
-	result = fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : master_watch(master, ends[0], watch);
-	if (result < 0) {
-		close(ends[0]);
-		close(ends[1]);
-		return result;
-	}
 	*output = (struct output){ .open = true, .fd = ends[0] };
 	*ret_write_fd = ends[1];
-	return 0;
+	return fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
 int output_open(
@@ -221,10 +224,13 @@ int output_open(
 
 	for (int stream = 0; stream < OUTPUT_STREAMS && pool->output.streams != NULL && result == 0; stream++) {
 		const struct watch watch = worker_watch(pool, slot, serial, (enum output_stream)stream);
+		struct output *output = pool_output(pool, slot, (enum output_stream)stream);
 
-		if (wants_pipe(pool, (enum output_stream)stream))
-			result = make_pipe(
-				master, pool_output(pool, slot, (enum output_stream)stream), &watch, ends[stream]);
+		if (!wants_pipe(pool, (enum output_stream)stream))
+			continue;
+		result = make_pipe(output, ends[stream]);
+		if (result == 0 && pool->config->kind == HANDLER_ACCEPTS)
+			result = output_watch(master, output, &watch);
 		pool_part(pool, slot, (enum output_stream)stream)->used = 0;
 	}
 	if (result < 0) {
@@ -246,6 +252,30 @@ void output_abandon(struct master *master, struct pool *pool, uint32_t slot)
 {
 	for (int stream = 0; stream < OUTPUT_STREAMS && pool->output.streams != NULL; stream++)
 		output_close(master, pool_output(pool, slot, (enum output_stream)stream));
+}
+
+void output_taken(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
+{
+	const struct output *output = pool->output.streams != NULL ? pool_output(pool, slot, OUTPUT_STDERR) : NULL;
+
+	if (output != NULL && output->open && !output->watched && master->output.watch_ms == DEADLINE_NONE)
+		master->output.watch_ms = now_ms + OUTPUT_WATCH_MS;
+}
+
+/* Watches the pipes of programs that are not watched yet. Where there is no memory for it, another time. */
+static void watch_pool(struct master *master, struct pool *pool, uint64_t now_ms)
+{
+	for (uint32_t slot = 0; slot < pool->output.capacity; slot++) {
+		struct output *output = pool_output(pool, slot, OUTPUT_STDERR);
+		const struct worker *worker = &pool->workers[slot];
+		const struct watch watch = worker_watch(pool, slot, worker->serial, OUTPUT_STDERR);
+
+		if (!output->open || output->watched ||
+			board_slot_state(&master->board.slots[worker->board_slot]) != BOARD_RUNNING)
+			continue;
+		if (output_watch(master, output, &watch) < 0)
+			output_taken(master, pool, slot, now_ms);
+	}
 }
 
 static void worker_event(struct master *master, const struct watch *watch, uint64_t now_ms)
@@ -317,9 +347,11 @@ static void left_take(struct master *master, struct output *output, const struct
 	left->pid = source->pid;
 	snprintf(left->peer, sizeof(left->peer), "%s", source->peer);
 	left->heard_ms = now_ms;
-	output->open = false;
-	output->paused = false;
-	output_rewatch(master, &left->output, &watch, !left->output.paused);
+	*output = (struct output){ 0 };
+	if (left->output.watched)
+		output_rewatch(master, &left->output, &watch, !left->output.paused);
+	else if (output_watch(master, &left->output, &watch) < 0)
+		output_end(master, &left->output, source);
 }
 
 static void left_event(struct master *master, const struct watch *watch, uint64_t now_ms)
@@ -416,9 +448,20 @@ static void check_left(struct master *master, uint64_t now_ms)
 	}
 }
 
+static void watch_new(struct master *master, uint64_t now_ms)
+{
+	master->output.watch_ms = DEADLINE_NONE;
+	for (size_t i = 0; i < master->pool_count; i++)
+		if (master->pools[i].config->kind == HANDLER_BECOMES && master->pools[i].output.streams != NULL)
+			watch_pool(master, &master->pools[i], now_ms);
+}
+
 uint64_t output_act(struct master *master, uint64_t now_ms)
 {
 	struct output_master *output = &master->output;
+
+	if (deadline_passed(output->watch_ms, now_ms))
+		watch_new(master, now_ms);
 
 	if (deadline_passed(output->resume_ms, now_ms) || deadline_passed(output->tell_ms, now_ms)) {
 		for (size_t i = 0; i < master->pool_count; i++)
@@ -429,7 +472,7 @@ uint64_t output_act(struct master *master, uint64_t now_ms)
 		if (deadline_passed(output->tell_ms, now_ms))
 			output->tell_ms = DEADLINE_NONE;
 	}
-	return deadline_earlier(output->resume_ms, output->tell_ms);
+	return deadline_earlier(output->watch_ms, deadline_earlier(output->resume_ms, output->tell_ms));
 }
 
 /* ---- tables ---- */
@@ -439,6 +482,7 @@ int output_init(struct master *master)
 	master->output = (struct output_master){
 		.buffer = memory_unforked(OUTPUT_READ_MAX, 1),
 		.left = memory_unforked(OUTPUT_LEFT_MAX, sizeof(struct output_left)),
+		.watch_ms = DEADLINE_NONE,
 		.resume_ms = DEADLINE_NONE,
 		.tell_ms = DEADLINE_NONE,
 	};

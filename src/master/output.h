@@ -10,6 +10,9 @@
  * A program is not stopped by what it writes: all is read, at OUTPUT_READ_MAX bytes a turn of the loop. One in flood is
  * read at that rate each OUTPUT_PAUSE_MS, so that it costs the master little and waits at most that long.
  *
+ * The pipe of an inetd program is not waited for before it has run for OUTPUT_WATCH_MS: most have ended by then, and
+ * what they wrote is read at their death.
+ *
  * At the death of a worker all that its pipes hold is read. A pipe that another process still holds open, left behind
  * by the program, is read on to its end: to close it would kill that process at its next line (SIGPIPE). There may be
  * OUTPUT_LEFT_MAX such pipes; beyond that the one that has been silent longest is closed, which is logged.
@@ -25,6 +28,7 @@
 #define OUTPUT_READ_MAX 65536
 #define OUTPUT_PAUSE_MS 20
 #define OUTPUT_LEFT_MAX 64
+#define OUTPUT_WATCH_MS 10
 
 struct master;
 struct pool;
@@ -38,6 +42,7 @@ enum output_stream {
 /* One stream of a worker. */
 struct output {
 	bool open;
+	bool watched;
 	bool paused; /* not asked for, until the pause is over */
 	int fd;      /* the reading end, meaningful while open */
 	struct lines_flow flow;
@@ -56,6 +61,7 @@ struct output_left;
 struct output_master {
 	char *buffer; /* OUTPUT_READ_MAX */
 	struct output_left *left;
+	uint64_t watch_ms;  /* when to watch the pipes of programs that run; DEADLINE_NONE: there are no new ones */
 	uint64_t resume_ms; /* when pauses are over; DEADLINE_NONE: there are none */
 	uint64_t tell_ms;   /* when to tell of dropped lines; DEADLINE_NONE: there are none */
 };
@@ -77,13 +83,16 @@ void output_handed_over(struct host_output *output);
 /* The worker could not be made. */
 void output_abandon(struct master *master, struct pool *pool, uint32_t slot);
 
+/* The worker in SLOT of an inetd pool has become a program. */
+void output_taken(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
+
 /* A pipe has something to say: WATCH_STDOUT, WATCH_STDERR (of a worker whose serial is right) or WATCH_LEFT. */
 void output_event(struct master *master, const struct watch *watch, uint64_t now_ms);
 
 /* The worker in SLOT has died; it still has its pid, and its place on the board. */
 void output_worker_died(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
 
-/* Ends pauses, and tells of what was dropped. Returns when to call again at the latest. */
+/* Ends pauses, watches new pipes, and tells of what was dropped. Returns when to call again at the latest. */
 uint64_t output_act(struct master *master, uint64_t now_ms);
 
 #endif

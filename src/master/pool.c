@@ -22,6 +22,9 @@
 /* While the board is full of workers that are leaving, a death makes room at once; this is only how often to look. */
 #define BOARD_FULL_MS 1000
 
+/* How often to look whether a worker is ready that wakes nobody for it. */
+#define QUIET_LOOK_MS 100
+
 /* An episode in which max_workers is reached is over once it has not been for so long. */
 #define FULL_EPISODE_MS 5000
 
@@ -139,6 +142,16 @@ static uint32_t pool_serial(const struct pool *pool)
 	return pool->spawn_count & 0xffff;
 }
 
+/* Whether nothing waits for a worker to become ready: one that replaces a worker of an inetd pool, in the middle of
+ * serving. It need not wake the master for that: see pools_note_quiet(). */
+static bool pool_is_settled(const struct pool *pool)
+{
+	const struct pool_policy *policy = &pool->policy;
+
+	return pool->config->kind == HANDLER_BECOMES && pool_policy_is_ready(policy) && policy->backoff.level == 0 &&
+	       !pool_policy_is_rolling(policy) && policy->reload.canary == CANARY_NONE;
+}
+
 static pid_t pool_spawn(
 	struct master *master, struct pool *pool, uint32_t slot, uint32_t place, const struct program_channel *channel)
 {
@@ -162,6 +175,7 @@ static pid_t pool_spawn(
 		.ack_path = channel->ack_path[0] != '\0' ? channel->ack_path : NULL,
 		.soft_descriptors = master->soft_descriptors,
 		.has_terminal = master->has_terminal,
+		.quiet = pool_is_settled(pool),
 		.reset_oom_score = master->reset_oom_score,
 	};
 
@@ -493,8 +507,10 @@ void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, u
 		return;
 	if (awaits_ready(&pool->slots[slot]) && says_ready(pool_board_slot(master, pool, slot)))
 		pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
-	if (pool->config->kind == HANDLER_BECOMES && pool->slots[slot].state == SLOT_READY &&
-		says_taken(pool_board_slot(master, pool, slot)))
+	if (pool->config->kind != HANDLER_BECOMES || !says_taken(pool_board_slot(master, pool, slot)))
+		return;
+	output_taken(master, pool, slot, now_ms);
+	if (pool->slots[slot].state == SLOT_READY)
 		pool_policy_event(&pool->policy, slot, SLOT_TAKEN, SLOT_REASON_NONE, now_ms);
 }
 
@@ -518,6 +534,22 @@ void pools_note_ready(struct master *master, uint64_t now_ms)
 {
 	for (size_t i = 0; i < master->pool_count; i++)
 		pool_note_ready(master, &master->pools[i], now_ms);
+}
+
+uint64_t pools_note_quiet(struct master *master, uint64_t now_ms)
+{
+	uint64_t wake_ms = DEADLINE_NONE;
+
+	for (size_t i = 0; i < master->pool_count; i++) {
+		struct pool *pool = &master->pools[i];
+
+		if (pool->config->kind != HANDLER_BECOMES || pool->policy.count[SLOT_STARTING] == 0)
+			continue;
+		pool_note_ready(master, pool, now_ms);
+		if (pool->policy.count[SLOT_STARTING] > 0)
+			wake_ms = deadline_after(now_ms, QUIET_LOOK_MS);
+	}
+	return wake_ms;
 }
 
 /* Looks at the deadlines that the pool's workers have written. */

@@ -360,13 +360,40 @@ static void append_scope(char *text, size_t text_size, uint32_t scope)
 		snprintf(text + used, text_size - used, "%%%u", (unsigned int)scope);
 }
 
+/*
+ * By hand, as address_format() does: inet_ntop(3) and snprintf(3) would have a worker of an inetd pool, which lives for
+ * one connection, map some pages of the C library more for each.
+ */
+static char *put_number(char *out, uint32_t number)
+{
+	char digits[10];
+	size_t count = 0;
+
+	do
+		digits[count++] = (char)('0' + number % 10);
+	while ((number /= 10) > 0);
+	while (count > 0)
+		*out++ = digits[--count];
+	return out;
+}
+
+static void v4_to_text(const void *address, char *text)
+{
+	const unsigned char *bytes = address;
+
+	for (int i = 0; i < 4; i++) {
+		text = put_number(text, bytes[i]);
+		*text++ = i < 3 ? '.' : '\0';
+	}
+}
+
 static void inet_to_text(const struct sockaddr *address, bool unmap, struct inet_text *ret_text)
 {
 	const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
 	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
 
 	if (address->sa_family == AF_INET) {
-		inet_ntop(AF_INET, &v4->sin_addr, ret_text->host, sizeof(ret_text->host));
+		v4_to_text(&v4->sin_addr, ret_text->host);
 		ret_text->port = ntohs(v4->sin_port);
 		ret_text->is_v6 = false;
 		return;
@@ -374,7 +401,7 @@ static void inet_to_text(const struct sockaddr *address, bool unmap, struct inet
 	ret_text->port = ntohs(v6->sin6_port);
 	ret_text->is_v6 = !(unmap && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr));
 	if (!ret_text->is_v6) {
-		inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], ret_text->host, sizeof(ret_text->host));
+		v4_to_text(&v6->sin6_addr.s6_addr[12], ret_text->host);
 		return;
 	}
 	inet_ntop(AF_INET6, &v6->sin6_addr, ret_text->host, sizeof(ret_text->host));
@@ -392,13 +419,42 @@ static bool is_unix(const struct sockaddr *address, socklen_t size)
 	return size >= sizeof(sa_family_t) && address->sa_family == AF_UNIX;
 }
 
+static void copy_cut(const char *text, char *buffer, size_t size)
+{
+	size_t length = strlen(text);
+
+	if (size == 0)
+		return;
+	if (length >= size)
+		length = size - 1;
+	memcpy(buffer, text, length);
+	buffer[length] = '\0';
+}
+
+/* "host:port", "[host]:port" */
+static void format_inet(const struct inet_text *text, char *buffer, size_t size)
+{
+	char whole[sizeof(text->host) + sizeof("[]:65535")];
+	char *end = whole;
+
+	if (text->is_v6)
+		*end++ = '[';
+	end = stpcpy(end, text->host);
+	if (text->is_v6)
+		*end++ = ']';
+	*end++ = ':';
+	end = put_number(end, text->port);
+	*end = '\0';
+	copy_cut(whole, buffer, size);
+}
+
 char *address_format(const struct sockaddr *address, socklen_t size, bool unmap, char *buffer, size_t buffer_size)
 {
 	struct inet_text text;
 
 	if (is_inet(address, size)) {
 		inet_to_text(address, unmap, &text);
-		snprintf(buffer, buffer_size, text.is_v6 ? "[%s]:%u" : "%s:%u", text.host, (unsigned int)text.port);
+		format_inet(&text, buffer, buffer_size);
 	} else if (is_unix(address, size)) {
 		format_unix((const struct sockaddr_un *)address, size, buffer, buffer_size);
 	} else {
@@ -413,7 +469,7 @@ char *address_format_host(const struct sockaddr *address, socklen_t size, char *
 
 	if (is_inet(address, size)) {
 		inet_to_text(address, true, &text);
-		snprintf(buffer, buffer_size, "%s", text.host);
+		copy_cut(text.host, buffer, buffer_size);
 	} else {
 		snprintf(buffer, buffer_size, is_unix(address, size) ? "unix" : "unknown");
 	}

@@ -12,7 +12,10 @@
 
 #include "base/signals.h"
 
+extern char **environ;
+
 /* Where this process has none: what a login of an ordinary user has. */
+static char path_usual[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /* ---- the environment ---- */
 
@@ -26,16 +29,14 @@ static size_t env_find(const struct exec_env *env, const char *name, size_t name
 	return i;
 }
 
-/* Room for COUNT more, and for the NULL. */
-static bool env_grow(struct exec_env *env, size_t count)
+/* Room for one more, and for the NULL. */
+static bool env_grow(struct exec_env *env)
 {
 	size_t capacity = env->capacity == 0 ? 32 : 2 * env->capacity;
 	char **list;
 
-	if (env->count + count < env->capacity)
+	if (env->count + 1 < env->capacity)
 		return true;
-	if (capacity <= env->count + count)
-		capacity = env->count + count + 1;
 	list = realloc(env->list, capacity * sizeof(*list));
 	if (list == NULL)
 		return false;
@@ -49,7 +50,7 @@ static void env_put(struct exec_env *env, char *assignment, size_t name_size)
 {
 	size_t place = assignment == NULL ? 0 : env_find(env, assignment, name_size);
 
-	if (assignment == NULL || (place == env->count && !env_grow(env, 1))) {
+	if (assignment == NULL || (place == env->count && !env_grow(env))) {
 		env->failed = true;
 		free(assignment);
 		return;
@@ -59,6 +60,14 @@ static void env_put(struct exec_env *env, char *assignment, size_t name_size)
 	else
 		env->list[++env->count] = NULL;
 	env->list[place] = assignment;
+}
+
+char *exec_path(void)
+{
+	for (char **variable = environ; variable != NULL && *variable != NULL; variable++)
+		if (strncmp(*variable, "PATH=", 5) == 0 && (*variable)[5] != '\0')
+			return *variable;
+	return path_usual;
 }
 
 void exec_env_init(struct exec_env *env)
@@ -96,17 +105,6 @@ void exec_env_set_all(struct exec_env *env, char *const *assignments)
 {
 	for (; assignments != NULL && *assignments != NULL; assignments++)
 		env_put(env, strdup(*assignments), strcspn(*assignments, "="));
-}
-
-bool exec_env_has(const struct exec_env *env, const char *name)
-{
-	return env_find(env, name, strlen(name)) < env->count;
-}
-
-void exec_env_reserve(struct exec_env *env, size_t count)
-{
-	if (!env_grow(env, count))
-		env->failed = true;
 }
 
 /* ---- the descriptors ---- */

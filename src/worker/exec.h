@@ -33,12 +33,8 @@ void exec_env_set(struct exec_env *env, const char *name, const char *format, ..
 /* The same for each NAME=value of a list ended by NULL: what the configuration says goes over all else. */
 void exec_env_set_all(struct exec_env *env, char *const *assignments);
 
-/* Whether it has a value. */
-bool exec_env_has(const struct exec_env *env, const char *name);
-
-/* Room for COUNT more in `list`, and the NULL, for a caller that puts its own strings there; it takes them out again,
- * by `count`, before exec_env_done(). */
-void exec_env_reserve(struct exec_env *env, size_t count);
+/* PATH=... as exec_env_init() begins with, for who makes the list by himself. It is no copy. */
+char *exec_path(void);
 
 /* ---- the descriptors ---- */
 

@@ -157,7 +157,8 @@ static void *handler_start(const struct worker_start *start)
 static void worker_ready(const struct worker_start *start)
 {
 	board_worker_state(start->slot, BOARD_IDLE, clock_monotonic_us());
-	eventfd_write(start->wake_fd, 1);
+	if (!start->quiet)
+		eventfd_write(start->wake_fd, 1);
 }
 
 static void worker_loop(struct gate *gate, void *state)

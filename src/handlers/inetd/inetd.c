@@ -41,7 +41,8 @@ static int standard_error(const struct brood_host *host)
 static int inetd_start(const struct brood_start *start, void **ret_state)
 {
 	const struct brood_host *host = start->host;
-	int result = variables_init(&inetd.variables, host->pool->program.environment);
+	const struct program_config *program = &host->pool->program;
+	int result = variables_init(&inetd.variables, program->environment, program->environment_count);
 
 	inetd.host = host;
 	if (result == 0)

@@ -4,8 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
@@ -28,24 +28,57 @@ static const char *const names[] = {
 };
 static_assert(ARRAY_SIZE(names) == VARIABLES, "a name for each variable");
 
-int variables_init(struct variables *variables, char *const *environment)
+/* Whether ASSIGNMENT sets NAME. */
+static bool sets(const char *assignment, const char *name)
+{
+	size_t size = strlen(name);
+
+	return strncmp(assignment, name, size) == 0 && assignment[size] == '=';
+}
+
+static void add(struct variables *variables, char *assignment)
 {
 	struct exec_env *env = &variables->env;
 
-	memset(variables, 0, sizeof(*variables));
-	exec_env_init(env);
-	exec_env_set_all(env, environment);
+	env->list[env->count++] = assignment;
+	env->list[env->count] = NULL;
+}
+
+/* What the configuration sets. */
+static void add_configured(struct variables *variables, char *assignment)
+{
+	add(variables, assignment);
 	for (int i = 0; i < VARIABLES; i++)
-		variables->configured[i] = exec_env_has(env, names[i]);
+		variables->configured[i] |= sets(assignment, names[i]);
+}
+
+int variables_init(struct variables *variables, char *const *environment, size_t count)
+{
+	struct exec_env *env = &variables->env;
+	bool own_path = false;
+
+	*env = (struct exec_env){ .list = variables->local, .capacity = 1 + count + VARIABLES + 1 };
+	if (env->capacity > VARIABLES_LOCAL)
+		env->list = calloc(env->capacity, sizeof(*env->list));
+	if (env->list == NULL)
+		return -ENOMEM;
+	for (int i = 0; i < VARIABLES; i++)
+		variables->configured[i] = false;
+	for (size_t i = 0; i < count; i++)
+		own_path |= sets(environment[i], "PATH");
+	if (!own_path)
+		add(variables, exec_path());
+	for (size_t i = 0; i < count; i++)
+		add_configured(variables, environment[i]);
 	variables->base = env->count;
-	exec_env_reserve(env, VARIABLES);
-	return env->failed ? -ENOMEM : 0;
+	return 0;
 }
 
 void variables_done(struct variables *variables)
 {
-	variables->env.count = variables->base;
-	exec_env_done(&variables->env);
+	if (variables->env.list != variables->local)
+		free(variables->env.list);
+	variables->env = (struct exec_env){ 0 };
 }
 
 static void begin(struct variables *variables)
@@ -56,7 +89,6 @@ static void begin(struct variables *variables)
 
 static void set(struct variables *variables, enum variable variable, const char *value)
 {
-	struct exec_env *env = &variables->env;
 	char *text = variables->text[variable];
 	char *end = text + VARIABLE_MAX - 1;
 
@@ -67,16 +99,18 @@ static void set(struct variables *variables, enum variable variable, const char 
 	while (*value != '\0' && text < end)
 		*text++ = *value++;
 	*text = '\0';
-	env->list[env->count++] = variables->text[variable];
-	env->list[env->count] = NULL;
+	add(variables, variables->text[variable]);
 }
 
 static void set_number(struct variables *variables, enum variable variable, uint32_t number)
 {
-	char digits[12];
+	char text[12] = "";
+	char *digit = text + sizeof(text) - 1;
 
-	snprintf(digits, sizeof(digits), "%u", number);
-	set(variables, variable, digits);
+	do
+		*--digit = (char)('0' + number % 10);
+	while ((number /= 10) > 0);
+	set(variables, variable, digit);
 }
 
 static uint16_t port_of(const struct sockaddr *address, socklen_t size)

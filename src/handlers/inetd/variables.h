@@ -5,8 +5,9 @@
  * What a per-connection program is told about its connection: the environment variables of xinetd, of UCSPI's servers
  * and of systemd's Accept=yes, which do not conflict, all together.
  *
- * All that can be done before there is a connection is done by variables_init(): names, PATH, what the configuration
- * adds. Nothing allocates after it.
+ * All that can be done before there is a connection is done by variables_init(): PATH, and what the configuration adds.
+ * A worker that lives for one connection copies no page that it need not write: nothing is allocated but for a long
+ * `environment`, and no string is copied that has its form already.
  */
 #include <stdint.h>
 #include <sys/socket.h>
@@ -36,15 +37,19 @@ enum variable {
 /* Enough for IPCREMOTEPATH. */
 #define VARIABLE_MAX 160
 
+/* So many, the contract's included, need no memory of the heap. */
+#define VARIABLES_LOCAL 64
+
 struct variables {
 	struct exec_env env; /* what execve(2) is given; its first `base` were there before the connection */
 	size_t base;
+	char *local[VARIABLES_LOCAL];
 	char text[VARIABLES][VARIABLE_MAX]; /* NAME=value */
 	bool configured[VARIABLES];         /* the configuration has set it: that goes over the contract */
 };
 
-/* ENVIRONMENT is the configuration's, ended by NULL. Returns 0 or -ENOMEM. */
-ATTR_NODISCARD int variables_init(struct variables *variables, char *const *environment);
+/* ENVIRONMENT is the configuration's, COUNT of them, without a name twice; it lives longer. Returns 0 or -ENOMEM. */
+ATTR_NODISCARD int variables_init(struct variables *variables, char *const *environment, size_t count);
 void variables_done(struct variables *variables);
 
 /* A connection over TCP; PEER_COUNT connections of this peer are open, this one included. */
