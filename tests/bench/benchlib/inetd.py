@@ -178,7 +178,6 @@ service bench
     instances = {limit}
     per_source = UNLIMITED
     cps = 1000000 1
-    flags = NOLIBWRAP
     log_on_success =
     log_on_failure =
 {more}}}
@@ -189,20 +188,26 @@ XINETD_CONFINED = """\
 """
 
 
-def xinetd(build, name="xinetd", *, confined=False):
-    """Its own user comes before a chroot in the chain, which would fail then: only the limit of files is its own."""
+def xinetd(build, name="xinetd", *, wrappers=True, confined=False):
+    """As the distribution builds it, it looks into hosts.allow and hosts.deny for each connection; brood, like the
+    others, has no such list here, so it is measured without these WRAPPERS too.
+
+    Its own user comes before a chroot in the chain, which would fail then: only the limit of files is its own."""
     def prepare(directory, port):
         program = program_of(build, directory, confined)
         if confined:
             at = program.index("-o")
             del program[at:at + 2]
+        more = "" if wrappers else "    flags = NOLIBWRAP\n"
+        if confined:
+            more += XINETD_CONFINED.format(arguments=" ".join(program[1:]), files=FILES)
         conf = XINETD_CONF.format(user=pwd.getpwuid(os.geteuid()).pw_name, port=port, server=program[0], limit=LIMIT,
-                                  more=XINETD_CONFINED.format(arguments=" ".join(program[1:]), files=FILES)
-                                  if confined else "")
+                                  more=more)
         return ["xinetd", "-dontfork", "-f", write(Path(directory) / "xinetd.conf", conf), "-pidfile",
                 f"{directory}/xinetd.pid"]
 
-    return server(name, prepare, "xinetd", confined=confined, note="NOLIBWRAP, cps without effect" +
+    return server(name, prepare, "xinetd", confined=confined, note="cps without effect, " +
+                  ("with tcp wrappers, as it comes" if wrappers else "flag NOLIBWRAP: without tcp wrappers") +
                   (", rlimit_files, then chpst for the rest" if confined else ""))
 
 

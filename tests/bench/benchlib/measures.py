@@ -209,7 +209,8 @@ def inetd_section(clients):
         every = bench.settings.peers_every
         return section(bench, f"inetd_{clients}", [
             (1, [bench.inetd(inetd.floor, "floor"), bench.inetd(inetd.floor, "floor again"), bench.inetd(inetd.brood),
-                 bench.inetd(inetd.tcpserver), bench.inetd(inetd.xinetd)]),
+                 bench.inetd(inetd.tcpserver), bench.inetd(inetd.xinetd),
+                 bench.inetd(inetd.xinetd, "xinetd nowrap", wrappers=False)]),
             (every, [bench.inetd(inetd.floor, "floor waiting", waiting=inetd.WAITING),
                      bench.inetd(inetd.brood, "brood null", stderr="null"), bench.inetd(inetd.tcpsvd),
                      bench.inetd(inetd.s6_tcpserver)]),
@@ -285,6 +286,7 @@ def inetd_costs(bench):
     for program in bench.available([
             bench.inetd(inetd.floor), bench.inetd(inetd.floor, "floor waiting", waiting=inetd.WAITING),
             bench.inetd(inetd.brood), bench.inetd(inetd.tcpserver), bench.inetd(inetd.tcpsvd), bench.inetd(inetd.xinetd),
+            bench.inetd(inetd.xinetd, "xinetd nowrap", wrappers=False),
             bench.inetd(inetd.brood, "brood confined", confined=True),
             bench.inetd(inetd.tcpserver, "tcpserver confined", confined=True)]):
         bench.say(f"  inetd_costs: {program.name}")

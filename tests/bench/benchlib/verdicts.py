@@ -127,8 +127,9 @@ def judge_messages(results):
 def judge_inetd(results):
     for clients in (2, 32):
         samples = results.get(f"inetd_{clients}") or {}
-        for peer, least in (("tcpserver", 0.9), ("xinetd", 1.3)):
-            yield judge(f"inetd, {clients} clients, rate to {peer}", f"at least {least}",
+        for peer, least, what in (("tcpserver", 0.9, ""), ("xinetd", 1.3, " as it comes"),
+                                  ("xinetd nowrap", 1.3, " without tcp wrappers")):
+            yield judge(f"inetd, {clients} clients, rate to {peer.split()[0]}{what}", f"at least {least}",
                         ratio_of(samples, "brood", peer, "rate"),
                         lambda ratio, least=least: ratio["median"] >= least, control(samples, "rate"))
     samples = results.get("inetd_1") or {}
