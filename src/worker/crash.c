@@ -29,8 +29,11 @@
 
 static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGILL };
 
-/* One for the process, and not on its stacks, which may be the trouble. */
-static struct {
+/*
+ * One for the process: not on its stacks, which may be the trouble, and not among the variables, as workers without
+ * foreign code have those too.
+ */
+struct crash {
 	const char *pool;
 	const char *module;
 	const void *outermost; /* the return address where the list of callers ends */
@@ -46,7 +49,8 @@ static struct {
 	char function[PLACE_SIZE];
 	bool function_found; /* one of the module's own */
 	char backtrace[BACKTRACE_SIZE];
-} crash;
+};
+static struct crash *crash;
 
 /* ---- text, without stdio ---- */
 
@@ -140,12 +144,12 @@ static void add_frame(uintptr_t address, bool is_return)
 
 	symbol_find(is_return ? address - 1 : address, &symbol);
 	add_place(place, sizeof(place), address, &symbol);
-	if (crash.backtrace[0] != '\0')
-		add_text(crash.backtrace, sizeof(crash.backtrace), " < ");
-	add_text(crash.backtrace, sizeof(crash.backtrace), place);
-	if (!crash.function_found && strcmp(symbol.object, crash.object) == 0) {
-		memcpy(crash.function, place, sizeof(place));
-		crash.function_found = true;
+	if (crash->backtrace[0] != '\0')
+		add_text(crash->backtrace, sizeof(crash->backtrace), " < ");
+	add_text(crash->backtrace, sizeof(crash->backtrace), place);
+	if (!crash->function_found && strcmp(symbol.object, crash->object) == 0) {
+		memcpy(crash->function, place, sizeof(place));
+		crash->function_found = true;
 	}
 }
 
@@ -153,15 +157,15 @@ static void name_frames(void)
 {
 	size_t first = 0;
 
-	while (first < ARRAY_SIZE(crash.frames) && (uintptr_t)crash.frames[first] != crash.instruction)
+	while (first < ARRAY_SIZE(crash->frames) && (uintptr_t)crash->frames[first] != crash->instruction)
 		first++;
-	add_frame(crash.instruction, false);
-	if (crash.caller != 0)
-		add_frame(crash.caller, true);
-	for (size_t i = first + 1; i < ARRAY_SIZE(crash.frames) && i < first + FRAMES_MAX; i++) {
-		if (crash.frames[i] == NULL || crash.frames[i] == crash.outermost)
+	add_frame(crash->instruction, false);
+	if (crash->caller != 0)
+		add_frame(crash->caller, true);
+	for (size_t i = first + 1; i < ARRAY_SIZE(crash->frames) && i < first + FRAMES_MAX; i++) {
+		if (crash->frames[i] == NULL || crash->frames[i] == crash->outermost)
 			break;
-		add_frame((uintptr_t)crash.frames[i], true);
+		add_frame((uintptr_t)crash->frames[i], true);
 	}
 }
 
@@ -169,24 +173,24 @@ static void name_function(const ucontext_t *context)
 {
 	struct symbol symbol;
 
-	crash.instruction = context_instruction(context);
-	symbol_find(crash.instruction, &symbol);
-	add_place(crash.function, sizeof(crash.function), crash.instruction, &symbol);
+	crash->instruction = context_instruction(context);
+	symbol_find(crash->instruction, &symbol);
+	add_place(crash->function, sizeof(crash->function), crash->instruction, &symbol);
 	if (symbol.object[0] == '\0')
-		crash.caller = context_caller(context);
+		crash->caller = context_caller(context);
 }
 
 /* Three steps: a fault in one, such as on a stack that is a ruin, ends it, and what it has found is kept. */
 static void collect(const ucontext_t *context)
 {
-	crash.collecting = 1;
-	if (sigsetjmp(crash.next_step, 1) == 0)
+	crash->collecting = 1;
+	if (sigsetjmp(crash->next_step, 1) == 0)
 		name_function(context);
-	if (sigsetjmp(crash.next_step, 1) == 0)
-		backtrace(crash.frames, ARRAY_SIZE(crash.frames));
-	if (sigsetjmp(crash.next_step, 1) == 0)
+	if (sigsetjmp(crash->next_step, 1) == 0)
+		backtrace(crash->frames, ARRAY_SIZE(crash->frames));
+	if (sigsetjmp(crash->next_step, 1) == 0)
 		name_frames();
-	crash.collecting = 0;
+	crash->collecting = 0;
 }
 
 /* ---- the handlers ---- */
@@ -201,7 +205,7 @@ static void stop_handling(void)
 static void die(void)
 {
 	stop_handling();
-	raise(crash.number);
+	raise(crash->number);
 }
 
 static void on_alarm(int number)
@@ -227,35 +231,35 @@ static void limit_report(void)
 static void describe_cause(const siginfo_t *info)
 {
 	if (info->si_code > 0) {
-		add_number(crash.address, sizeof(crash.address), (uintptr_t)info->si_addr, 16);
+		add_number(crash->address, sizeof(crash->address), (uintptr_t)info->si_addr, 16);
 		return;
 	}
-	add_text(crash.address, sizeof(crash.address), "none");
+	add_text(crash->address, sizeof(crash->address), "none");
 	if (info->si_pid != getpid()) {
-		add_text(crash.address, sizeof(crash.address), ", sent by process ");
-		add_number(crash.address, sizeof(crash.address), (uintptr_t)info->si_pid, 10);
+		add_text(crash->address, sizeof(crash->address), ", sent by process ");
+		add_number(crash->address, sizeof(crash->address), (uintptr_t)info->si_pid, 10);
 	}
 }
 
 static void report(void)
 {
-	log_event(LOG_LEVEL_ERROR, "worker crashed", LOG_TEXT("pool", crash.pool), LOG_TEXT("module", crash.module),
-		LOG_TEXT("signal", signals_name(crash.number)), LOG_TEXT("address", crash.address),
-		LOG_TEXT("function", crash.function), LOG_TEXT("backtrace", crash.backtrace));
+	log_event(LOG_LEVEL_ERROR, "worker crashed", LOG_TEXT("pool", crash->pool), LOG_TEXT("module", crash->module),
+		LOG_TEXT("signal", signals_name(crash->number)), LOG_TEXT("address", crash->address),
+		LOG_TEXT("function", crash->function), LOG_TEXT("backtrace", crash->backtrace));
 }
 
 static void on_fault(int number, siginfo_t *info, void *context)
 {
 	int reporter = 0;
 
-	if (!atomic_compare_exchange_strong(&crash.reporter, &reporter, gettid())) {
+	if (!atomic_compare_exchange_strong(&crash->reporter, &reporter, gettid())) {
 		while (reporter != gettid())
 			pause(); /* another thread's crash is being reported, and ends all */
-		if (crash.collecting)
-			siglongjmp(crash.next_step, 1);
+		if (crash->collecting)
+			siglongjmp(crash->next_step, 1);
 		die();
 	}
-	crash.number = number;
+	crash->number = number;
 	limit_report();
 	describe_cause(info);
 	collect(context);
@@ -267,14 +271,20 @@ static void on_fault(int number, siginfo_t *info, void *context)
 		die();
 }
 
+static void *map_memory(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
 /* With a page before it that nobody may touch. */
 static int use_other_stack(void)
 {
 	size_t guard = (size_t)sysconf(_SC_PAGESIZE);
-	char *memory = mmap(
-		NULL, guard + STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *memory = map_memory(guard + STACK_SIZE);
 
-	if (memory == MAP_FAILED || mprotect(memory, guard, PROT_NONE) < 0)
+	if (memory == NULL || mprotect(memory, guard, PROT_NONE) < 0)
 		return -errno;
 	return sigaltstack(&(stack_t){ .ss_sp = memory + guard, .ss_size = STACK_SIZE }, NULL) < 0 ? -errno : 0;
 }
@@ -282,17 +292,19 @@ static int use_other_stack(void)
 int crash_install(const char *pool, const char *module, const void *caller)
 {
 	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
-	int result = use_other_stack();
+	int result;
 
+	crash = map_memory(sizeof(*crash));
+	result = crash == NULL ? -ENOMEM : use_other_stack();
 	if (result < 0)
 		return result;
 	/* The first call loads a library, which no handler could, and no chroot may have. */
-	backtrace(crash.frames, 1);
-	crash.frames[0] = NULL;
-	crash.pool = pool;
-	crash.outermost = caller;
-	crash.module = module;
-	crash.object = strrchr(module, '/') != NULL ? strrchr(module, '/') + 1 : module;
+	backtrace(crash->frames, 1);
+	crash->frames[0] = NULL;
+	crash->pool = pool;
+	crash->outermost = caller;
+	crash->module = module;
+	crash->object = strrchr(module, '/') != NULL ? strrchr(module, '/') + 1 : module;
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
 		if (sigaction(faults[i], &action, NULL) < 0)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -159,22 +160,25 @@ static int child_setup(const struct pool_config *pool, pid_t parent, int reply, 
 
 ATTR_NORETURN static void child_main(const struct pool_config *pool, probe_function look, pid_t parent, int reply)
 {
-	/* Not on the stack, which limits may make small. */
-	static struct probe_answer answer;
+	/* Not on the stack, which limits may make small; and not among the variables, which all workers inherit. */
+	struct probe_answer *answer =
+		mmap(NULL, sizeof(*answer), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct probe_header header = { .magic = PROBE_MAGIC };
 	const char *what;
 	int result;
 
+	if (answer == MAP_FAILED)
+		_exit(1);
 	result = child_setup(pool, parent, reply, &what);
 	if (result < 0)
-		probe_refuse(&answer, "cannot be looked at: %s: %s", what, log_strerror(result));
+		probe_refuse(answer, "cannot be looked at: %s: %s", what, log_strerror(result));
 	else
-		look(pool, &answer);
-	if (answer.too_long)
-		probe_refuse(&answer, "has more to say than %u bytes", PROBE_ANSWER_MAX);
-	header.verdict = answer.refused ? PROBE_REFUSES : PROBE_ANSWERS;
-	header.size = (uint32_t)answer.size;
-	_exit(fd_write_all(reply, &header, sizeof(header)) < 0 || fd_write_all(reply, answer.data, answer.size) < 0);
+		look(pool, answer);
+	if (answer->too_long)
+		probe_refuse(answer, "has more to say than %u bytes", PROBE_ANSWER_MAX);
+	header.verdict = answer->refused ? PROBE_REFUSES : PROBE_ANSWERS;
+	header.size = (uint32_t)answer->size;
+	_exit(fd_write_all(reply, &header, sizeof(header)) < 0 || fd_write_all(reply, answer->data, answer->size) < 0);
 }
 
 /* ---- the parent ---- */
