@@ -136,12 +136,15 @@ static void manual_sentence(const struct row *row, char *sentence, size_t size)
 /* "Handlers: inetd, program." */
 static void manual_handlers(const struct row *row, char *sentence, size_t size)
 {
-	size_t used = (size_t)snprintf(sentence, size, "\nHandlers:");
+	size_t used = (size_t)snprintf(sentence, size, "\nHandlers: ");
 
-	for (const char *name = row->handlers; *name; name += strcspn(name, " "), name += *name == ' ')
-		used += (size_t)snprintf(sentence + used, size - used, "%s %.*s", name == row->handlers ? "" : ",",
-			(int)strcspn(name, " "), name);
-	snprintf(sentence + used, size - used, ".");
+	for (const char *c = row->handlers; *c && used + 3 < size; c++) {
+		if (*c == ' ')
+			sentence[used++] = ',';
+		sentence[used++] = *c;
+	}
+	sentence[used++] = '.';
+	sentence[used] = '\0';
 }
 
 static void check_manual(const struct row *row, const char *text)
