@@ -23,7 +23,7 @@ static bool refuse(const struct examined *examined, const char *format, ...) ATT
 
 static bool refuse(const struct examined *examined, const char *format, ...)
 {
-	int used = snprintf(examined->reason, examined->size, "cannot be used: its option %s ", examined->option->name);
+	int used = snprintf(examined->reason, examined->size, "has an option \"%s\" ", examined->option->name);
 	va_list args;
 
 	va_start(args, format);
@@ -35,13 +35,13 @@ static bool refuse(const struct examined *examined, const char *format, ...)
 
 /* ---- choices ---- */
 
-/* Choices are written and printed without quotes. */
-static bool is_choice(const char *choice)
+/* Whether TEXT can be written and printed without quotes. */
+static bool is_word(const char *text, size_t max)
 {
 	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-	size_t size = strlen(choice);
+	size_t size = strlen(text);
 
-	return size > 0 && size < VALUE_TEXT_MAX && strspn(choice, letters) == size;
+	return size > 0 && size <= max && strspn(text, letters) == size;
 }
 
 static bool check_choices(const struct examined *examined)
@@ -49,13 +49,13 @@ static bool check_choices(const struct examined *examined)
 	const char *const *choices = examined->option->choices;
 
 	if (!choices || !choices[0])
-		return refuse(examined, "has no choices");
+		return refuse(examined, "without choices");
 	for (size_t i = 0; choices[i]; i++) {
-		if (!is_choice(choices[i]))
-			return refuse(examined, "has a choice that is no word of letters, digits and _ . -");
+		if (!is_word(choices[i], VALUE_TEXT_MAX - 1))
+			return refuse(examined, "with a choice that is no word of letters, digits and _ . -");
 		for (size_t j = 0; j < i; j++) {
 			if (strcmp(choices[i], choices[j]) == 0)
-				return refuse(examined, "has the choice %s twice", choices[i]);
+				return refuse(examined, "with the choice %s twice", choices[i]);
 		}
 	}
 	return true;
@@ -95,9 +95,9 @@ static bool check_default(const struct examined *examined)
 	if (!option->fallback)
 		return true;
 	if (option->type == BROOD_OPTION_LIST)
-		return is_list(option->fallback) || refuse(examined, "has a default that is no list");
+		return is_list(option->fallback) || refuse(examined, "with a default that is no list");
 	if (value_parse(&rule, option->fallback, &number, reason) < 0)
-		return refuse(examined, "has the default \"%.100s\", which %s", option->fallback, reason);
+		return refuse(examined, "with the default \"%.100s\", which %s", option->fallback, reason);
 	return true;
 }
 
@@ -108,13 +108,13 @@ static bool check_name(const struct examined *examined)
 	const char *name = examined->option->name;
 
 	if (!option_name_valid(name, strlen(name)))
-		return refuse(examined, "has no name that could be given: it has up to %d letters, digits, _ and -",
+		return refuse(examined, "whose name cannot be given: it has up to %d letters, digits, _ and -",
 			OPTION_NAME_MAX);
 	if (strcmp(name, "include") == 0)
-		return refuse(examined, "has a name that stands for something else");
+		return refuse(examined, "whose name stands for something else");
 	for (const struct brood_option *before = examined->module->options; before < examined->option; before++) {
 		if (strcmp(before->name, name) == 0)
-			return refuse(examined, "is in its table twice");
+			return refuse(examined, "twice");
 	}
 	return true;
 }
@@ -126,24 +126,23 @@ static bool check_option(const struct examined *examined)
 	if (!check_name(examined))
 		return false;
 	if ((unsigned int)option->type > BROOD_OPTION_FILE)
-		return refuse(examined, "is of type %u, which is none", (unsigned int)option->type);
+		return refuse(examined, "of type %u, which is none", (unsigned int)option->type);
 	if (option->type == BROOD_OPTION_CHOICE && !check_choices(examined))
 		return false;
 	if (option->type != BROOD_OPTION_CHOICE && option->type != BROOD_OPTION_BOOL && option->min > option->max)
-		return refuse(examined, "has a least value that is over its largest");
+		return refuse(examined, "whose least value is over its largest");
 	return check_default(examined);
 }
 
 bool options_check_table(const struct brood_module *module, char *reason, size_t size)
 {
-	if (!module->name || !option_name_valid(module->name, strlen(module->name))) {
-		snprintf(reason, size,
-			"cannot be used: its name is none: up to %d letters, digits, _ and - are accepted",
+	if (!module->name || !is_word(module->name, OPTION_NAME_MAX)) {
+		snprintf(reason, size, "has a name that is none: up to %d letters, digits and _ . - are accepted",
 			OPTION_NAME_MAX);
 		return false;
 	}
 	if (schema_count_options(module) > MODULE_OPTIONS_MAX) {
-		snprintf(reason, size, "cannot be used: it has more than %d options", MODULE_OPTIONS_MAX);
+		snprintf(reason, size, "has more than %d options", MODULE_OPTIONS_MAX);
 		return false;
 	}
 	for (const struct brood_option *option = module->options; option && option->name; option++) {

@@ -89,7 +89,7 @@ static const struct unit *kind_units(enum value_kind kind)
 	}
 }
 
-/* A number that is too large for us is out of every range. */
+/* For a number that is too large for us, and so out of every range. The numbers it is told from are not negative. */
 #define OVERFLOW INT64_C(-1)
 
 static int64_t multiply_add(int64_t number, int64_t factor, int64_t summand)
@@ -112,7 +112,7 @@ static size_t digits_parse(const char *text, unsigned int base, int64_t *ret_num
 	return count;
 }
 
-/* A number and its unit. */
+/* A number and its unit. Returns -ERANGE for one that is too large for us. */
 static int quantity_parse(enum value_kind kind, const char *text, int64_t *ret_number)
 {
 	int64_t number;
@@ -128,9 +128,20 @@ static int quantity_parse(enum value_kind kind, const char *text, int64_t *ret_n
 		if (strcmp(text + count, unit->name) != 0)
 			continue;
 		*ret_number = multiply_add(number, unit->factor, 0);
-		return 0;
+		return *ret_number == OVERFLOW ? -ERANGE : 0;
 	}
 	return -EINVAL;
+}
+
+/* The same with a sign, where the least number has one. */
+static int signed_parse(const struct value_rule *rule, const char *text, int64_t *ret_number)
+{
+	bool negative = rule->kind == VALUE_NUMBER && rule->min < 0 && text[0] == '-';
+	int result = quantity_parse(rule->kind, text + negative, ret_number);
+
+	if (result == 0 && negative)
+		*ret_number = -*ret_number;
+	return result;
 }
 
 static int mode_parse(const char *text, int64_t *ret_number)
@@ -215,7 +226,7 @@ static int kind_parse(const struct value_rule *rule, const char *text, int64_t *
 			*ret_number = VALUE_UNLIMITED;
 			return 0;
 		}
-		return quantity_parse(rule->kind, text, ret_number);
+		return signed_parse(rule, text, ret_number);
 	}
 }
 
@@ -304,12 +315,13 @@ int value_parse(const struct value_rule *rule, const char *text, int64_t *ret_nu
 {
 	char step[VALUE_TEXT_MAX];
 	int64_t number;
+	int result = kind_parse(rule, text, &number);
 
-	if (kind_parse(rule, text, &number) < 0) {
+	if (result == -EINVAL) {
 		reason_syntax(rule, reason);
 		return -EINVAL;
 	}
-	if (has_range(rule, text) && (number < rule->min || number > rule->max)) {
+	if (result == -ERANGE || (has_range(rule, text) && (number < rule->min || number > rule->max))) {
 		reason_out_of_range(rule, number, reason);
 		return -EINVAL;
 	}

@@ -14,7 +14,7 @@
 
 enum value_kind {
 	VALUE_BOOL,     /* true false on off yes no; 0 or 1 */
-	VALUE_NUMBER,   /* 42 */
+	VALUE_NUMBER,   /* 42; -42 where `min` is negative */
 	VALUE_SIZE,     /* 42 64K 16M 1G, in bytes; K is 1024 */
 	VALUE_DURATION, /* 500ms 30s 5m 2h 1d, in milliseconds; 0 needs no unit */
 	VALUE_MODE,     /* 660 or 0660, octal */

@@ -13,7 +13,7 @@ EX_CONFIG = 78
 # Errors of files for the handlers that are compiled in: the text, and what is said of it. "root" is a directory.
 BAD = {
     "unknown_handler": ('pool "a" { listen = ":0" handler = "status" }',
-                        'x.conf:1: pool "a": handler = "status" is none of echo, http, inetd, program\n'),
+                        'x.conf:1: pool "a": handler = "status" is none of echo, http, inetd, program, module\n'),
     "root_missing": ('pool "a" {\n listen = ":0"\n handler = "http" }',
                      'x.conf:1: pool "a": http: root is missing; the handler needs it\n'),
     "root_is_not_there": ('pool "a" { listen = ":0" handler = "http" http {\n root = "nowhere" } }',
@@ -102,6 +102,64 @@ def test_programs_that_can_be_executed(command, programs):
     write_programs(programs, "inetd", command.format(directory=programs))
     result = brood("--check", "-c", "x.conf", cwd=programs)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"x.conf: OK\n", b"")
+
+
+# ---- modules ----
+
+MODULES = BUILD / "tests/modules"
+
+
+def write_module(directory, module, options, key=""):
+    (directory / "x.conf").write_text(f'pool "a" {{\n listen = "127.0.0.1:0"\n handler = module\n'
+                                      f' module = "{module}"\n {key}\n {options}\n }}\n')
+
+
+@pytest.mark.parametrize("module, reason", [
+    ("no_symbol", "is no module: "), ("wrong_abi", "was compiled for module ABI "),
+    ("wrong_size", "has a struct brood_module of "), ("unresolved", "cannot be loaded: "),
+    ("constructor_crashes", "cannot be loaded: its process "), ("nothing", "cannot be loaded: "),
+    ("bad_type", 'has an option "size" of type 77'), ("twice", 'has the option "size" twice'), ("bad_choices", 'has an option "size" without')])
+def test_modules_that_cannot_be_used(module, reason, tmp_path):
+    (tmp_path / "m.so").symlink_to(MODULES / f"{module}.so")
+    write_module(tmp_path, "m.so", "module_options { a = 1 }")
+    for options in ["--check"], ["--dump"], []:
+        result = brood(*options, "-c", "x.conf", cwd=tmp_path)
+        assert (result.returncode, result.stdout) == (EX_CONFIG, b"")
+        line, = result.stderr.decode().splitlines()
+        assert line.startswith(f'x.conf:4: pool "a": module = "{tmp_path}/m.so" {reason}')
+
+
+@pytest.mark.parametrize("options, line, error", [
+    ("module_options {\n colour = red }", 7, "unknown option colour; accepted are switch, number, limit, size, duration, "
+     "text, choice, list, access, directory, file, fail_start, include"),
+    ("module_options {\n choices = red }", 7, "unknown option choices; did you mean choice?"),
+    ("module_options {\n choice = pink }", 7, "choice = pink is none of red, green, blue"),
+    ("module_options {\n number = -11 }", 7, "number = -11 is out of range (-10 to 100)"),
+    ("module_options {\n size = 2G }", 7, "size = 2G is out of range (1 to 1G)"),
+    ("module_options {\n directory = nowhere }", 7,
+     'directory = "nowhere" (from the directory of this file): No such file or directory'),
+    ("module_options { number = 7\n limit = 7 }", 6, "number is not below limit")])
+def test_options_of_a_module(options, line, error, tmp_path):
+    write_module(tmp_path, MODULES / "options.so", options)
+    for option in "--check", "--dump":
+        result = brood(option, "-c", "x.conf", cwd=tmp_path)
+        expected = f'x.conf:{line}: pool "a": module_options: {error}\n'
+        assert (result.returncode, result.stdout, result.stderr.decode()) == (EX_CONFIG, b"", expected)
+
+
+def test_a_module_beside_its_file(tmp_path):
+    (tmp_path / "options.so").symlink_to(MODULES / "options.so")
+    write_module(tmp_path, "options.so", 'module_options { number = -3 list = { x, "y z" } directory = "." }')
+    first = dump("x.conf", cwd=tmp_path)
+    text = first.decode()
+    assert f'\tmodule = "{tmp_path}/options.so"\n' in text
+    assert ('\tmodule_options {\n\t\tswitch = off\n\t\tnumber = -3\n\t\tlimit = 1000\n\t\tsize = 64K\n'
+            '\t\tduration = 1500ms\n\t\ttext = "a text"\n\t\tchoice = green\n\t\tlist = { "x", "y z" }\n'
+            f'\t\taccess = "off"\n\t\tdirectory = "{tmp_path}/."\n\t\tfile = "/etc/fstab"\n'
+            '\t\tfail_start = off\n\t}\n') in text
+    assert "\tdefer_accept = 5s\n" in text  # its clients speak first
+    (tmp_path / "dump.conf").write_bytes(first)
+    assert dump(tmp_path / "dump.conf") == first
 
 
 def test_start_refuses_what_check_refuses(tmp_path):

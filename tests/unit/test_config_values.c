@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdint.h>
 
 #include "config/schema.h"
@@ -131,6 +132,50 @@ Test(config_values, modes_are_octal)
 	check_refused(&any_mode, "66");
 	check_refused(&any_mode, "00660");
 	check_refused(&any_mode, "rw-rw----");
+}
+
+/* Of modules: no key of ours is. */
+Test(config_values, numbers_below_zero)
+{
+	const struct value_rule rule = { .kind = VALUE_NUMBER, .min = -10, .max = 100 };
+
+	check_value(&rule, "-10", -10, "-10");
+	check_value(&rule, "-0", 0, "0");
+	check_value(&rule, "100", 100, "100");
+	check_refused(&rule, "-11");
+	check_refused(&rule, "-");
+	check_refused(&rule, "--1");
+	check_refused(&rule, "99999999999999999999");
+	check_refused(&rule, "-99999999999999999999");
+	check_refused(&any_number, "-1");
+}
+
+Test(config_values, signals_by_name)
+{
+	const struct value_rule rule = { .kind = VALUE_SIGNAL, .max = INT64_MAX };
+
+	check_value(&rule, "TERM", SIGTERM, "TERM");
+	check_value(&rule, "SIGTERM", SIGTERM, "TERM");
+	check_value(&rule, "USR2", SIGUSR2, "USR2");
+	check_value(&rule, "WINCH", SIGWINCH, "WINCH");
+	check_refused(&rule, "");
+	check_refused(&rule, "SIG");
+	check_refused(&rule, "SIGSIGTERM");
+	check_refused(&rule, "term");
+	check_refused(&rule, "15");
+	check_refused(&rule, "KILL");
+	check_refused(&rule, "STOP");
+}
+
+Test(config_values, unlimited_where_it_may)
+{
+	const struct value_rule rule = { .kind = VALUE_SIZE, .max = 1 << 20, .may_be_unlimited = true };
+
+	check_value(&rule, "unlimited", VALUE_UNLIMITED, "unlimited");
+	check_value(&rule, "1M", 1 << 20, "1M");
+	check_refused(&rule, "2M");
+	check_refused(&rule, "9223372036854775807");
+	check_refused(&any_size, "unlimited");
 }
 
 Test(config_values, booleans)
