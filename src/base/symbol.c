@@ -37,7 +37,7 @@ static bool image_map(const char *path, struct image *image)
 /* COUNT elements of SIZE bytes at OFFSET, or NULL where the file does not have them. */
 static const void *image_at(const struct image *image, uint64_t offset, uint64_t count, size_t size)
 {
-	if (offset > image->size || count > (image->size - offset) / size || offset % sizeof(uint32_t) != 0)
+	if (offset > image->size || count > (image->size - offset) / size || offset % _Alignof(ElfW(Shdr)) != 0)
 		return NULL;
 	return image->data + offset;
 }

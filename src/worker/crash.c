@@ -23,7 +23,7 @@
 #define FRAMES_MAX     16
 #define FRAMES_ON_TOP  8
 #define STACK_SIZE     (64U * 1024)
-#define REPORT_MAX_S   2
+#define STEP_MAX_S     1
 #define BACKTRACE_SIZE 2048
 #define PLACE_SIZE     (SYMBOL_NAME_MAX + SYMBOL_OBJECT_MAX + 64)
 
@@ -180,17 +180,38 @@ static void name_function(const ucontext_t *context)
 		crash->caller = context_caller(context);
 }
 
-/* Three steps: a fault in one, such as on a stack that is a ruin, ends it, and what it has found is kept. */
+/* Where a step has failed, addresses are better than nothing: addr2line(1), with what /proc said of the process. */
+static void fall_back_on_addresses(void)
+{
+	if (crash->function[0] == '\0')
+		add_number(crash->function, sizeof(crash->function), crash->instruction, 16);
+	if (crash->backtrace[0] != '\0')
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(crash->frames) && crash->frames[i] != NULL; i++) {
+		add_text(crash->backtrace, sizeof(crash->backtrace), crash->backtrace[0] != '\0' ? " < " : "");
+		add_number(crash->backtrace, sizeof(crash->backtrace), (uintptr_t)crash->frames[i], 16);
+	}
+}
+
+/*
+ * Three steps: a fault in one, such as on a stack that is a ruin, ends it, and what it has found is kept. So does a
+ * second: names take a lock of the loader's, which another thread may hold for ever.
+ */
 static void collect(const ucontext_t *context)
 {
 	crash->collecting = 1;
+	alarm(STEP_MAX_S);
 	if (sigsetjmp(crash->next_step, 1) == 0)
 		name_function(context);
+	alarm(STEP_MAX_S);
 	if (sigsetjmp(crash->next_step, 1) == 0)
 		backtrace(crash->frames, ARRAY_SIZE(crash->frames));
+	alarm(STEP_MAX_S);
 	if (sigsetjmp(crash->next_step, 1) == 0)
 		name_frames();
 	crash->collecting = 0;
+	alarm(STEP_MAX_S);
+	fall_back_on_addresses();
 }
 
 /* ---- the handlers ---- */
@@ -211,11 +232,12 @@ static void die(void)
 static void on_alarm(int number)
 {
 	(void)number;
+	if (crash->collecting)
+		siglongjmp(crash->next_step, 1);
 	die();
 }
 
-/* The report takes locks of the loader's: one that another thread holds is no reason to stay. */
-static void limit_report(void)
+static void handle_alarms(void)
 {
 	struct sigaction action = { .sa_handler = on_alarm };
 	sigset_t alarms;
@@ -225,7 +247,6 @@ static void limit_report(void)
 	sigaddset(&alarms, SIGALRM);
 	sigaction(SIGALRM, &action, NULL);
 	sigprocmask(SIG_UNBLOCK, &alarms, NULL);
-	alarm(REPORT_MAX_S);
 }
 
 static void describe_cause(const siginfo_t *info)
@@ -260,7 +281,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
 		die();
 	}
 	crash->number = number;
-	limit_report();
+	handle_alarms();
 	describe_cause(info);
 	collect(context);
 	report();

@@ -88,6 +88,16 @@ static void reset_signals(void)
 	signals_unblock();
 }
 
+/* What the service manager has said to the master alone. */
+static void forget_environment(void)
+{
+	static const char *const names[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS",
+		"LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "JOURNAL_STREAM" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		unsetenv(names[i]);
+}
+
 static int close_descriptors(int reply)
 {
 	FD_AUTO int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -134,8 +144,9 @@ static int child_setup(const struct pool_config *pool, pid_t parent, int reply, 
 	const char *limit = "limits";
 	int result;
 
-	setpgid(0, 0);
+	setsid();
 	reset_signals();
+	forget_environment();
 	*ret_what = "its descriptors";
 	result = close_descriptors(reply);
 	if (result < 0)
@@ -331,8 +342,6 @@ static int probe_start(struct probe *probe, const struct pool_config *pool, prob
 		return -errno;
 	if (probe->pid == 0)
 		child_main(pool, look, parent, writing);
-	/* Both sides do it, so that it is done before either goes on. */
-	setpgid(probe->pid, probe->pid);
 	probe->pid_fd = pidfd_open(probe->pid, 0);
 	if (probe->pid_fd < 0) {
 		int error = -errno;

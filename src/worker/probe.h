@@ -3,9 +3,9 @@
 #define WORKER_PROBE_H
 /*
  * A short-lived child that looks at the machine as a worker of a pool will see it: with the pool's user, chroot and
- * limits, in a process group of its own, without a descriptor but for its answer's pipe, and dead when its parent dies.
- * What it may load there is foreign code: whatever that does to it, the parent gets an answer or a reason in time, and
- * takes each byte of the answer for a stranger's.
+ * limits, in a session of its own, without a descriptor but for its answer's pipe, without a terminal and what the
+ * service manager has told the master, and dead when its parent dies. What it may load there is foreign code: whatever
+ * that does to it, the parent gets an answer or a reason in time, and takes each byte of the answer for a stranger's.
  *
  * Where the caller is no superuser and may become nobody else, the child stays who it is, and looks for the paths of a
  * chroot below the chroot's directory. That is what --check can know for an ordinary user; a start in which a worker

@@ -27,7 +27,7 @@ static bool becomes_program(const struct pool_config *pool)
 void worker_setup_group(const struct worker_start *start)
 {
 	/* What a program that accepts for itself leaves behind is found by its session too: master/orphans.c. */
-	if (start->pool->kind == HANDLER_ACCEPTS || (start->has_terminal && becomes_program(start->pool)))
+	if (start->pool->kind == HANDLER_ACCEPTS || (start->has_terminal && start->pool->kind != HANDLER_SERVES))
 		setsid();
 	else
 		setpgid(0, 0);

@@ -10,8 +10,8 @@
 #include "config/config.h"
 #include "worker/worker.h"
 
-/* A process group of its own; and a session of its own, without a terminal, for what becomes a program where the master
- * has a terminal. */
+/* A process group of its own; and a session of its own, without a terminal, for what becomes a program or loads foreign
+ * code where the master has a terminal, which is not to be written to as if by the user before it (TIOCSTI). */
 void worker_setup_group(const struct worker_start *start);
 
 /* Closes everything but standard input, output and error, and what a worker needs. */

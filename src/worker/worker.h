@@ -32,7 +32,7 @@ struct worker_start {
 	const char *notify_path;
 	const char *ack_path;
 	bool quiet;                /* nobody waits for it to be ready: the master need not be woken for that */
-	bool has_terminal;         /* the master has a controlling terminal, which a program must not have */
+	bool has_terminal;         /* the master has a controlling terminal, which no foreign code may have */
 	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit for the worker; 0: as it is */
 	bool reset_oom_score;      /* the master's own is below 0 */
 };

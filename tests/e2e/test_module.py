@@ -6,10 +6,11 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
 from brood import (BINARY, BUILD, DEADLINE_S, NOBODY, SANITIZED, TOP, connect, echo_once, echo_pool, kill, proc_alive,
-                   proc_status, proc_text, receive, receive_all, wait_for)
+                   proc_stat, proc_status, proc_text, receive, receive_all, wait_for)
 from conftest import root_only
 
 MODULES = BUILD / "tests/modules"
@@ -313,6 +314,32 @@ def test_the_pools_limits_hold_for_what_is_asked_of_a_module(directory):
     status, text = check(directory, module_pool("options", extra="limits { as = 1M }"))
     if not SANITIZED:
         assert status == 78 and "cannot be loaded" in text, text
+
+
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_module_has_no_terminal(brood, directory):
+    """Else it could type into the one of the master's user."""
+    one = brood(module_pool("options") + echo_pool(workers=1))
+    leader, terminal = os.openpty()
+    with open(one.log_path, "ab") as log:
+        one.process = subprocess.Popen([sys.executable, "-c", TAKE_TERMINAL, *one.command()], stdin=terminal, stdout=log,
+                                       stderr=log, env=one._environment(), cwd=directory)
+    one.pid = one.process.pid
+    wait_for(lambda: "READY=1" in one.notify.lines(), "READY=1")
+    tty = 4
+    worker, = one.wait_workers(1, "m")
+    assert proc_stat(one.pid)[tty] != "0" and proc_stat(one.wait_workers(1, "echo")[0])[tty] != "0"
+    assert proc_stat(worker)[tty] == "0"
+    assert one.stop() == 0
+    os.close(leader)
+    os.close(terminal)
 
 
 # ---- starting ----

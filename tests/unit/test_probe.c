@@ -291,18 +291,34 @@ Test(probe, the_child_takes_signals_as_a_new_process_does)
 	signals_close(&signals);
 }
 
-static void tell_core_limit(const struct pool_config *config, struct probe_answer *out)
+static void tell_set_up(const struct pool_config *config, struct probe_answer *out)
 {
 	struct rlimit limit;
 
 	getrlimit(RLIMIT_CORE, &limit);
-	if (limit.rlim_cur != 0 || getpgrp() != getpid())
-		probe_refuse(out, "core %llu, group %d", (unsigned long long)limit.rlim_cur, getpgrp());
+	if (limit.rlim_cur != 0 || getsid(0) != getpid())
+		probe_refuse(out, "core %llu, session %d", (unsigned long long)limit.rlim_cur, getsid(0));
+	getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur != 77 || limit.rlim_max != 77 || umask(0) != 0123)
+		probe_refuse(out, "nofile %llu, or its umask", (unsigned long long)limit.rlim_cur);
+	if (getenv("NOTIFY_SOCKET") != NULL || getenv("LISTEN_FDS") != NULL || getenv("HOME") == NULL)
+		probe_refuse(out, "its environment");
 }
 
-Test(probe, a_crash_leaves_no_core)
+/* No core, no terminal, no tongue to the service manager; and what the pool's workers have. */
+Test(probe, the_child_is_set_up)
 {
-	cr_assert_eq(run(tell_core_limit, FAR_MS), 0, "%s", reason);
+	static struct limit_config limits[] = {
+		{.resource = RLIMIT_NOFILE, .value = 77}
+	};
+
+	setenv("NOTIFY_SOCKET", "/run/notify", 1);
+	setenv("LISTEN_FDS", "1", 1);
+	setenv("HOME", "/", 1);
+	pool.limits = limits;
+	pool.limit_count = 1;
+	pool.umask = 0123;
+	cr_assert_eq(run(tell_set_up, FAR_MS), 0, "%s", reason);
 	free(answer);
 }
 
