@@ -86,6 +86,31 @@ static void dump_option(
 	fputc('\n', out);
 }
 
+/* TEXT in a comment, which nothing in it may end. */
+static void dump_comment(const char *text, FILE *out)
+{
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+		fputc(*c < ' ' || *c == 0x7f ? '?' : *c, out);
+}
+
+/* What a module says of an option: who runs it has no other manual of it. */
+static void dump_help(const struct brood_option *option, FILE *out)
+{
+	struct value_rule rule = schema_option_rule(option);
+	bool ranged = rule.kind == VALUE_NUMBER || rule.kind == VALUE_SIZE || rule.kind == VALUE_DURATION;
+	char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
+
+	fputs("\t\t# ", out);
+	dump_comment(option->help ? option->help : "", out);
+	fputs(option->fallback ? " Default " : " It must be given", out);
+	dump_comment(option->fallback ? option->fallback : "", out);
+	if (ranged && (option->min != 0 || option->max != 0))
+		fprintf(out, ", %s to %s", value_format(&rule, rule.min, min), value_format(&rule, rule.max, max));
+	for (size_t i = 0; rule.choices && rule.choices[i]; i++)
+		fprintf(out, "%s %s", i ? "," : "; one of", rule.choices[i]);
+	fputs(".\n", out);
+}
+
 /* The options of the handler, or of the module. */
 static void dump_options(const struct config *config, const struct pool_config *pool, FILE *out)
 {
@@ -95,8 +120,11 @@ static void dump_options(const struct config *config, const struct pool_config *
 	if (!module || !module->options || !module->options[0].name)
 		return;
 	fprintf(out, "\t%s {\n", loads ? "module_options" : module->name);
-	for (size_t i = 0; module->options[i].name; i++)
+	for (size_t i = 0; module->options[i].name; i++) {
+		if (loads)
+			dump_help(&module->options[i], out);
 		dump_option(config, &module->options[i], &pool->values[i], out);
+	}
 	fputs("\t}\n", out);
 }
 

@@ -15,6 +15,9 @@ static bool damaged(const struct load *load, const struct pool_draft *draft)
 
 /* ---- the environment ---- */
 
+/* More than anybody needs, and few enough to look at each pair of them. */
+enum { VARIABLES_MAX = 1000 };
+
 /* How long the NAME of NAME=value is; 0: it is none. */
 static size_t name_size(const char *assignment)
 {
@@ -42,6 +45,11 @@ static void check_environment(struct load *load, const struct pool_config *pool,
 	const unsigned int *lines = load_list_lines(draft, "environment");
 	const char *where = draft->outline->where;
 
+	if (program->environment_count > VARIABLES_MAX) {
+		diagnostics_add(&load->diagnostics, lines[VARIABLES_MAX], where,
+			"environment has more than %d variables", VARIABLES_MAX);
+		return;
+	}
 	for (size_t i = 0; i < program->environment_count; i++) {
 		const char *assignment = program->environment[i];
 		size_t size = name_size(assignment), before;

@@ -153,10 +153,14 @@ def test_a_module_beside_its_file(tmp_path):
     first = dump("x.conf", cwd=tmp_path)
     text = first.decode()
     assert f'\tmodule = "{tmp_path}/options.so"\n' in text
-    assert ('\tmodule_options {\n\t\tswitch = off\n\t\tnumber = -3\n\t\tlimit = 1000\n\t\tsize = 64K\n'
-            '\t\tduration = 1500ms\n\t\ttext = "a text"\n\t\tchoice = green\n\t\tlist = { "x", "y z" }\n'
-            f'\t\taccess = "off"\n\t\tdirectory = "{tmp_path}/."\n\t\tfile = "/etc/fstab"\n'
-            '\t\tfail_start = off\n\t}\n') in text
+    lines = [line for line in text.partition("\tmodule_options {\n")[2].splitlines() if "# " not in line]
+    assert lines[:13] == [
+        "\t\tswitch = off", "\t\tnumber = -3", "\t\tlimit = 1000", "\t\tsize = 64K", "\t\tduration = 1500ms",
+        '\t\ttext = "a text"', "\t\tchoice = green", '\t\tlist = { "x", "y z" }', '\t\taccess = "off"',
+        f'\t\tdirectory = "{tmp_path}/."', '\t\tfile = "/etc/fstab"', "\t\tfail_start = off", "\t}"]
+    # What the module says of its options stands beside them.
+    assert "\t\t# A number. Default 5, -10 to 100.\n\t\tnumber = -3\n" in text
+    assert "\t\t# A colour. Default green; one of red, green, blue.\n\t\tchoice = green\n" in text
     assert "\tdefer_accept = 5s\n" in text  # its clients speak first
     (tmp_path / "dump.conf").write_bytes(first)
     assert dump(tmp_path / "dump.conf") == first

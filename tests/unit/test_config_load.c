@@ -263,6 +263,24 @@ Test(config_load, workers_of_an_inetd_pool)
 	config_free(config);
 }
 
+Test(config_load, the_most_variables)
+{
+	enum { MOST = 1000 };
+	static char text[MOST * 16 + 256];
+	size_t used = (size_t)snprintf(
+		text, sizeof(text), "pool a { listen = \":0\" handler = inetd command = \"/bin/cat\"\nenvironment = {");
+
+	for (int i = 0; i < MOST; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "\"V%d=\", ", i);
+	snprintf(text + used, sizeof(text) - used, "} }");
+	cr_assert_eq(load_text(text, NULL), 0, "%s", errors);
+	cr_expect_eq(config->pools[0].program.environment_count, MOST);
+	config_free(config);
+	snprintf(text + used, sizeof(text) - used, "\n\"W=\" } }");
+	cr_expect_eq(load_text(text, NULL), -EINVAL);
+	cr_expect_str_eq(errors, "t.conf:3: pool \"a\": environment has more than 1000 variables\n");
+}
+
 Test(config_load, limits)
 {
 	static const struct limit_config expected[] = {
