@@ -334,6 +334,20 @@ def test_kv_does_not_start_where_it_cannot_write(kv, tmp_path):
     assert one.process.wait(60) == 1
 
 
+def test_kv_conf_is_accepted_where_it_stands(compiling, tmp_path):
+    """Its module beside it, and its directory, which it names by a path of the machine's."""
+    directory = build_example(compiling, tmp_path, "kv")
+    path = directory / "kv.conf"
+    text = path.read_text()
+    assert '"/var/lib/brood/kv"' in text
+    path.write_text(text.replace("/var/lib/brood/kv", str(tmp_path)))
+    result = compiling.run(BUILD / "src/brood", "--check", "-c", path)
+    assert (result.returncode, result.stdout) == (0, f"{path}: OK\n")
+    path.write_text(text.replace("/var/lib/brood/kv", str(tmp_path / "missing")))
+    result = compiling.run(BUILD / "src/brood", "--check", "-c", path)
+    assert result.returncode == 78 and "directory" in result.stdout, result.stdout
+
+
 def test_kv_client_says_what_is_wrong(compiling, kv, tmp_path):
     one = kv()
     for words in ([], ["get"], ["get", "a", "b"], ["set", "a"], ["put", "a", "b"]):
