@@ -15,7 +15,7 @@ void nobody_defines_this(void);
 
 #if defined(BROKEN_CONSTRUCTOR_CRASHES) || defined(BROKEN_CONSTRUCTOR_EXITS) || defined(BROKEN_CONSTRUCTOR_HANGS) ||   \
 	defined(BROKEN_CONSTRUCTOR_PRINTS) || defined(BROKEN_CONSTRUCTOR_ABORTS) || defined(BROKEN_HOSTILE_ANSWER)
-__attribute__((constructor)) static void construct(void)
+__attribute__((constructor, no_sanitize("undefined"))) static void construct(void)
 {
 #if defined(BROKEN_CONSTRUCTOR_CRASHES)
 	*(volatile int *)(uintptr_t)(getpid() & 8) = 1;
@@ -51,7 +51,7 @@ static int start(const struct brood_start *start, void **ret_state)
 	return -ENXIO;
 }
 #elif defined(BROKEN_START_CRASHES)
-static __attribute__((noinline)) int start(const struct brood_start *start, void **ret_state)
+static __attribute__((noinline, no_sanitize("undefined"))) int start(const struct brood_start *start, void **ret_state)
 {
 	*(volatile int *)(uintptr_t)(getpid() & 8) = 1;
 	*ret_state = NULL;

@@ -12,8 +12,9 @@
 
 #include <brood/module.h>
 
-/* Stays a function of its own, and on the stack: not inlined, and no tail call. */
-#define TROUBLE static __attribute__((noinline, noclone)) void
+/* Stays a function of its own, and on the stack: not inlined, and no tail call. That it is wrong is meant. */
+#define OWN     __attribute__((noinline, no_sanitize("undefined", "address")))
+#define TROUBLE static OWN void
 
 static volatile int zero;
 static volatile long sink;
@@ -61,7 +62,7 @@ TROUBLE trouble_bus(void)
 }
 
 /* The compiler must neither see that it never ends nor make a loop of it. */
-static __attribute__((noinline, noclone)) long trouble_overflow(long depth)
+static OWN long trouble_overflow(long depth)
 {
 	volatile char much[4096];
 
@@ -108,7 +109,7 @@ TROUBLE trouble_print(void)
 
 /* An exported function, in a file that may be stripped. */
 void trouble_exported(void);
-__attribute__((noinline, noclone)) void trouble_exported(void)
+OWN void trouble_exported(void)
 {
 	trouble_segv();
 	sink = 1;
