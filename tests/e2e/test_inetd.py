@@ -516,6 +516,20 @@ def test_max_workers_of_all_pools(brood):
 
 # ---- programs that cannot be executed ----
 
+@pytest.mark.parametrize("args", [["-t"], []], ids=["check", "start"])
+@pytest.mark.parametrize("how, message", [("missing", "does not exist"), ("mode", "is not executable"),
+                                          ("interpreter", "is a script whose interpreter /nonexistent/interpreter")])
+def test_a_program_that_cannot_be_executed_is_an_error_at_the_start(brood, directory, how, message, args):
+    program = directory / "script"
+    if how == "mode":
+        script(directory, "#!/bin/sh\n", mode=0o644)
+    elif how == "interpreter":
+        script(directory, "#!/nonexistent/interpreter\n")
+    one = brood(inetd_pool([program]), args=args, status=78, expect=[message], notify=False).spawn()
+    assert one.wait() == 78
+    assert message in one.log_text() and f'pool "test": command = "{program}"' in one.log_text()
+
+
 def test_a_program_that_is_gone_and_comes_back(brood, directory):
     """At run time: a FAIL line with the reason, the connection is closed in order, the pool backs off and recovers."""
     program = script(directory, "#!/bin/sh\necho answer\n")
