@@ -8,6 +8,7 @@ import pytest
 from brood import connect, echo_pool, proc_status, receive_all, wait_for
 
 CONNECTIONS = 100
+MESSAGES = 20
 # "accept4(3, ...) = 4", "<... accept4 resumed>...) = 4"; what strace interrupts when it attaches is no call of brood's.
 RETURNED = re.compile(r"^(?:\d+\s+)?(?:<\.\.\. )?(\w+)(?:\(| resumed>).*=\s(?:-?\d+|\?)(?:\s(E\w+))?")
 INTERRUPTED = {"ERESTARTSYS", "EINTR", "ERESTARTNOINTR", "ERESTARTNOHAND"}
@@ -21,7 +22,19 @@ def exchange(address):
         assert receive_all(client) == b"x" * 128
 
 
-def calls_of(one, log):
+def exchange_messages(address):
+    """Several messages over one connection, each with its length in front."""
+    with connect(address) as client:
+        for size in range(MESSAGES):
+            message = size.to_bytes(4, "big") + b"x" * size
+            client.sendall(message)
+            answer = b""
+            while len(answer) < len(message):
+                answer += client.recv(len(message))
+            assert answer == message
+
+
+def calls_of(one, log, exchange=exchange):
     """The calls the one worker makes while CONNECTIONS clients come, one after the other, as a list of their names.
 
     One client before them and one after see to it that none of theirs is cut off where strace comes and goes."""
@@ -63,3 +76,9 @@ def test_several_listeners_cost_one_wait_more(brood, directory):
     one = brood(echo_pool(workers=1, listen=["127.0.0.1:0", "127.0.0.1:0"], echo="messages = 1")).start()
     assert calls_of(one, directory / "strace") == [
         "epoll_wait", "accept4", "recvfrom", "sendto", "close"] * CONNECTIONS
+
+
+def test_a_message_with_its_length_costs_two_calls(brood, directory):
+    one = brood(echo_pool(workers=1, echo="framing = length prefix = 4")).start()
+    once = ["accept4"] + ["recvfrom", "sendto"] * MESSAGES + ["recvfrom", "close"]
+    assert calls_of(one, directory / "strace", exchange_messages) == once * CONNECTIONS

@@ -35,20 +35,20 @@ static struct sockaddr_in v4_address(const char *host, uint16_t port)
 	return address;
 }
 
+/* Of an IPv4 or IPv6 socket: both have it in the same place. */
 static uint16_t port_of(int fd)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_in6 address = { 0 };
 	socklen_t size = sizeof(address);
 
-	getsockname(fd, (struct sockaddr *)&address, &size);
-	return ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
-						  : ((struct sockaddr_in6 *)&address)->sin6_port);
+	cr_assert_eq(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+	return ntohs(address.sin6_port);
 }
 
 /* Fills the queue of a listener of backlog 0, so that whoever connects next waits. Returns what fills it. */
 static int fill_queue(int listener)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = { 0 };
 	socklen_t size = sizeof(address);
 	int fd;
 
