@@ -5,10 +5,12 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
+import test_syscalls
 from brood import (BINARY, BUILD, DEADLINE_S, NOBODY, SANITIZED, TOP, connect, echo_once, echo_pool, kill, proc_alive,
                    proc_stat, proc_status, proc_text, receive, receive_all, wait_for)
 from conftest import root_only
@@ -99,7 +101,7 @@ def test_options_have_their_defaults(brood, module):
 
 
 OPTIONS = r"""switch = on
-		number = 3
+		number = -3
 		limit = 4
 		size = 2M
 		duration = 2m
@@ -108,7 +110,7 @@ OPTIONS = r"""switch = on
 		list = { "x", "y z", "" }
 		directory = "there"
 		file = "/no/such/file" """
-VALUES = {"switch": ["1"], "number": ["3"], "limit": ["4"], "size": [str(2 << 20)], "duration": ["120000"],
+VALUES = {"switch": ["1"], "number": ["-3"], "limit": ["4"], "size": [str(2 << 20)], "duration": ["120000"],
           "text": ['a "quoted" text'], "choice": ["blue"], "list": ["x", "y z", ""], "file": ["/no/such/file"],
           "pool": ["m"]}
 
@@ -178,6 +180,19 @@ def test_requests_are_counted(brood):
             while not receive(client, 1) == b"\n" or not client.recv(65536).endswith(b"\n\n"):
                 pass
     wait_for(lambda: [s for s in one.slots("m") if s["requests"] == 3 and s["state"] == "idle"], "three requests")
+
+
+def test_a_connection_costs_what_the_bare_loop_costs(brood, directory, monkeypatch):
+    def exchange(address):
+        with connect(address) as client:
+            client.sendall(b"peace\n")
+            assert receive(client, 6) == b"peace\n"
+            client.shutdown(socket.SHUT_WR)
+            assert receive_all(client) == b""
+    monkeypatch.setattr(test_syscalls, "exchange", exchange)
+    one = brood(module_pool("trouble")).start()
+    assert test_syscalls.calls_of(one, directory / "strace") == \
+        ["accept4", "recvfrom", "sendto", "recvfrom", "close"] * test_syscalls.CONNECTIONS
 
 
 # ---- modules that will not do ----
