@@ -37,7 +37,6 @@ int signals_open(struct signals *signals, const int *list)
 	sigemptyset(&set);
 	sigemptyset(&action.sa_mask);
 	signals_block();
-	signals_heed();
 	for (; *list != 0; list++) {
 		sigaddset(&set, *list);
 		if (sigaction(*list, &action, NULL) < 0)

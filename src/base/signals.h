@@ -20,9 +20,8 @@ struct signal_event {
 };
 
 /*
- * Gives signals that the parent has left ignored, for us and for our children, their default action; blocks every one
- * that can be blocked, and has LIST (ended by 0) arrive as events. A handler that does nothing is installed for each
- * besides: systemd looks whether the reload signal has one. Returns 0 or a negative errno.
+ * Blocks every signal that can be blocked, and has LIST (ended by 0) arrive as events. A handler that does nothing is
+ * installed for each besides: systemd looks whether the reload signal has one. Returns 0 or a negative errno.
  */
 ATTR_NODISCARD int signals_open(struct signals *signals, const int *list);
 void signals_close(struct signals *signals);

@@ -7,6 +7,7 @@
 #include "base/exit_status.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/title.h"
 #include "build_config.h"
 #include "cli/daemonize.h"
@@ -110,6 +111,8 @@ int cli_main(int argc, char **argv)
 	struct cli_options options;
 	int result = fd_open_standard();
 
+	/* Whatever the parent ignores, as under nohup(1): children would be lost, and programs inherit it. */
+	signals_heed();
 	if (result < 0) {
 		fprintf(stderr, "brood: cannot open /dev/null: %s\n", log_strerror(result));
 		return EXIT_STATUS_SYSTEM;
