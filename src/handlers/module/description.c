@@ -24,10 +24,12 @@ static void write_u32(struct probe_answer *answer, uint32_t number)
 	probe_add(answer, &number, sizeof(number));
 }
 
-static void write_text(struct probe_answer *answer, const char *text, size_t max)
+/* A text that is missing is an empty one. */
+static void write_text(struct probe_answer *answer, const char *text_or_null, size_t max)
 {
+	const char *text = text_or_null != NULL ? text_or_null : "";
 	/* One byte more than is allowed is enough to be refused. */
-	size_t size = text != NULL ? strnlen(text, max + 1) : 0;
+	size_t size = strnlen(text, max + 1);
 
 	write_u32(answer, (uint32_t)size);
 	probe_add(answer, text, size);
