@@ -145,7 +145,11 @@ int exec_standard(int in, int out, int err)
 
 void exec_reset_signals(void)
 {
-	signals_heed();
+	const struct sigaction standard = { .sa_handler = SIG_DFL };
+
+	/* The two that the C library keeps for itself are refused. */
+	for (int number = 1; number < NSIG; number++)
+		sigaction(number, &standard, NULL);
 	signals_unblock();
 }
 

@@ -369,7 +369,7 @@ def test_ack(brood, directory, form, user):
 ], ids=["wrong", "none", "form", "command", "long"])
 def test_an_ack_that_does_not_hold(brood, line, reason):
     one = brood(steps("ack:" + line, "ack:" + ACKS["json"], "wait", extra=ACK), expect=["acknowledgement"]).start()
-    assert reason in one.log("an acknowledgement is refused")[0]["reason"]
+    assert reason in one.wait_log("an acknowledgement is refused")[0]["reason"]
     assert one.stop() == 0
 
 
@@ -512,6 +512,17 @@ def test_one_that_has_no_handler_dies_of_the_stop_signal(brood):
     one = brood(steps("wait", workers=2, extra="ready_after = 10ms\nstop_signal = USR2"), args=["-l", "debug"]).start()
     assert one.stop() == 0
     assert [row["kind"] for row in one.log("worker died")] == ["retired", "retired"]
+
+
+@pytest.mark.parametrize("pause", [0, 0.01, 0.02, 0.03, 0.05])
+def test_a_stop_signal_is_not_lost_while_a_program_is_being_made(brood, pause):
+    one = brood(program_pool(["/bin/sleep", "1000"], workers=16,
+                             extra="ready_after = 1ms\nstop_signal = USR2\nstop_timeout = 10s")).start()
+    one.kill(signal.SIGTTIN)
+    time.sleep(pause)
+    begin = time.monotonic()
+    assert one.stop() == 0
+    assert time.monotonic() - begin < 5
 
 
 def test_one_that_does_not_stop_is_killed_by_its_deadline(brood):
