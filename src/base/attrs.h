@@ -14,6 +14,9 @@
 /* Never returns: ends by _exit() or execve(). */
 #define ATTR_NORETURN __attribute__((noreturn))
 
+/* Has a frame of its own, which its caller does not pay for. */
+#define ATTR_NOINLINE __attribute__((noinline))
+
 /* May stay unused in some builds. */
 #define ATTR_UNUSED __attribute__((unused))
 

@@ -153,14 +153,14 @@ void log_write_queued(int read_socket)
 		write_to_stderr(message, (size_t)size);
 }
 
-void log_write(enum log_level level, const char *event, const struct log_field *fields)
+/* Apart from log_write(), so that an event that is not written touches no page of the stack for it: after a fork(2)
+ * each such page is copied, in the master and in the child. */
+ATTR_NOINLINE static void write_message(enum log_level level, const char *event, const struct log_field *fields)
 {
 	char message[LOG_LINE_MAX];
 	struct log_wire_header header = { .level = (uint8_t)level };
 	size_t size;
 
-	if (level > current_level)
-		return;
 	header.pid = (int32_t)getpid();
 	header.time_us = clock_realtime_us();
 	size = log_wire_encode(message, &header, event, fields);
@@ -168,6 +168,12 @@ void log_write(enum log_level level, const char *event, const struct log_field *
 		write_to_stderr(message, size);
 	else
 		send_line(&(struct iovec){ .iov_base = message, .iov_len = size }, 1);
+}
+
+void log_write(enum log_level level, const char *event, const struct log_field *fields)
+{
+	if (level <= current_level)
+		write_message(level, event, fields);
 }
 
 void log_access(unsigned int stream, const char *line, uint32_t size)

@@ -338,7 +338,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, output_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, ack_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, logger_process_check(master, now_ms));
-	report_status(master);
+	report_status(master, now_ms);
 	return deadline_earlier(wake_ms, notify_flush(&master->notify, now_ms));
 }
 

@@ -284,7 +284,8 @@ void logger_process_stop(struct master *master);
 void report_start(const struct master *master);
 void report_ready(struct master *master);
 void report_start_failed(const struct master *master);
-void report_status(struct master *master);
+/* At every turn of the loop. */
+void report_status(struct master *master, uint64_t now_ms);
 void report_logger_death(const struct logger_process *logger, const struct death *death, uint64_t now_ms);
 void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
 	const struct death_verdict *verdict);

@@ -13,7 +13,8 @@
 #include "base/log.h"
 #include "policy/deadline.h"
 
-#define NOTIFY_RETRY_MS 100
+#define NOTIFY_RETRY_MS  100
+#define NOTIFY_STATUS_MS 1000
 
 /* "/path", or "@name" in the abstract name space. */
 static bool notify_address(struct notify *notify, const char *path)
@@ -77,6 +78,11 @@ void notify_stopping(struct notify *notify)
 	notify->retry_ms = 0;
 }
 
+bool notify_wants_status(const struct notify *notify, uint64_t now_ms)
+{
+	return notify->fd >= 0 && (notify->ready || notify->stopping || deadline_passed(notify->status_ms, now_ms));
+}
+
 void notify_status(struct notify *notify, const char *text)
 {
 	if (strncmp(notify->status, text, sizeof(notify->status) - 1) == 0)
@@ -106,6 +112,8 @@ static void notify_send_pending(struct notify *notify, uint64_t now_ms)
 		notify->retry_ms = deadline_after(now_ms, NOTIFY_RETRY_MS);
 		return;
 	}
+	if (notify->status_changed)
+		notify->status_ms = deadline_after(now_ms, NOTIFY_STATUS_MS);
 	notify->ready = false;
 	notify->stopping = false;
 	notify->status_changed = false;
@@ -114,6 +122,8 @@ static void notify_send_pending(struct notify *notify, uint64_t now_ms)
 
 uint64_t notify_flush(struct notify *notify, uint64_t now_ms)
 {
+	uint64_t wake_ms;
+
 	if (notify->fd < 0)
 		return DEADLINE_NONE;
 	if (deadline_passed(notify->retry_ms, now_ms))
@@ -123,5 +133,6 @@ uint64_t notify_flush(struct notify *notify, uint64_t now_ms)
 
 		notify->next_ping_ms = deadline_after(now_ms, sent ? notify->watchdog_ms : NOTIFY_RETRY_MS);
 	}
-	return deadline_earlier(notify->retry_ms, notify->next_ping_ms);
+	wake_ms = deadline_earlier(notify->retry_ms, notify->next_ping_ms);
+	return deadline_passed(notify->status_ms, now_ms) ? wake_ms : deadline_earlier(wake_ms, notify->status_ms);
 }

@@ -21,6 +21,7 @@ struct notify {
 	bool ready;        /* each: to be sent */
 	bool stopping;
 	bool status_changed;
+	uint64_t status_ms; /* the status is not said again before */
 	char status[256];
 };
 
@@ -30,9 +31,15 @@ void notify_done(struct notify *notify);
 
 void notify_ready(struct notify *notify);
 void notify_stopping(struct notify *notify);
+
+/*
+ * Whether notify_status() is of use now: a status changes with each connection of an inetd pool, and the manager is
+ * told of it once a second, or with what else there is to say.
+ */
+bool notify_wants_status(const struct notify *notify, uint64_t now_ms);
 void notify_status(struct notify *notify, const char *text);
 
-/* Sends what is pending and due. Returns when to call again at the latest. */
+/* Sends what is pending and due. Returns when to call again at the latest, with the status of then. */
 uint64_t notify_flush(struct notify *notify, uint64_t now_ms);
 
 #endif

@@ -54,7 +54,6 @@ void report_ready(struct master *master)
 	log_event(LOG_LEVEL_NOTICE, "ready", LOG_INT("pools", (int64_t)master->pool_count),
 		LOG_INT("workers", pools_living(master)));
 	notify_ready(&master->notify);
-	report_status(master);
 	if (master->options->report_ready != NULL)
 		master->options->report_ready();
 }
@@ -70,11 +69,14 @@ void report_start_failed(const struct master *master)
 	}
 }
 
-void report_status(struct master *master)
+void report_status(struct master *master, uint64_t now_ms)
 {
 	char text[sizeof(master->notify.status)];
-	size_t used = (size_t)snprintf(text, sizeof(text), "%s:", lifecycle_phase_name(master->phase));
+	size_t used;
 
+	if (!notify_wants_status(&master->notify, now_ms))
+		return;
+	used = (size_t)snprintf(text, sizeof(text), "%s:", lifecycle_phase_name(master->phase));
 	for (size_t i = 0; i < master->pool_count && used < sizeof(text); i++) {
 		const struct pool_policy *policy = &master->pools[i].policy;
 

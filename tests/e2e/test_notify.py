@@ -34,6 +34,28 @@ def test_status_says_workers(brood):
     wait_for(lambda: any(line.startswith("STATUS=") and "5" in line for line in one.notify.lines()), "STATUS with 5")
 
 
+def test_connections_of_programs_do_not_flood_the_manager(brood):
+    """Each of them changes how many workers wait: that is told once a second, the last state at the end."""
+    one = brood("""
+pool "test" {
+	listen = {"127.0.0.1:0"}
+	handler = "inetd"
+	command = {"cat"}
+	workers = 2
+}
+""").start()
+    begin = time.monotonic()
+    for _ in range(100):
+        with connect(one.address()) as client:
+            client.sendall(b"hello")
+            client.shutdown(socket.SHUT_WR)
+            assert receive(client, 5) == b"hello"
+    wait_for(lambda: [line for line in one.notify.lines() if line.startswith("STATUS=")][-1].endswith("test 2/2"),
+             "all wait again")
+    said = [line for line in one.notify.lines() if line.startswith("STATUS=")]
+    assert len(said) <= time.monotonic() - begin + 3, said
+
+
 def test_abstract_notify_socket(brood):
     name = f"brood-notify-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
