@@ -5,39 +5,29 @@
 
 #include "config/load.h"
 
-#define COUNT(high)                                                                                                    \
-	{                                                                                                              \
-		.kind = VALUE_NUMBER, .max = (high), .may_be_unlimited = true                                          \
-	}
-#define SIZE                                                                                                           \
-	{                                                                                                              \
-		.kind = VALUE_SIZE, .max = INT64_C(1) << 50, .may_be_unlimited = true                                  \
-	}
-#define SECONDS                                                                                                        \
-	{                                                                                                              \
-		.kind = VALUE_DURATION, .min = 1000, .max = INT64_C(86400000) * 365, .step = 1000,                     \
-		.may_be_unlimited = true                                                                               \
-	}
-#define LEVEL(high)                                                                                                    \
-	{                                                                                                              \
-		.kind = VALUE_NUMBER, .max = (high)                                                                    \
-	}
-
 /* clang-format off */
+#define COUNT       .rule = { .kind = VALUE_NUMBER, .max = 1 << 30, .may_be_unlimited = true }
+#define SIZE        .rule = { .kind = VALUE_SIZE, .max = INT64_C(1) << 50, .may_be_unlimited = true }
+#define LEVEL(high) .rule = { .kind = VALUE_NUMBER, .max = (high) }
+/* In seconds, of up to a year. */
+#define TIME        .rule = { .kind = VALUE_DURATION, .min = 1000, .max = INT64_C(365) * 86400 * 1000, .step = 1000, \
+		.may_be_unlimited = true }, .divisor = 1000
+
 const struct limit_key limit_keys[] = {
-	{ "nofile", RLIMIT_NOFILE, COUNT(1 << 30), 0, "Open files." },
-	{ "nproc", RLIMIT_NPROC, COUNT(1 << 30), 0, "Processes of the worker's user." },
-	{ "core", RLIMIT_CORE, SIZE, 0, "A core dump." },
-	{ "cpu", RLIMIT_CPU, SECONDS, 1000, "Time on the processor." },
-	{ "fsize", RLIMIT_FSIZE, SIZE, 0, "A file that is written." },
-	{ "as", RLIMIT_AS, SIZE, 0, "The address space." },
-	{ "data", RLIMIT_DATA, SIZE, 0, "Data and heap." },
-	{ "stack", RLIMIT_STACK, SIZE, 0, "The stack." },
-	{ "memlock", RLIMIT_MEMLOCK, SIZE, 0, "Locked memory." },
-	{ "sigpending", RLIMIT_SIGPENDING, COUNT(1 << 30), 0, "Queued signals of the worker's user." },
-	{ "msgqueue", RLIMIT_MSGQUEUE, SIZE, 0, "POSIX message queues of the worker's user." },
-	{ "nice", RLIMIT_NICE, LEVEL(40), 0, "The ceiling of the priority: 20 minus the least nice value." },
-	{ "rtprio", RLIMIT_RTPRIO, LEVEL(99), 0, "The ceiling of the real-time priority." },
+	{ .name = "nofile", .resource = RLIMIT_NOFILE, COUNT, .help = "Open files." },
+	{ .name = "nproc", .resource = RLIMIT_NPROC, COUNT, .help = "Processes of the worker's user." },
+	{ .name = "core", .resource = RLIMIT_CORE, SIZE, .help = "A core dump." },
+	{ .name = "cpu", .resource = RLIMIT_CPU, TIME, .help = "Time on the processor." },
+	{ .name = "fsize", .resource = RLIMIT_FSIZE, SIZE, .help = "A file that is written." },
+	{ .name = "as", .resource = RLIMIT_AS, SIZE, .help = "The address space." },
+	{ .name = "data", .resource = RLIMIT_DATA, SIZE, .help = "Data and heap." },
+	{ .name = "stack", .resource = RLIMIT_STACK, SIZE, .help = "The stack." },
+	{ .name = "memlock", .resource = RLIMIT_MEMLOCK, SIZE, .help = "Locked memory." },
+	{ .name = "sigpending", .resource = RLIMIT_SIGPENDING, COUNT, .help = "Queued signals of the worker's user." },
+	{ .name = "msgqueue", .resource = RLIMIT_MSGQUEUE, SIZE, .help = "POSIX message queues of the worker's user." },
+	{ .name = "nice", .resource = RLIMIT_NICE, LEVEL(40),
+		.help = "The ceiling of the priority: 20 minus the least nice value." },
+	{ .name = "rtprio", .resource = RLIMIT_RTPRIO, LEVEL(99), .help = "The ceiling of the real-time priority." },
 };
 /* clang-format on */
 

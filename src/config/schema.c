@@ -27,11 +27,11 @@
 	.rule = { .kind = VALUE_DURATION, .max = (high), .zero_is_off = true, .step = SECOND }, .divisor = SECOND
 
 /* Which handlers a key goes with; without one of these it goes with all. */
-#define PROGRAMS    .kinds = KEY_KIND(HANDLER_BECOMES) | KEY_KIND(HANDLER_ACCEPTS)
+#define PROGRAMS    .kinds = (KEY_KIND(HANDLER_BECOMES) | KEY_KIND(HANDLER_ACCEPTS))
 #define INETD_ONLY  .kinds = KEY_KIND(HANDLER_BECOMES)
 #define SERVER_ONLY .kinds = KEY_KIND(HANDLER_ACCEPTS)
 #define MODULE_ONLY .kinds = KEY_KIND(HANDLER_LOADS)
-#define OWN_LOOP    .kinds = KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS)
+#define OWN_LOOP    .kinds = (KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS))
 
 /* The longest argument or variable of a program: execve(2) takes no longer one (MAX_ARG_STRLEN, with its NUL). */
 enum { ARGUMENT_MAX = 32 * 4096 - 1 };
