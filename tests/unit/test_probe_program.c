@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/attrs.h"
 #include "worker/probe_program.h"
 
 #define NOBODY 65534
@@ -52,6 +53,8 @@ static void make(const char *file, int mode, const void *data, size_t size)
 	cr_assert_eq(fchmod(fd, (mode_t)mode), 0);
 	close(fd);
 }
+
+static void make_text(const char *file, int mode, const char *format, ...) ATTR_PRINTF(3, 4);
 
 static void make_text(const char *file, int mode, const char *format, ...)
 {

@@ -325,15 +325,15 @@ static void free_choices(const char *const *choices)
 	free(list.own);
 }
 
-void description_free(struct brood_module *module)
+void description_free(struct brood_module *description)
 {
-	struct description *description = (struct description *)module;
+	struct description *whole = (struct description *)description;
 
-	if (description == NULL)
+	if (whole == NULL)
 		return;
-	for (size_t i = 0; i < description->option_count; i++)
-		free_choices(description->options[i].choices);
-	free(description->options);
-	free(description->data);
-	free(description);
+	for (size_t i = 0; i < whole->option_count; i++)
+		free_choices(whole->options[i].choices);
+	free(whole->options);
+	free(whole->data);
+	free(whole);
 }

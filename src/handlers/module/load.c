@@ -10,7 +10,7 @@
 static int check_numbers(const struct brood_module *module, char *reason, size_t size)
 {
 	if (module->abi != BROOD_MODULE_ABI) {
-		snprintf(reason, size, "was compiled for module ABI %u, and this brood has %u", module->abi,
+		snprintf(reason, size, "was compiled for module ABI %u, and this brood has %d", module->abi,
 			BROOD_MODULE_ABI);
 		return -EPROTO;
 	}
