@@ -159,6 +159,15 @@ static void check_ready_after(struct load *load, const struct pool_config *pool,
 		value_format(&start->rule, (int64_t)pool->start_timeout_ms, start_text));
 }
 
+/* The socket for acknowledgements is the daemon's, which all its pools share. */
+static void check_ack(struct load *load, const struct pool_config *pool, const struct pool_draft *draft)
+{
+	if (pool->kind == HANDLER_ACCEPTS && pool->program.ready == READY_ACK && pool->chroot &&
+		pool->chroot[0] != '\0')
+		diagnostics_add(&load->diagnostics, load_pool_line(draft, "ready"), draft->outline->where,
+			"ready = ack does not go with chroot: its socket is outside; accepted are alive, notify");
+}
+
 /* ---- all of it ---- */
 
 void load_check_program(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
@@ -171,6 +180,7 @@ void load_check_program(struct load *load, struct pool_config *pool, const struc
 	check_environment(load, pool, draft);
 	check_stderr(load, pool, draft);
 	check_ready_after(load, pool, draft);
+	check_ack(load, pool, draft);
 	if (pool->program.directory && pool->chroot)
 		load_check_directory(load, load_pool_line(draft, "directory"), draft->outline->where, "directory",
 			pool->chroot, pool->program.directory);

@@ -132,6 +132,9 @@ static void note_extension(struct master *master, struct pool *pool, uint32_t sl
 		memory_order_relaxed);
 	if (until_ms > pool->slots[slot].deadline_ms)
 		pool_policy_extend(&pool->policy, slot, until_ms);
+	/* The daemon's own stop_timeout is not put off. */
+	if (pool->slots[slot].state == SLOT_RETIRING)
+		pool_policy_postpone(&pool->policy, deadline_earlier(until_ms, master->stop_deadline_ms));
 }
 
 /* It leaves by itself: no signal is sent, but it is replaced, and its end is timed as if it had been told to. */

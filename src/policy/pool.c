@@ -445,6 +445,12 @@ void pool_policy_retire(struct pool_policy *pool, uint64_t deadline_ms)
 	pool->stop_deadline_ms = deadline_ms;
 }
 
+void pool_policy_postpone(struct pool_policy *pool, uint64_t deadline_ms)
+{
+	if (pool->phase == POOL_RETIRING && deadline_ms > pool->stop_deadline_ms)
+		pool->stop_deadline_ms = deadline_ms;
+}
+
 void pool_policy_quit(struct pool_policy *pool, enum slot_reason reason)
 {
 	pool_policy_undo(pool);
@@ -477,8 +483,8 @@ static bool death_is_recycling(
 
 static enum death_kind death_classify(const struct slot *slot, const struct death *death, bool recycling)
 {
-	bool asked = (slot->state == SLOT_RETIRING || slot->state == SLOT_QUITTING) &&
-		     slot->reason != SLOT_REASON_ITSELF;
+	bool asked =
+		(slot->state == SLOT_RETIRING || slot->state == SLOT_QUITTING) && slot->reason != SLOT_REASON_ITSELF;
 
 	bool overdue = slot->reason == SLOT_REASON_STOP_TIMEOUT || slot->reason == SLOT_REASON_WATCHDOG;
 

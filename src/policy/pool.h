@@ -139,6 +139,8 @@ uint32_t pool_policy_resize(struct pool_policy *pool, int delta);
  * the first. Each ends a reload that is under way. */
 void pool_policy_retire(struct pool_policy *pool, uint64_t deadline_ms);
 void pool_policy_quit(struct pool_policy *pool, enum slot_reason reason);
+/* A worker that finishes has asked for time: while the pool retires, it may, until DEADLINE. The others keep theirs. */
+void pool_policy_postpone(struct pool_policy *pool, uint64_t deadline_ms);
 
 /* Workers that still have, or will have, a process to wait for. */
 uint32_t pool_policy_living(const struct pool_policy *pool);

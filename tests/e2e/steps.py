@@ -8,6 +8,7 @@
     ack:LINE            to $EINHORN_SOCK_PATH; PID in it is its own pid
     print:TEXT, error:TEXT
     on:SIGNAL:TEXT      says TEXT at the signal, and exits with 0; "ignore" instead of TEXT
+    finish:SECONDS      at SIGTERM asks for a minute, takes that long, and exits with 0
     run:HOW:FILE        leaves a process behind: in the "group", in a "session" of its own, "double"-forked, in a session
                         of its own under another one ("chain"), in another group with an "empty" environment; its pid goes to FILE
     accept              blocks in accept(2) on descriptor 3, and answers each client with its pid
@@ -92,6 +93,14 @@ def on(name, text):
     signal.signal(getattr(signal, "SIG" + name), signal.SIG_IGN if text == "ignore" else handler)
 
 
+def finish(seconds):
+    def handler(*unused):
+        say("STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000")
+        time.sleep(float(seconds))
+        os._exit(0)
+    signal.signal(signal.SIGTERM, handler)
+
+
 def run(how, path):
     if os.fork():
         # Whoever waits for the file knows that all of them are there.
@@ -138,7 +147,7 @@ def main():
             os._exit(int(rest))
         elif name in ("keep", "on", "run"):
             globals()[name](*rest.split(":", 1))
-        elif name in ("say", "ack", "dump", "append"):
+        elif name in ("say", "ack", "dump", "append", "finish"):
             globals()[name](rest)
         else:
             accept()

@@ -535,6 +535,22 @@ def test_one_that_does_not_stop_is_killed_by_its_deadline(brood):
     assert (row["kind"], row["reason"]) == ("killed", "stop_timeout") and "SIGKILL" in row["how"]
 
 
+def test_time_to_finish_can_be_extended(brood):
+    one = brood(steps("finish:1.5", "say:READY=1", "wait", extra="ready = notify\nstop_timeout = 300ms")).start()
+    begin = time.monotonic()
+    assert one.stop() == 0
+    assert time.monotonic() - begin > 1.5
+    assert not one.log("worker died", kind="killed")
+
+
+def test_the_stop_of_the_daemon_is_not_put_off(brood):
+    one = brood("stop_timeout = 500ms\n" + steps("finish:50", "say:READY=1", "wait", extra="ready = notify"),
+                expect=["worker died", "stop_timeout"]).start()
+    begin = time.monotonic()
+    assert one.stop() == 0
+    assert time.monotonic() - begin < 10
+
+
 def test_quit(brood):
     one = brood(steps("on:TERM:quickly", "on:USR2:slowly", "say:READY=1", "wait",
                       extra="ready = notify\nstop_signal = USR2"), expect=["ending all"]).start()

@@ -40,6 +40,27 @@ Test(policy_pool, stop_climbs_from_retire_to_giving_up)
 	IDLE();
 }
 
+/* Of two that finish one asks for time: the other's own deadline stays. */
+Test(policy_pool, a_stop_may_be_put_off_for_one_that_asks)
+{
+	pool_begin(2, 2);
+	pool.policy.rules.retire_timeout_ms = 500;
+	born_ready(0, 1);
+	pool_policy_postpone(&pool.policy, pool.now_ms + 9000); /* not before it stops */
+	pool_policy_retire(&pool.policy, pool.now_ms + 500);
+	tell(0, SLOT_RETIRE, SLOT_REASON_STOP);
+	tell(1, SLOT_RETIRE, SLOT_REASON_STOP);
+	cr_expect(pool_policy_extend(&pool.policy, 0, pool.now_ms + 2000));
+	pool_policy_postpone(&pool.policy, pool.now_ms + 2000);
+	pool_policy_postpone(&pool.policy, pool.now_ms + 100); /* it gives time, and takes none */
+	IDLE_FOR(500);
+	PLAN("quit 1 stop_timeout");
+	tell(1, SLOT_QUIT, SLOT_REASON_STOP_TIMEOUT);
+	died(1, (struct death){ .by_signal = true, .code = 15 });
+	IDLE_FOR(1500);
+	PLAN("quit 0 stop_timeout");
+}
+
 Test(policy_pool, stop_bounds_workers_that_retire_already)
 {
 	pool_begin(2, 2);
