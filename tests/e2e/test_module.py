@@ -182,16 +182,15 @@ def test_requests_are_counted(brood):
     wait_for(lambda: [s for s in one.slots("m") if s["requests"] == 3 and s["state"] == "idle"], "three requests")
 
 
-def test_a_connection_costs_what_the_bare_loop_costs(brood, directory, monkeypatch):
+def test_a_connection_costs_what_the_bare_loop_costs(brood, directory):
     def exchange(address):
         with connect(address) as client:
             client.sendall(b"peace\n")
             assert receive(client, 6) == b"peace\n"
             client.shutdown(socket.SHUT_WR)
             assert receive_all(client) == b""
-    monkeypatch.setattr(test_syscalls, "exchange", exchange)
     one = brood(module_pool("trouble")).start()
-    assert test_syscalls.calls_of(one, directory / "strace") == \
+    assert test_syscalls.calls_of(one, directory / "strace", exchange) == \
         ["accept4", "recvfrom", "sendto", "recvfrom", "close"] * test_syscalls.CONNECTIONS
 
 
