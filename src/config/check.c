@@ -157,7 +157,7 @@ static bool is_datagram(const char *text)
 		if (strncasecmp(text, prefixes[i], strlen(prefixes[i])) == 0)
 			return true;
 	}
-	return slash && text[0] != 'u' && strncasecmp(slash, "/udp", 4) == 0;
+	return slash && strncmp(text, "unix:", 5) != 0 && strncasecmp(slash, "/udp", 4) == 0;
 }
 
 /* Parses the addresses of a pool. Returns how many of them were added to ENTRIES. */

@@ -150,7 +150,7 @@ static void refuse_missing(
 static void fill_foreign(
 	struct load *load, const struct key *key, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
 {
-	unsigned int line = draft->lines[schema_index(key)];
+	unsigned int line = outline_key_line(draft->outline, key->name);
 
 	if (line)
 		diagnostics_add(&load->diagnostics, line, draft->outline->where,

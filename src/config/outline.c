@@ -157,6 +157,8 @@ static bool pool_statement(struct outline *outline, struct level *outer, const s
 	level.pool = pool_add(outline, text, reader_reach(outline, name->line));
 	if (!level.pool || level_init(&level, NULL, outline->arena) < 0)
 		return false;
+	level.pool->keys = level.names;
+	level.pool->key_count = level.name_count;
 	level.where = level.pool->where;
 	reader_put(outline, name->line, "pool");
 	reader_put(outline, open.line, "{");
@@ -312,4 +314,13 @@ void outline_done(struct outline *outline)
 {
 	free(outline->text);
 	outline->text = NULL;
+}
+
+unsigned int outline_key_line(const struct outline_pool *pool, const char *name)
+{
+	for (size_t i = 0; i < pool->key_count; i++) {
+		if (strcmp(pool->keys[i].text, name) == 0)
+			return pool->keys[i].seen;
+	}
+	return 0;
 }

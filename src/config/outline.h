@@ -29,8 +29,10 @@ struct outline_pool {
 	const char *where; /* `pool "web"` */
 	unsigned int line;
 	unsigned int *section_lines; /* one for each handler: where its section is; 0: nowhere */
-	unsigned int options_line;   /* where its module_options are; 0: nowhere */
-	const struct name *options;  /* what they name (config/names.h) */
+	const struct name *keys;     /* which keys there are, and where each is given (config/names.h) */
+	size_t key_count;
+	unsigned int options_line;  /* where its module_options are; 0: nowhere */
+	const struct name *options; /* what they name (config/names.h) */
 	size_t option_count;
 	bool damaged;         /* something in it was left out: what it lacks may have been there */
 	bool section_damaged; /* the same of a section with options in it */
@@ -64,5 +66,8 @@ struct outline {
  */
 ATTR_NODISCARD int outline_text(struct outline *outline, const char *name, const struct source *source);
 void outline_done(struct outline *outline);
+
+/* Where a key of the pool is given, also one whose value was left out, or is an empty list; 0: nowhere. */
+unsigned int outline_key_line(const struct outline_pool *pool, const char *name);
 
 #endif
