@@ -7,6 +7,7 @@
  *	umask OCTAL, directory PATH, root PATH
  *	limit NAME SOFT HARD
  *	fd NUMBER TARGET                    of each open one, as /proc shows it
+ *	connection RECEIVE SEND blocks|does-not-block	the time-outs of descriptor 0, in milliseconds
  *	env NAME=VALUE, argument TEXT
  *	session SID, group PGID, pid PID, parent PPID, terminal yes|no
  *	ids RUID EUID SUID RGID EGID SGID, groups GID...
@@ -25,7 +26,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -43,6 +46,22 @@ static void show_descriptors(void)
 		target[size > 0 ? size : 0] = '\0';
 		printf("fd %d %s\n", fd, target);
 	}
+}
+
+static long timeout_ms(int option)
+{
+	struct timeval timeout = { .tv_sec = -1 };
+	socklen_t size = sizeof(timeout);
+
+	if (getsockopt(STDIN_FILENO, SOL_SOCKET, option, &timeout, &size) < 0)
+		return -1;
+	return (long)timeout.tv_sec * 1000 + (long)timeout.tv_usec / 1000;
+}
+
+static void show_connection(void)
+{
+	printf("connection %ld %ld %s\n", timeout_ms(SO_RCVTIMEO), timeout_ms(SO_SNDTIMEO),
+		(fcntl(STDIN_FILENO, F_GETFL) & O_NONBLOCK) != 0 ? "does-not-block" : "blocks");
 }
 
 static void show_signals(void)
@@ -132,6 +151,7 @@ static void show_process(void)
 int main(int argc, char **argv)
 {
 	show_descriptors();
+	show_connection();
 	show_signals();
 	show_limits();
 	show_ids();

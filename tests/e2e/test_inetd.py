@@ -100,6 +100,17 @@ def test_all_that_a_program_is_given(brood):
     assert shown["deathsignal"] == "0" and shown["oom"] == "0"
 
 
+def test_a_connection_blocks_and_has_no_time_out(brood, directory):
+    """Whatever the listeners need for themselves, and however they are reached."""
+    one = brood(inetd_pool([SHOW], listen=["127.0.0.1:0", f"unix:{directory}/s.sock"], name="several") +
+                inetd_pool([SHOW], listen="127.0.0.1:0", name="tcp") +
+                inetd_pool([SHOW], listen=f"unix:{directory}/t.sock", name="unix")).start()
+    for address in one.addresses():
+        shown = show(address)
+        assert shown["connection"] == "0 0 blocks", address
+        assert sorted(shown.fds) == [0, 1, 2]
+
+
 def test_the_environment_is_path_the_contract_and_the_configuration(brood):
     one = brood(inetd_pool([SHOW], extra='environment = {"NAME=a value=with equals", "EMPTY="}'),
                 env={"HOME": "/nowhere", "PATH": "/usr/bin:/bin:/special"}).start()
@@ -367,9 +378,12 @@ def test_a_master_does_not_spin_on_a_flood(brood, directory):
     with connect(one.address()):
         one.wait_log("output dropped", count=2)
         before, begin = cpu_time(one.pid), time.monotonic()
-        one.wait_log("output dropped", count=5)
+        rows = one.wait_log("output dropped", count=5)
         used, wall = cpu_time(one.pid) - before, time.monotonic() - begin
         kill(one.log("START")[0]["pid"], signal.SIGKILL)
+    # 64 KiB each 20 ms is what is read of a flood; these lines have two bytes.
+    read = 2 * sum(row["lines"] for row in rows[2:5])
+    assert read < 2 * wall * 65536 / 0.020, (read, wall)
     if not SANITIZED:
         assert used < 0.5 * wall, (used, wall)
 
