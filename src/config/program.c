@@ -162,10 +162,11 @@ static void check_ready_after(struct load *load, const struct pool_config *pool,
 /* The socket for acknowledgements is the daemon's, which all its pools share. */
 static void check_ack(struct load *load, const struct pool_config *pool, const struct pool_draft *draft)
 {
-	if (pool->kind == HANDLER_ACCEPTS && pool->program.ready == READY_ACK && pool->chroot &&
-		pool->chroot[0] != '\0')
-		diagnostics_add(&load->diagnostics, load_pool_line(draft, "ready"), draft->outline->where,
-			"ready = ack does not go with chroot: its socket is outside; accepted are alive, notify");
+	if (pool->kind != HANDLER_ACCEPTS || pool->program.ready != READY_ACK || !pool->chroot ||
+		pool->chroot[strspn(pool->chroot, "/")] == '\0')
+		return;
+	diagnostics_add(&load->diagnostics, load_pool_line(draft, "ready"), draft->outline->where,
+		"ready = ack does not go with chroot: its socket is outside; accepted are alive, notify");
 }
 
 /* ---- all of it ---- */
