@@ -155,17 +155,22 @@ static void add_frame(uintptr_t address, bool is_return)
 
 static void name_frames(void)
 {
-	size_t first = 0;
+	/* On a machine that context_instruction() does not know the handler's own frames are in the list, too. */
+	bool known = crash->instruction != 0 || crash->caller != 0;
+	size_t next = 0;
 
-	while (first < ARRAY_SIZE(crash->frames) && (uintptr_t)crash->frames[first] != crash->instruction)
-		first++;
-	add_frame(crash->instruction, false);
+	if (known) {
+		while (next < ARRAY_SIZE(crash->frames) && (uintptr_t)crash->frames[next] != crash->instruction)
+			next++;
+		next++;
+		add_frame(crash->instruction, false);
+	}
 	if (crash->caller != 0)
 		add_frame(crash->caller, true);
-	for (size_t i = first + 1; i < ARRAY_SIZE(crash->frames) && i < first + FRAMES_MAX; i++) {
-		if (crash->frames[i] == NULL || crash->frames[i] == crash->outermost)
+	for (size_t last = next + FRAMES_MAX; next < ARRAY_SIZE(crash->frames) && next < last; next++) {
+		if (crash->frames[next] == NULL || crash->frames[next] == crash->outermost)
 			break;
-		add_frame((uintptr_t)crash->frames[i], true);
+		add_frame((uintptr_t)crash->frames[next], true);
 	}
 }
 
