@@ -211,7 +211,7 @@ Test(config_load, every_field_of_a_program)
 		load_text("pool a { listen = \":0\" handler = program command = { \"bin/cat\", \"\", \"-n\" }\n"
 			  "directory = \"/tmp\" environment = { \"A=\", \"B=c d\" } stderr = null stdin = listener\n"
 			  "stop_signal = SIGQUIT ready = ack ready_after = 2s notify_access = group\n"
-			  "watchdog_timeout = 3s chroot = \"/\" umask = 077 }",
+			  "watchdog_timeout = 3s umask = 077 }",
 			NULL),
 		0, "%s", errors);
 	program = &config->pools[0].program;
@@ -233,7 +233,6 @@ Test(config_load, every_field_of_a_program)
 	cr_expect_eq(program->notify_access, NOTIFY_GROUP);
 	cr_expect_eq(program->ready_after_ms, 2000);
 	cr_expect_eq(program->watchdog_timeout_ms, 3000);
-	cr_expect_str_eq(config->pools[0].chroot, "/");
 	cr_expect_eq(config->pools[0].umask, 077);
 	config_free(config);
 }
