@@ -12,8 +12,6 @@
 
 #include "base/signals.h"
 
-extern char **environ;
-
 /* Where this process has none: what a login of an ordinary user has. */
 static char path_usual[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

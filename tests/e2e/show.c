@@ -31,8 +31,6 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static void show_descriptors(void)
 {
 	for (int fd = 0; fd < 4096; fd++) {
@@ -146,6 +144,8 @@ static void show_process(void)
 		getpriority(PRIO_PROCESS, 0));
 	if (oom != NULL && fscanf(oom, "%d", &score) == 1)
 		printf("oom %d\n", score);
+	if (oom != NULL)
+		fclose(oom);
 }
 
 int main(int argc, char **argv)

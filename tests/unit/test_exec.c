@@ -101,16 +101,17 @@ static int run(void (*entry)(int out))
 	return status;
 }
 
-static void become(char *path, char **command, const struct exec_env *env)
+/* The program that COMMAND begins with. */
+static void become(char **command, const struct exec_env *env)
 {
-	const struct program_config program = { .path = path, .command = command };
+	const struct program_config program = { .path = command[0], .command = command };
 
 	_exit(-exec_program(&program, env));
 }
 
 static void become_cat(int out)
 {
-	char *command[] = { (char[]){ "cat" }, (char[]){ "/proc/self/status" }, (char[]){ "/proc/self/environ" },
+	char *command[] = { (char[]){ "/bin/cat" }, (char[]){ "/proc/self/status" }, (char[]){ "/proc/self/environ" },
 		NULL };
 	struct exec_env env;
 	sigset_t set;
@@ -125,7 +126,7 @@ static void become_cat(int out)
 	if (exec_standard(open("/dev/null", O_RDONLY | O_CLOEXEC), out, -1) < 0)
 		_exit(98);
 	exec_reset_signals();
-	become((char[]){ "/bin/cat" }, command, &env);
+	become(command, &env);
 }
 
 Test(exec, a_program_gets_default_signals_and_its_environment_alone)
@@ -144,33 +145,33 @@ Test(exec, a_program_gets_default_signals_and_its_environment_alone)
 
 static void become_nothing(int out)
 {
-	char *command[] = { (char[]){ "nothing" }, NULL };
+	char *command[] = { (char[]){ "/nonexistent/program" }, NULL };
 	struct exec_env env;
 
 	(void)out;
 	exec_env_init(&env);
-	become((char[]){ "/nonexistent/program" }, command, &env);
+	become(command, &env);
 }
 
 static void become_directory(int out)
 {
-	char *command[] = { (char[]){ "directory" }, NULL };
+	char *command[] = { (char[]){ "/" }, NULL };
 	struct exec_env env;
 
 	(void)out;
 	exec_env_init(&env);
-	become((char[]){ "/" }, command, &env);
+	become(command, &env);
 }
 
 static void lack_memory(int out)
 {
-	char *command[] = { (char[]){ "true" }, NULL };
+	char *command[] = { (char[]){ "/bin/true" }, NULL };
 	struct exec_env env;
 
 	(void)out;
 	exec_env_init(&env);
 	env.failed = true;
-	become((char[]){ "/bin/true" }, command, &env);
+	become(command, &env);
 }
 
 Test(exec, a_program_that_cannot_be_executed_says_why)
