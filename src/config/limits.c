@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "config/limits.h"
 
+#include <assert.h>
 #include <sys/resource.h>
 
 #include "config/load.h"
@@ -31,7 +32,7 @@ const struct limit_key limit_keys[] = {
 };
 /* clang-format on */
 
-_Static_assert(ARRAY_SIZE(limit_keys) == LIMIT_KEYS, "the header knows the number of rows");
+static_assert(ARRAY_SIZE(limit_keys) == LIMIT_KEYS, "the header knows the number of rows");
 
 static uint64_t limit_of(const struct limit_key *key, int64_t number)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "config/schema.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
@@ -156,7 +157,7 @@ const struct key schema_keys[] = {
 };
 /* clang-format on */
 
-_Static_assert(ARRAY_SIZE(schema_keys) == SCHEMA_KEYS, "the header knows the number of rows");
+static_assert(ARRAY_SIZE(schema_keys) == SCHEMA_KEYS, "the header knows the number of rows");
 
 const struct key *schema_find(enum key_section section, const char *name)
 {

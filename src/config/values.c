@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "config/values.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -70,7 +71,7 @@ static const char *const kind_names[] = {
 	[VALUE_TEXT] = "text",
 	[VALUE_LIST] = "list",
 };
-_Static_assert(ARRAY_SIZE(kind_names) == VALUE_KINDS, "a name for each kind");
+static_assert(ARRAY_SIZE(kind_names) == VALUE_KINDS, "a name for each kind");
 
 const char *value_kind_name(enum value_kind kind)
 {

@@ -12,13 +12,13 @@
  *
  * Invariants, after every call: the sum of count[] is the capacity; count[s] is the number of slots in state s; no plan
  * takes the used slots (all but SLOT_FREE) above the capacity, or the workers meant to serve above the target; but
- *while the pool rolls they may be POOL_ROLL_STEP more, and a reload's canary comes on top.
+ * while the pool rolls they may be POOL_ROLL_STEP more, and a reload's canary comes on top.
  *
  * A pool's part in a reload (policy/reload.h has the whole) has two halves. First, one worker of the new generation,
- *the canary, is tried beside the others. Until the commit it does not exist for them: workers that die are replaced by
+ * the canary, is tried beside the others. Until the commit it does not exist for them: workers that die are replaced by
  * the generation, the rules and the target that the pool has, the canary's failures hold nothing back, its success
- *allows nothing. Then either nothing has changed (undo), or the new generation, rules and target hold (commit), and the
- *pool rolls: it starts workers of the new generation, and retires as many old ones as are ready beyond the target.
+ * allows nothing. Then either nothing has changed (undo), or the new generation, rules and target hold (commit), and
+ * the pool rolls: it starts workers of the new generation, and retires as many old ones as are ready beyond the target.
  *
  * The canary, and later each step of the roll, needs a slot that is free besides those of the target. So a pool that
  * is to be reloaded at its full size has a capacity of at least one more. Without room the canary waits for some time,

@@ -3,17 +3,17 @@
 #define POLICY_RELOAD_H
 /*
  * A reload as one transaction over all pools. Pure: it decides from the pools' policies (policy/pool.h has a pool's
- *part).
+ * part).
  *
  *	idle -> canary -> rolling -> idle              every canary became ready: committed in all pools
  *	        canary -> undoing -> idle (or rolling)  a canary failed: undone in all pools
  *
  * The master begins it, goes on as it always does (plans, events, deaths), and calls reload_step() after them and
- *before it asks for the next plans. A stop of the pools ends it, in each phase.
+ * before it asks for the next plans. A stop of the pools ends it, in each phase.
  *
  * While canaries are tried, and until they are out again, a second reload is refused: do it afterwards. While the pools
  * roll there may be one: it may be the cure of what makes the roll fail. They roll on while its canaries are tried; if
- *it is undone, the earlier roll is what is left.
+ * it is undone, the earlier roll is what is left.
  *
  * Where a pool has no start_timeout, a canary that hangs in its start holds the transaction up until it dies; so does a
  * program that asks for more time to start again and again.

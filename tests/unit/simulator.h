@@ -4,7 +4,7 @@
 /*
  * A pool's policy (policy/pool.h) under a virtual clock, with a model of the master that carries its plans out, of the
  * processes that live and die, and of an operator who resizes, reloads, stops and quits. After each event the policy is
- *held against what the model knows to be true.
+ * held against what the model knows to be true.
  *
  *	simulator.c            the clock, the master and the operator
  *	simulator_processes.c  what processes do by themselves, and when they are told something
