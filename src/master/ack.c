@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/rights.h"
 #include "master/master_private.h"
 #include "policy/deadline.h"
 
@@ -80,11 +81,20 @@ int ack_open(struct master *master)
 	return result;
 }
 
+/* Of what comes with the lines nothing is taken, nor waited for. */
+static void close_peer(int fd)
+{
+	rights_drain(fd);
+	close(fd);
+}
+
 static void connection_close(const struct master *master, struct ack_connection *connection)
 {
-	if (connection->fd >= 0)
+	if (connection->fd >= 0) {
 		master_unwatch(master, connection->fd);
-	fd_close(&connection->fd);
+		close_peer(connection->fd);
+	}
+	connection->fd = -1;
 	connection->serial++;
 }
 
@@ -170,14 +180,14 @@ static void take_connection(struct master *master, int fd, uint64_t now_ms)
 	if (!peer_counts(master, fd, &peer, &worker)) {
 		log_event(LOG_LEVEL_WARNING, "a foreign process at the socket for acknowledgements is sent away",
 			LOG_INT("pid", peer.pid), LOG_INT("uid", peer.uid));
-		close(fd);
+		close_peer(fd);
 		return;
 	}
 	connection = free_connection(server, worker);
 	if (connection == NULL) {
 		log_event(LOG_LEVEL_WARNING, "too many connections to the socket for acknowledgements",
 			LOG_INT("pid", peer.pid));
-		close(fd);
+		close_peer(fd);
 		return;
 	}
 	connection_close(master, connection);
@@ -275,8 +285,8 @@ static bool take_lines(struct master *master, struct ack_connection *connection,
 
 static bool connection_read(struct master *master, struct ack_connection *connection, uint64_t now_ms)
 {
-	ssize_t size = recv(connection->fd, connection->line + connection->size,
-		sizeof(connection->line) - connection->size, MSG_DONTWAIT);
+	ssize_t size = rights_receive(
+		connection->fd, connection->line + connection->size, sizeof(connection->line) - connection->size);
 
 	if (size < 0)
 		return errno == EAGAIN || errno == EINTR;

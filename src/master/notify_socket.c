@@ -10,9 +10,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-
-/* SCM_MAX_FD of the kernel: no message brings more. */
-#define DESCRIPTORS_MAX 253
+#include "base/rights.h"
 
 int notify_socket_open(int *ret_fd, char ret_path[NOTIFY_PATH_MAX])
 {
@@ -39,29 +37,14 @@ int notify_socket_open(int *ret_fd, char ret_path[NOTIFY_PATH_MAX])
 	return 0;
 }
 
-static void close_descriptors(const struct cmsghdr *control)
-{
-	size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-	for (size_t i = 0; i < count; i++) {
-		int fd;
-
-		memcpy(&fd, CMSG_DATA(control) + i * sizeof(fd), sizeof(fd));
-		close(fd);
-	}
-}
-
 /* Returns whether there were credentials. */
-static bool read_control(struct msghdr *header, struct ucred *sender)
+static bool read_credentials(struct msghdr *header, struct ucred *sender)
 {
 	bool found = false;
 
 	for (struct cmsghdr *control = CMSG_FIRSTHDR(header); control != NULL; control = CMSG_NXTHDR(header, control)) {
-		if (control->cmsg_level != SOL_SOCKET)
-			continue;
-		if (control->cmsg_type == SCM_RIGHTS)
-			close_descriptors(control);
-		if (control->cmsg_type == SCM_CREDENTIALS && control->cmsg_len == CMSG_LEN(sizeof(*sender))) {
+		if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_CREDENTIALS &&
+			control->cmsg_len == CMSG_LEN(sizeof(*sender))) {
 			memcpy(sender, CMSG_DATA(control), sizeof(*sender));
 			found = true;
 		}
@@ -72,8 +55,7 @@ static bool read_control(struct msghdr *header, struct ucred *sender)
 int notify_socket_receive(int fd, struct notify_message *ret_message, struct ucred *ret_sender)
 {
 	char data[NOTIFY_MESSAGE_MAX];
-	_Alignas(struct cmsghdr) char
-		control[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(struct ucred)) + RIGHTS_SPACE];
 	struct iovec buffer = { .iov_base = data, .iov_len = sizeof(data) };
 	struct msghdr header = {
 		.msg_iov = &buffer, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
@@ -84,7 +66,8 @@ int notify_socket_receive(int fd, struct notify_message *ret_message, struct ucr
 
 	if (size < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
-	if (!read_control(&header, &sender) || (header.msg_flags & MSG_TRUNC) != 0)
+	rights_drop(&header);
+	if (!read_credentials(&header, &sender) || (header.msg_flags & MSG_TRUNC) != 0)
 		return -EBADMSG;
 	result = notify_message_parse(data, (size_t)size, ret_message);
 	if (result == 0)

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/rights.h"
 #include "master/master_private.h"
 #include "policy/deadline.h"
 
@@ -69,6 +70,7 @@ void program_forget(const struct master *master, struct worker *worker)
 	if (worker->notify_fd < 0)
 		return;
 	master_unwatch(master, worker->notify_fd);
+	rights_drain(worker->notify_fd);
 	fd_close(&worker->notify_fd);
 }
 

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Programs, and strangers on the same machine, that mean ill: what they do costs the master neither time nor places."""
+import pathlib
+import signal
+import subprocess
+
+from brood import proc_fds, wait_for
+from test_program import nothing_is_left, program_pool, slot_of  # noqa: F401
+
+PYTHON = "/usr/bin/python3"
+# So long would a close(2) of a socket wait that has something left to send.
+LINGER_S = 30
+HEAD = """
+import array, os, signal, socket, struct, sys, time
+
+def notify_address():
+    path = os.environ["NOTIFY_SOCKET"]
+    return "\\0" + path[1:] if path[0] == "@" else path
+
+def say(message, descriptors=()):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        sender.sendmsg([message.encode()], rights, 0, notify_address())
+
+def lingering():
+    "A socket whose last close(2) waits: it has more to send than its peer takes. The peer must live."
+    server = socket.create_server(("127.0.0.1", 0))
+    one = socket.create_connection(server.getsockname())
+    peer, _ = server.accept()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, %d))
+    one.setblocking(False)
+    try:
+        while True:
+            one.send(bytes(65536))
+    except BlockingIOError:
+        pass
+    return one, peer
+""" % LINGER_S
+
+
+def script(directory, text, name="hostile.py"):
+    path = directory / name
+    path.write_text(HEAD + text)
+    return [PYTHON, str(path)]
+
+
+def test_descriptors_in_a_notification_cost_no_time(brood, directory):
+    """The last close of a socket may take as long as its owner has asked for."""
+    command = script(directory, """
+one, peer = lingering()
+say("READY=1\\nSTATUS=armed")
+time.sleep(0.2)
+say("STATUS=given", [one.fileno()] * 250)
+one.close()
+say("STATUS=after")
+signal.pause()
+""")
+    one = brood(program_pool(command, extra="ready = notify")).start()
+    before = len(proc_fds(one.pid))
+    wait_for(lambda: slot_of(one)["status"] == "after", "the message behind it", LINGER_S / 3)
+    assert len(proc_fds(one.pid)) == before
+
+
+def test_descriptors_at_the_socket_for_acks_cost_no_time(brood, directory):
+    """Neither what comes with a line, nor what a stranger brings and nobody reads."""
+    send = """
+def send(path, line):
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.connect(path)
+    one, peer = lingering()
+    client.sendmsg([line.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [one.fileno()]))])
+    one.close()
+    return client, peer
+"""
+    worker = script(directory, send + """
+kept = send(os.environ["EINHORN_SOCK_PATH"], '{"command":"worker:ack","pid":%d}\\n' % os.getpid())
+signal.pause()
+""")
+    stranger = script(directory, send + """
+kept = send(sys.argv[1], "hello")
+print("sent", flush=True)
+sys.stdin.read()
+""", "stranger.py")
+    one = brood(program_pool(worker, extra="ready = ack"), expect=["a foreign process at the socket"]).spawn()
+    wait_for(lambda: "READY=1" in one.notify.lines(), "READY=1", LINGER_S / 2)
+    variables = pathlib.Path(f"/proc/{slot_of(one)['pid']}/environ").read_text().split("\0")
+    path = next(text.split("=", 1)[1] for text in variables if text.startswith("EINHORN_SOCK_PATH="))
+    before = len(proc_fds(one.pid))
+    # All of it is there when the master looks.
+    one.kill(signal.SIGSTOP)
+    with subprocess.Popen([*stranger, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"sent\n"
+        one.kill(signal.SIGCONT)
+        one.wait_log("a foreign process at the socket", timeout=LINGER_S / 2)
+        one.kill(signal.SIGTTOU)
+        one.wait_log("pool resized", timeout=LINGER_S / 2)
+        assert len(proc_fds(one.pid)) == before
+        process.stdin.close()
