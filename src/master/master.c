@@ -316,7 +316,8 @@ static void handle_event(struct master *master, const struct watch *watch, uint6
 	}
 }
 
-static void handle_signals_and_deaths(struct master *master, uint64_t now_ms)
+/* Returns whether there may be more of them. */
+static bool handle_signals_and_deaths(struct master *master, uint64_t now_ms)
 {
 	struct signal_event event;
 
@@ -324,7 +325,7 @@ static void handle_signals_and_deaths(struct master *master, uint64_t now_ms)
 		handle_signal(master, &event, now_ms);
 	if (was_woken(master))
 		pools_note_ready(master, now_ms);
-	reap_all(master, now_ms);
+	return reap_all(master, now_ms);
 }
 
 /* Everything that is due. Returns when to look again at the latest. */
@@ -350,6 +351,7 @@ static void run(struct master *master)
 	while (master->phase != LIFE_GONE) {
 		uint64_t now_ms = clock_monotonic_ms();
 		uint64_t wake_ms;
+		bool more;
 
 		/* First what programs have said: it may explain the deaths. */
 		for (int i = 0; i < count; i++) {
@@ -357,8 +359,10 @@ static void run(struct master *master)
 
 			handle_event(master, &watch, now_ms);
 		}
-		handle_signals_and_deaths(master, now_ms);
+		more = handle_signals_and_deaths(master, now_ms);
 		wake_ms = act(master, now_ms);
+		if (more)
+			wake_ms = now_ms;
 		if (master->phase == LIFE_GONE)
 			break;
 		count = epoll_wait(

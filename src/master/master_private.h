@@ -108,8 +108,10 @@ struct orphan_hunt {
 };
 
 struct orphans {
-	bool adopting; /* they become the master's children */
-	bool failing;  /* to look for them; said so once */
+	bool adopting;   /* they become the master's children */
+	bool failing;    /* to look for them; said so once */
+	bool wanted;     /* a look, at the end of this turn */
+	size_t unlooked; /* hunts begun since the last look, <= ORPHAN_HUNTS_MAX */
 	struct orphan_hunt hunts[ORPHAN_HUNTS_MAX];
 	size_t next; /* the place that is taken next */
 };
@@ -252,13 +254,16 @@ void orphans_init(struct master *master);
 void orphans_worker_born(struct master *master, pid_t worker);
 void orphans_worker_died(struct master *master, pid_t worker, uint64_t now_ms);
 /* A child has ended that is none of ours: what it leaves comes to light. */
+void orphans_want_look(struct master *master);
+/* Looks where that is wanted. */
 void orphans_look(struct master *master, uint64_t now_ms);
 /* Whether some that were killed have not ended yet. RET_WAKE_MS: when to ask again at the latest. */
 bool orphans_are_left(const struct master *master, uint64_t now_ms, uint64_t *ret_wake_ms);
 
 /* ---- reap.c ---- */
 
-void reap_all(struct master *master, uint64_t now_ms);
+/* Returns whether more may be left: so many are reaped before all else is looked at again. */
+bool reap_all(struct master *master, uint64_t now_ms);
 
 /* ---- lifecycle.c ---- */
 

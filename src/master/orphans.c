@@ -162,11 +162,22 @@ static bool is_hunting(const struct master *master, uint64_t now_ms)
 	return false;
 }
 
+void orphans_want_look(struct master *master)
+{
+	master->orphans.wanted = true;
+}
+
+/* Once for all deaths of a turn: each look is at all children, and a program may leave thousands, which end together.
+ */
 void orphans_look(struct master *master, uint64_t now_ms)
 {
 	char path[64];
 	FILE *list;
 
+	if (!master->orphans.wanted)
+		return;
+	master->orphans.wanted = false;
+	master->orphans.unlooked = 0;
 	if (!master->orphans.adopting || !is_hunting(master, now_ms))
 		return;
 	for (size_t i = 0; i < ORPHAN_HUNTS_MAX; i++)
@@ -201,7 +212,10 @@ void orphans_worker_died(struct master *master, pid_t worker, uint64_t now_ms)
 	orphans->hunts[orphans->next] =
 		(struct orphan_hunt){ .worker = worker, .until_ms = deadline_after(now_ms, HUNT_MS) };
 	orphans->next = (orphans->next + 1) % ORPHAN_HUNTS_MAX;
-	orphans_look(master, now_ms);
+	orphans->wanted = true;
+	/* The next one would take the place of one that was not looked for yet. */
+	if (++orphans->unlooked == ORPHAN_HUNTS_MAX)
+		orphans_look(master, now_ms);
 }
 
 bool orphans_are_left(const struct master *master, uint64_t now_ms, uint64_t *ret_wake_ms)

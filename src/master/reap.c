@@ -7,6 +7,9 @@
 #include "base/log.h"
 #include "master/master_private.h"
 
+/* Programs that leave children as fast as they can be reaped do not stop the master. */
+#define DEATHS_A_TURN 256
+
 /* Whether any worker of the pool has served a connection to its end: the scoreboard's counters, as far as they go. */
 static uint64_t served_by(const struct board_slot *slot)
 {
@@ -79,12 +82,12 @@ static void reap_worker(struct master *master, const struct child *child, int st
 		orphans_worker_died(master, child->pid, now_ms);
 }
 
-static void reap_foreign(struct master *master, pid_t pid, uint64_t now_ms)
+static void reap_foreign(struct master *master, pid_t pid)
 {
 	/* What its parent left behind; or, as PID 1 of a container, the master inherits orphans that were never its
 	 * own. */
 	log_event(LOG_LEVEL_DEBUG, "a foreign child has ended", LOG_INT("pid", pid));
-	orphans_look(master, now_ms);
+	orphans_want_look(master);
 }
 
 /*
@@ -104,18 +107,20 @@ static pid_t next_dead(struct master *master, int *ret_status, uint64_t now_ms)
 	return waitpid(info.si_pid, ret_status, WNOHANG);
 }
 
-void reap_all(struct master *master, uint64_t now_ms)
+bool reap_all(struct master *master, uint64_t now_ms)
 {
 	struct child child;
 	int status;
-	pid_t pid;
+	pid_t pid = 0;
 
-	while ((pid = next_dead(master, &status, now_ms)) > 0) {
+	for (int i = 0; i < DEATHS_A_TURN && (pid = next_dead(master, &status, now_ms)) > 0; i++) {
 		if (!children_remove(&master->children, pid, &child))
-			reap_foreign(master, pid, now_ms);
+			reap_foreign(master, pid);
 		else if (child.kind == CHILD_LOGGER)
 			reap_logger(master, status, now_ms);
 		else
 			reap_worker(master, &child, status, now_ms);
 	}
+	orphans_look(master, now_ms);
+	return pid > 0;
 }

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Programs, and strangers on the same machine, that mean ill: what they do costs the master neither time nor places."""
+import os
 import pathlib
 import signal
 import subprocess
 
-from brood import proc_fds, wait_for
+from brood import SANITIZED, kill, proc_fds, proc_stat, wait_for
 from test_program import nothing_is_left, program_pool, slot_of  # noqa: F401
 
 PYTHON = "/usr/bin/python3"
@@ -42,6 +43,17 @@ def script(directory, text, name="hostile.py"):
     path = directory / name
     path.write_text(HEAD + text)
     return [PYTHON, str(path)]
+
+
+def cpu_s(pid):
+    """What the process has used."""
+    user, system = proc_stat(pid)[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def zombies(parent):
+    stats = [proc_stat(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return sum(stat[:2] == ["Z", str(parent)] for stat in stats)
 
 
 def test_descriptors_in_a_notification_cost_no_time(brood, directory):
@@ -96,3 +108,28 @@ sys.stdin.read()
         one.wait_log("pool resized", timeout=LINGER_S / 2)
         assert len(proc_fds(one.pid)) == before
         process.stdin.close()
+
+
+def test_a_crowd_that_a_program_leaves_behind(brood, directory):
+    """They end together: the master looks for the rest of them once a turn, and not once a death."""
+    crowd = 1500
+    command = script(directory, f"""
+for i in range({crowd}):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.pause()
+        os._exit(0)
+    os.wait()
+print("all are there", flush=True)
+signal.pause()
+""")
+    one = brood(program_pool(command), expect=["worker died"]).start()
+    one.wait_log("output", text="all are there")
+    wait_for(lambda: len(one.children()) > crowd, "the crowd is the master's")
+    before = cpu_s(one.pid)
+    kill(slot_of(one)["pid"], signal.SIGKILL)
+    one.wait_log("a program has left a process behind", crowd)
+    wait_for(lambda: not zombies(one.pid), "all are reaped")
+    used = cpu_s(one.pid) - before
+    assert used < (10 if SANITIZED else 2), f"{used} s"
