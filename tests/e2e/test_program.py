@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from brood import (BINARY, DEADLINE_S, IS_ROOT, NOBODY, Brood, connect, kill, proc_alive, proc_text, receive_all,
+from brood import (BINARY, DEADLINE_S, IS_ROOT, NOBODY, Brood, connect, kill, proc_alive, proc_stat, proc_text, receive_all,
                    wait_for)
 from conftest import root_only
 
@@ -215,6 +215,18 @@ def test_nonblock_is_cleared_for_the_first_one_only(brood, directory):
     wait_for(lambda: len(one.log("worker died")) == 1, "a death")
     wait_for(lambda: len(one.slots("app")) == 2, "its successor")
     assert nonblocking(one, second)
+
+
+def test_nonblock_is_cleared_once_nobody_uses_it(brood, directory):
+    """As when a pool of Node's is changed into one of Python's."""
+    code = ("import os,time; print('blocking', os.get_blocking(3), flush=True); os.set_blocking(3, False);"
+            f"open({str(directory / 'done')!r}, 'a').write('x'); time.sleep(1000)")
+    one = brood(program_pool([PYTHON, "-c", code], extra="ready_after = 10ms\nbackoff_min = 10ms"), expect=["died"]).start()
+    for count in 1, 2, 3:
+        wait_for(lambda: (directory / "done").exists() and len((directory / "done").read_text()) == count, "its turn")
+        assert len(one.wait_log("output", count, text="blocking True")) == count
+        kill(slot_of(one)["pid"], signal.SIGKILL)
+    assert not one.log("output", text="blocking False")
 
 
 def test_a_listener_that_comes_nonblocking_blocks_for_a_program(brood):
@@ -604,6 +616,31 @@ def test_what_a_living_one_has_started_is_left_alone(brood, directory):
     assert proc_alive(pid)
     assert one.stop() == 0
     assert not proc_alive(pid)
+
+
+def test_what_a_program_of_inetd_has_left_is_left_alone(brood, directory):
+    """The master adopts it, as it does all orphans."""
+    script = f"setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $! >{directory}/new; mv {directory}/new {directory}/pid"
+    one = brood(f"""
+pool "inetd" {{
+	listen = {{"127.0.0.1:0"}}
+	handler = "inetd"
+	command = {{"/bin/sh", "-c", "{script}"}}
+	workers = 1
+}}
+""" + steps("wait"), expect=["died"]).start()
+    connect(one.address("inetd")).close()
+    pid = left_behind(directory, "pid")
+    try:
+        one.wait_log("EXIT")
+        kill(slot_of(one)["pid"], signal.SIGKILL)
+        one.wait_log("worker died", pool="app")
+        wait_state(one, "idle")
+        assert proc_alive(pid) and proc_stat(pid)[1] == str(one.pid)
+        assert one.stop() == 0
+        assert proc_alive(pid)
+    finally:
+        kill(pid, signal.SIGKILL)
 
 
 def test_processes_of_its_group_do_not_outlive_a_shell(brood, directory):
