@@ -296,16 +296,20 @@ def test_time_to_start_can_be_extended(brood):
     assert one.stop() == 0
 
 
-def notify_from_outside(one, path):
-    """A foreign process's READY=1."""
+INTRUSION = b"READY=1\nSTATUS=intruder"
+
+
+def notify_from_outside(path):
+    """By a process that has gone when this returns."""
     code = ("import socket,sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);"
-            "s.sendto(b'READY=1\\nSTATUS=intruder', chr(0) + sys.argv[1][1:])")
+            f"s.sendto({INTRUSION!r}, chr(0) + sys.argv[1][1:])")
     subprocess.run([sys.executable, "-c", code, path], check=True, timeout=DEADLINE_S)
 
 
+@pytest.mark.parametrize("sender", ["lives", "has gone"])
 @pytest.mark.parametrize("access", ["main", "group"])
-def test_a_foreign_process_is_not_heard(brood, directory, access):
-    # The foreign sender has gone before it is looked up: then its user has to be the worker's.
+def test_a_foreign_process_is_not_heard(brood, directory, access, sender):
+    # Of one that has gone before it is looked up the user has to be the worker's.
     user = 'user = "nobody"' if IS_ROOT else ""
     if access == "group" and not IS_ROOT:
         pytest.skip("needs two users")
@@ -315,7 +319,13 @@ def test_a_foreign_process_is_not_heard(brood, directory, access):
                 expect=["is refused"]).spawn()
     path = dumped(directory / "out/dump")["environment"]["NOTIFY_SOCKET"]
     assert path.startswith("@")
-    notify_from_outside(one, path)
+    if sender == "has gone":
+        one.kill(signal.SIGSTOP)
+        notify_from_outside(path)
+        one.kill(signal.SIGCONT)
+    else:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+            own.sendto(INTRUSION, "\0" + path[1:])
     row = one.wait_log("is refused")[0]
     assert row["notify_access"] == access and row["uid"] == os.geteuid()
     assert slot_of(one)["status"] == "" and slot_of(one)["state"] == "starting"
