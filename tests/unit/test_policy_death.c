@@ -299,6 +299,81 @@ Test(policy_pool, readiness_after_the_kill_does_not_count)
 	cr_expect_not(pool.policy.proven);
 }
 
+/* A worker of an inetd pool: with its connection it makes room for the next one; how its program ends is no failure. */
+Test(policy_pool, a_program_for_one_connection_is_replaced_when_it_begins)
+{
+	struct death_verdict verdict;
+
+	pool_begin(3, 1);
+	born_ready(0, 0);
+	IDLE();
+	tell(0, SLOT_TAKEN, SLOT_REASON_NONE);
+	PLAN("ask 1");
+	born(1);
+	ready(1);
+	tell(1, SLOT_TAKEN, SLOT_REASON_NONE);
+	PLAN("ask 2");
+	born(2);
+	ready(2);
+	tell(2, SLOT_TAKEN, SLOT_REASON_NONE);
+	/* All of the capacity runs: the next client waits. */
+	IDLE();
+	verdict = died(1, (struct death){ .by_signal = true, .code = 11, .serving = true, .served = 1 });
+	cr_assert_eq(verdict.kind, DEATH_FINISHED);
+	cr_assert(!verdict.failure);
+	cr_assert_eq(verdict.sequel, DEATH_REPLACED);
+	PLAN("ask 1");
+	born(1);
+	ready(1);
+	verdict = died(0, (struct death){ .code = 1, .serving = true, .served = 1 });
+	cr_assert_eq(verdict.kind, DEATH_FINISHED);
+	cr_assert_eq(verdict.sequel, DEATH_NOT_REPLACED);
+	IDLE();
+}
+
+Test(policy_pool, a_program_that_cannot_be_executed_holds_the_next_starts_back)
+{
+	struct death_verdict verdict;
+
+	pool_begin(4, 1);
+	born_ready(0, 0);
+	tell(0, SLOT_TAKEN, SLOT_REASON_NONE);
+	PLAN("ask 1");
+	born(1);
+	ready(1);
+	verdict = died(0, (struct death){ .code = 72, .serving = true, .not_executed = true });
+	cr_assert(verdict.failure);
+	cr_assert_eq(verdict.kind, DEATH_EXITED);
+	tell(1, SLOT_TAKEN, SLOT_REASON_NONE);
+	IDLE_FOR(WAIT_MIN);
+	PLAN("ask 0");
+}
+
+/* At a stop: by the signal that asked it to leave, or by itself, whatever it exits with. */
+Test(policy_pool, a_program_that_the_master_ends_has_not_failed)
+{
+	static const struct death by_our_signal = {
+		.by_signal = true, .code = 15, .of_our_signal = true, .serving = true
+	};
+	static const struct death by_itself_late = { .code = 1, .serving = true };
+	struct death_verdict verdict;
+
+	pool_begin(4, 2);
+	born_ready(0, 1);
+	tell(0, SLOT_TAKEN, SLOT_REASON_NONE);
+	tell(1, SLOT_TAKEN, SLOT_REASON_NONE);
+	pool_policy_quit(&pool.policy, SLOT_REASON_STOP);
+	PLAN("quit 0 stop, quit 1 stop");
+	tell(0, SLOT_QUIT, SLOT_REASON_STOP);
+	tell(1, SLOT_QUIT, SLOT_REASON_STOP);
+	verdict = died(0, by_our_signal);
+	cr_assert_eq(verdict.kind, DEATH_RETIRED);
+	cr_assert(!verdict.failure);
+	verdict = died(1, by_itself_late);
+	cr_assert(!verdict.failure);
+	cr_assert_eq(verdict.sequel, DEATH_NOT_REPLACED);
+}
+
 Test(policy_pool, names_each_kind_of_death_and_each_sequel)
 {
 	for (enum death_kind i = 0; i < DEATH_KINDS; i++) {
