@@ -44,8 +44,8 @@ ATTR_NODISCARD int exec_standard(int in, int out, int err);
 
 /* ---- the end ---- */
 
-/* Gives all signals their default action, and then unblocks them: one that came in the meantime, such as the stop signal
- * of a program that is being made, ends the process; a handler of the master's would swallow it. */
+/* Gives all signals their default action, and then unblocks them: one that came in the meantime, such as the stop
+ * signal of a program that is being made, ends the process; a handler of the master's would swallow it. */
 void exec_reset_signals(void);
 
 /*

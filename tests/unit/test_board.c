@@ -305,6 +305,30 @@ Test(board, cuts_what_is_too_long)
 }
 
 /* What a worker writes is hearsay: a broken one must not hurt a reader. */
+Test(board, shows_what_a_program_says_until_the_slot_is_claimed_again)
+{
+	struct board board = make(1);
+	char text[BOARD_STATUS_MAX], longer[2 * BOARD_STATUS_MAX];
+
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	board_slot_claim(&board, 0, "app", 0, 1);
+	board_slot_notified(&board.slots[0], "a longer one", 5);
+	board_slot_notified(&board.slots[0], "serving", 6);
+	cr_assert_str_eq(board_slot_status(&board.slots[0], text), "serving");
+	board_slot_notified(&board.slots[0], NULL, 7);
+	cr_assert_str_eq(board_slot_status(&board.slots[0], text), "serving");
+	cr_assert_eq(board.slots[0].notified_us, 7);
+	board_slot_notified(&board.slots[0], longer, 8);
+	cr_assert_eq(strlen(board_slot_status(&board.slots[0], text)), BOARD_STATUS_MAX - 1);
+	memset(board.slots[0].status, 'y', BOARD_STATUS_MAX);
+	cr_assert_eq(strlen(board_slot_status(&board.slots[0], text)), BOARD_STATUS_MAX - 1, "whatever it holds");
+	board_slot_claim(&board, 0, "app", 0, 1);
+	cr_assert_str_empty(board_slot_status(&board.slots[0], text));
+	cr_assert_eq(board.slots[0].notified_us, 0);
+	board_done(&board);
+}
+
 Test(board, reader_survives_nonsense)
 {
 	struct board board = make(1);

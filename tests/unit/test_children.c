@@ -20,10 +20,15 @@ Test(children, finds_what_was_added_once)
 
 	cr_assert_eq(children_init(&children, MOST), 0);
 	children_add(&children, &(struct child){ .pid = 4711, .kind = CHILD_LOGGER, .pool = 3, .slot = 9 });
+	cr_assert_eq(children_find(&children, 4712, &found), 0);
+	cr_assert_eq(children_find(&children, 0, &found), 0, "no entry is none of a child");
+	cr_assert_eq(children_find(&children, 4711, &found), 1);
+	cr_assert(found.kind == CHILD_LOGGER && found.pool == 3 && found.slot == 9);
 	cr_assert_eq(children_remove(&children, 4712, &found), 0);
 	cr_assert_eq(children_remove(&children, 4711, &found), 1);
 	cr_assert(found.kind == CHILD_LOGGER && found.pool == 3 && found.slot == 9);
 	cr_assert_eq(children_remove(&children, 4711, &found), 0, "it was taken out");
+	cr_assert_eq(children_find(&children, 4711, &found), 0, "it was taken out");
 	cr_assert_eq(children.count, 0);
 	children_done(&children);
 }
