@@ -226,6 +226,9 @@ void program_born(struct master *master, struct pool *pool, uint32_t slot, const
 void program_forget(const struct master *master, struct worker *worker);
 /* Its NOTIFY_SOCKET has something to say. */
 void program_notified(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
+/* An action is due since it has said nothing in time. Hears what has come meanwhile, which the master may have been too
+ * late to read. Returns whether it is not due any more. */
+bool program_speaks_up(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms);
 /* It is about to be reaped: what it has said is heard, and its process group ends with it. */
 void program_ends(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
 /* Where it says so by notifying or acknowledging. */

@@ -390,7 +390,7 @@ static void pool_act_on_worker(
 {
 	if (action->what == SLOT_BECAME_READY)
 		pool_became_ready(master, pool, action->slot, now_ms);
-	else
+	else if (!pool_is_program(pool) || !program_speaks_up(master, pool, action, now_ms))
 		pool_signal(master, pool, action, now_ms);
 }
 

@@ -219,6 +219,23 @@ void program_notified(struct master *master, struct pool *pool, uint32_t slot, u
 		hear(master, pool, slot, MESSAGES_A_TURN, now_ms);
 }
 
+bool program_speaks_up(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms)
+{
+	const struct slot *slot = &pool->slots[action->slot];
+	enum slot_state state = slot->state;
+
+	if (action->reason != SLOT_REASON_WATCHDOG && action->reason != SLOT_REASON_START_TIMEOUT)
+		return false;
+	/* One that was told to end is past that. */
+	if (state != SLOT_STARTING && state != SLOT_READY)
+		return false;
+	if (pool->workers[action->slot].notify_fd >= 0)
+		hear(master, pool, action->slot, MESSAGES_LAST, now_ms);
+	if (pool->config->program.ready == READY_ACK)
+		ack_read_all(master, now_ms);
+	return slot->state != state || !deadline_passed(slot->deadline_ms, now_ms);
+}
+
 /* ---- its end ---- */
 
 /*

@@ -76,9 +76,11 @@ def dump(path):
         "blocked": status["SigBlk"], "ignored": status["SigIgn"], "umask": status["Umask"],
         "files": resource.getrlimit(resource.RLIMIT_NOFILE),
     }
-    with open(path + ".new", "w", encoding="utf-8") as out:
+    # Of its own: several workers may write it.
+    new = f"{path}.{os.getpid()}"
+    with open(new, "w", encoding="utf-8") as out:
         json.dump(data, out)
-    os.rename(path + ".new", path)
+    os.rename(new, path)
 
 
 def append(path):

@@ -458,6 +458,31 @@ def test_a_watchdog_that_is_fed(brood, directory):
     assert one.stop() == 0
 
 
+def test_a_watchdog_that_was_fed_while_the_master_could_not_look(brood):
+    one = brood(steps("keep:0.05:READY=1\\nWATCHDOG=1", "wait", extra="ready = notify\nwatchdog_timeout = 700ms")).start()
+    pid = slot_of(one)["pid"]
+    for _ in range(3):
+        one.kill(signal.SIGSTOP)
+        time.sleep(1)
+        one.kill(signal.SIGCONT)
+        begin = slot_of(one)["watchdog_us"]
+        wait_for(lambda: slot_of(one)["watchdog_us"] > begin + 200000, "more signs of life")
+    assert slot_of(one)["pid"] == pid
+    assert one.stop() == 0
+
+
+def test_one_that_became_ready_while_the_master_could_not_look(brood, directory):
+    one = brood(steps(f"append:{directory}/begun", "sleep:0.2", "say:READY=1", f"append:{directory}/said", "wait",
+                      extra="ready = notify\nstart_timeout = 900ms")).spawn()
+    wait_for(lambda: appended(directory / "begun"), "its start")
+    one.kill(signal.SIGSTOP)
+    wait_for(lambda: appended(directory / "said"), "its word")
+    time.sleep(1)
+    one.kill(signal.SIGCONT)
+    wait_for(lambda: "READY=1" in one.notify.lines(), "ready")
+    assert one.stop() == 0
+
+
 def test_a_watchdog_that_is_missed(brood):
     one = brood(steps("say:READY=1\\nWATCHDOG=1\\nSTATUS=thinking", "wait",
                       extra="ready = notify\nwatchdog_timeout = 300ms\nbackoff_min = 10ms"),
