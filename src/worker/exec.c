@@ -12,9 +12,6 @@
 
 #include "base/signals.h"
 
-/* Where this process has none: what a login of an ordinary user has. */
-static char path_usual[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /* ---- the environment ---- */
 
 /* The place of NAME's value, or the count. */
@@ -62,18 +59,18 @@ static void env_put(struct exec_env *env, char *assignment, size_t name_size)
 
 char *exec_path(void)
 {
+	static char usual[] = "PATH=" PROGRAM_PATH_USUAL;
+
 	for (char **variable = environ; variable != NULL && *variable != NULL; variable++)
 		if (strncmp(*variable, "PATH=", 5) == 0 && (*variable)[5] != '\0')
 			return *variable;
-	return path_usual;
+	return usual;
 }
 
 void exec_env_init(struct exec_env *env)
 {
-	const char *path = getenv("PATH");
-
 	*env = (struct exec_env){ 0 };
-	exec_env_set(env, "PATH", "%s", path != NULL && path[0] != '\0' ? path : PROGRAM_PATH_USUAL);
+	exec_env_set_all(env, (char *const[]){ exec_path(), NULL });
 }
 
 void exec_env_done(struct exec_env *env)

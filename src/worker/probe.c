@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "worker/exec.h"
 #include "worker/setup.h"
 
 /* "brp" and the layout's number: what else comes through the pipe is not ours. */
@@ -80,14 +81,6 @@ const char *probe_path(const struct pool_config *pool, const char *path, char *b
 	return buffer;
 }
 
-/* All that fork(2) passes on of how signals are taken: the foreign code is to find them as a new process does. */
-static void reset_signals(void)
-{
-	for (int number = 1; number < NSIG; number++)
-		signal(number, SIG_DFL);
-	signals_unblock();
-}
-
 /* What the service manager has said to the master alone. */
 static void forget_environment(void)
 {
@@ -145,7 +138,7 @@ static int child_setup(const struct pool_config *pool, pid_t parent, int reply, 
 	int result;
 
 	setsid();
-	reset_signals();
+	exec_reset_signals(); /* the foreign code is to find them as a new process does */
 	forget_environment();
 	*ret_what = "its descriptors";
 	result = close_descriptors(reply);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "build_config.h"
 #include "handlers/handlers.h"
 #include "handlers/program/environment.h"
 
@@ -110,6 +111,6 @@ const struct brood_module handler_program = {
 	.abi = BROOD_MODULE_ABI,
 	.size = sizeof(struct brood_module),
 	.name = "program",
-	.version = "1",
+	.version = BROOD_VERSION,
 	.start = program_start,
 };
