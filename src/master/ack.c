@@ -8,6 +8,7 @@
  * others from being heard.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -26,6 +28,9 @@
 #define WORKER_CONNECTIONS_MAX 4
 #define LINE_TIMEOUT_MS        5000
 #define LINES_A_TURN           8
+/* Where a connection cannot be accepted, for want of descriptors or memory, so long none is. */
+#define PAUSE_MS         100
+#define REPORTS_A_SECOND 10
 
 /* ---- the socket ---- */
 
@@ -61,6 +66,8 @@ static int open_socket(struct ack_server *server)
 	return 0;
 }
 
+static const struct watch listener_watch = { .kind = WATCH_ACK_LISTENER };
+
 int ack_open(struct master *master)
 {
 	struct ack_server *server = &master->ack;
@@ -73,11 +80,12 @@ int ack_open(struct master *master)
 		return -ENOMEM;
 	for (size_t i = 0; i < ACK_CONNECTIONS_MAX; i++)
 		server->connections[i].fd = -1;
+	server->resume_ms = DEADLINE_NONE;
 	result = runtime_dir_make(server->directory);
 	if (result == 0)
 		result = open_socket(server);
 	if (result == 0)
-		result = master_watch(master, server->fd, &(struct watch){ .kind = WATCH_ACK_LISTENER });
+		result = master_watch(master, server->fd, &listener_watch);
 	return result;
 }
 
@@ -169,6 +177,21 @@ static struct ack_connection *free_connection(struct ack_server *server, pid_t w
 	return free != NULL ? free : idle;
 }
 
+/* Whoever may speak here may do so without end. What is not said is counted, and told with the next one. */
+static bool may_report(struct ack_server *server)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+
+	if (now_ms - server->reports_ms >= 1000) {
+		if (server->reports > REPORTS_A_SECOND)
+			log_event(LOG_LEVEL_WARNING, "refusals at the socket for acknowledgements were not told of",
+				LOG_INT("number", server->reports - REPORTS_A_SECOND));
+		server->reports_ms = now_ms;
+		server->reports = 0;
+	}
+	return ++server->reports <= REPORTS_A_SECOND;
+}
+
 static void take_connection(struct master *master, int fd, uint64_t now_ms)
 {
 	struct ack_server *server = &master->ack;
@@ -178,15 +201,18 @@ static void take_connection(struct master *master, int fd, uint64_t now_ms)
 	pid_t worker = 0;
 
 	if (!peer_counts(master, fd, &peer, &worker)) {
-		log_event(LOG_LEVEL_WARNING, "a foreign process at the socket for acknowledgements is sent away",
-			LOG_INT("pid", peer.pid), LOG_INT("uid", peer.uid));
+		if (may_report(server))
+			log_event(LOG_LEVEL_WARNING,
+				"a foreign process at the socket for acknowledgements is sent away",
+				LOG_INT("pid", peer.pid), LOG_INT("uid", peer.uid));
 		close_peer(fd);
 		return;
 	}
 	connection = free_connection(server, worker);
 	if (connection == NULL) {
-		log_event(LOG_LEVEL_WARNING, "too many connections to the socket for acknowledgements",
-			LOG_INT("pid", peer.pid));
+		if (may_report(server))
+			log_event(LOG_LEVEL_WARNING, "too many connections to the socket for acknowledgements",
+				LOG_INT("pid", peer.pid));
 		close_peer(fd);
 		return;
 	}
@@ -205,21 +231,57 @@ static void take_connection(struct master *master, int fd, uint64_t now_ms)
 		connection_close(master, connection);
 }
 
+/* A connection stays in the queue, and would be an event for ever; if there is one: accept4(2) looks for a free
+ * descriptor first. */
+static void accept_failed(struct master *master, int error, uint64_t now_ms)
+{
+	struct ack_server *server = &master->ack;
+	struct pollfd polled = { .fd = server->fd, .events = POLLIN };
+
+	if (error == EAGAIN || poll(&polled, 1, 0) <= 0)
+		return;
+	if (!server->failing)
+		log_event(LOG_LEVEL_WARNING, "cannot accept acknowledgements for now", LOG_ERRNO("reason", error));
+	server->failing = true;
+	if (server->resume_ms != DEADLINE_NONE)
+		return;
+	master_unwatch(master, server->fd);
+	server->resume_ms = deadline_after(now_ms, PAUSE_MS);
+}
+
 void ack_accept(struct master *master, uint64_t now_ms)
 {
 	for (int i = 0; i < LINES_A_TURN; i++) {
 		int fd = accept4(master->ack.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd < 0)
+		if (fd < 0) {
+			accept_failed(master, errno, now_ms);
 			return;
+		}
+		if (master->ack.failing)
+			log_event(LOG_LEVEL_NOTICE, "accepting acknowledgements again");
+		master->ack.failing = false;
 		take_connection(master, fd, now_ms);
 	}
 }
 
+/* Ends a pause. Where there is no memory for it, another time. */
+static void accept_again(struct master *master, uint64_t now_ms)
+{
+	struct ack_server *server = &master->ack;
+
+	if (!deadline_passed(server->resume_ms, now_ms))
+		return;
+	server->resume_ms = master_watch(master, server->fd, &listener_watch) == 0 ? DEADLINE_NONE
+										   : deadline_after(now_ms, PAUSE_MS);
+}
+
 /* ---- what they say ---- */
 
-static void refuse(const struct ack_connection *connection, const char *reason, pid_t named)
+static void refuse(struct master *master, const struct ack_connection *connection, const char *reason, pid_t named)
 {
+	if (!may_report(&master->ack))
+		return;
 	log_event(LOG_LEVEL_WARNING, "an acknowledgement is refused", LOG_INT("worker", connection->worker),
 		LOG_TEXT("reason", reason), LOG_INT("named_pid", named));
 }
@@ -231,16 +293,16 @@ static void take_ack(struct master *master, const struct ack_connection *connect
 	struct pool *pool;
 
 	if (!children_find(&master->children, named, &child) || child.kind != CHILD_WORKER) {
-		refuse(connection, "the pid is no worker's", named);
+		refuse(master, connection, "the pid is no worker's", named);
 		return;
 	}
 	pool = &master->pools[child.pool];
 	if (!pool_acks(pool))
-		refuse(connection, "the worker's pool does not wait for it (ready = ack)", named);
+		refuse(master, connection, "the worker's pool does not wait for it (ready = ack)", named);
 	else if (connection->worker != 0 && connection->worker != named)
-		refuse(connection, "the pid is another worker's", named);
+		refuse(master, connection, "the pid is another worker's", named);
 	else if (connection->worker == 0 && connection->uid != program_uid(pool))
-		refuse(connection, "its sender has gone, and was another user's", named);
+		refuse(master, connection, "its sender has gone, and was another user's", named);
 	else
 		program_became_ready(master, pool, child.slot, now_ms);
 }
@@ -251,13 +313,13 @@ static bool take_line(struct master *master, const struct ack_connection *connec
 	struct ack_line line;
 
 	if (ack_line_parse(connection->line, size, &line) < 0) {
-		refuse(connection, "it is not in the form of Einhorn's messages", 0);
+		refuse(master, connection, "it is not in the form of Einhorn's messages", 0);
 		return false;
 	}
 	if (line.command == ACK_READY)
 		take_ack(master, connection, line.pid, now_ms);
 	if (line.command == ACK_OTHER)
-		refuse(connection, "only worker:ack and worker:ping are known", line.pid);
+		refuse(master, connection, "only worker:ack and worker:ping are known", line.pid);
 	return line.command == ACK_PING;
 }
 
@@ -279,7 +341,7 @@ static bool take_lines(struct master *master, struct ack_connection *connection,
 		connection->deadline_ms = deadline_after(now_ms, LINE_TIMEOUT_MS);
 	if (connection->size < sizeof(connection->line))
 		return true;
-	refuse(connection, "the line is too long", 0);
+	refuse(master, connection, "the line is too long", 0);
 	return false;
 }
 
@@ -322,15 +384,19 @@ void ack_read_all(struct master *master, uint64_t now_ms)
 uint64_t ack_check(struct master *master, uint64_t now_ms)
 {
 	struct ack_server *server = &master->ack;
-	uint64_t wake_ms = DEADLINE_NONE;
+	uint64_t wake_ms;
 
-	for (size_t i = 0; server->fd >= 0 && i < ACK_CONNECTIONS_MAX; i++) {
+	if (server->fd < 0)
+		return DEADLINE_NONE;
+	accept_again(master, now_ms);
+	wake_ms = server->resume_ms;
+	for (size_t i = 0; i < ACK_CONNECTIONS_MAX; i++) {
 		struct ack_connection *connection = &server->connections[i];
 
 		if (connection->fd < 0)
 			continue;
 		if (deadline_passed(connection->deadline_ms, now_ms)) {
-			refuse(connection, "no line came in time", 0);
+			refuse(master, connection, "no line came in time", 0);
 			connection_close(master, connection);
 			continue;
 		}

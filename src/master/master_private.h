@@ -47,9 +47,11 @@ struct worker {
 	uint32_t serial;     /* of this worker in its pool, modulo 2^16 (master/watch.h) */
 	int signal;          /* the last one sent to it; 0: none */
 	/* Of a program: */
-	int notify_fd; /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */
-	int error;     /* what it has said by ERRNO= */
-	bool refusing; /* a message to its socket was refused; said so once */
+	int notify_fd;          /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */
+	int error;              /* what it has said by ERRNO= */
+	bool refusing;          /* a message to its socket was refused; said so once */
+	bool told_main_pid;     /* what it says of MAINPID= was told */
+	uint64_t told_error_ms; /* when what it says by ERRNO= last was; 0: never */
 };
 
 struct pool {
@@ -95,6 +97,10 @@ struct ack_server {
 	char path[ACK_PATH_MAX];
 	struct ack_connection *connections; /* ACK_CONNECTIONS_MAX */
 	uint64_t accepted;
+	uint64_t resume_ms;  /* when to accept again; DEADLINE_NONE: it goes on */
+	bool failing;        /* said so once */
+	uint64_t reports_ms; /* since then */
+	uint32_t reports;    /* refusals, told of or not */
 };
 
 /* Workers that have died not long ago, and may have left processes. */

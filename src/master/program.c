@@ -20,6 +20,8 @@
 #define MESSAGES_A_TURN 16
 /* Of one that has died: as many as its socket may hold, unless net.unix.max_dgram_qlen was raised beyond all reason. */
 #define MESSAGES_LAST 512
+/* Of what a program says by ERRNO=, one in so long is told of. */
+#define ERROR_PAUSE_MS 1000
 
 uid_t program_uid(const struct pool *pool)
 {
@@ -155,20 +157,32 @@ static void note_trigger(struct master *master, struct pool *pool, uint32_t slot
 		pool_signal(master, pool, &quit, now_ms);
 }
 
-static void report_message(const struct pool *pool, uint32_t slot, const struct notify_message *message)
+/* The last one is told of with its death: not each of a flood needs to be. */
+static bool error_is_news(const struct worker *worker, const struct notify_message *message, uint64_t now_ms)
 {
-	const struct worker *worker = &pool->workers[slot];
+	return message->has_error && message->error != 0 && message->error != worker->error &&
+	       (worker->told_error_ms == 0 || now_ms - worker->told_error_ms >= ERROR_PAUSE_MS);
+}
+
+static void report_message(
+	const struct pool *pool, uint32_t slot, const struct notify_message *message, uint64_t now_ms)
+{
+	struct worker *worker = &pool->workers[slot];
 
 	if (message->has_status)
 		log_event(LOG_LEVEL_DEBUG, "a program says its status", LOG_TEXT("pool", pool->config->name),
 			LOG_INT("slot", slot), LOG_INT("pid", worker->pid), LOG_TEXT("status", message->status));
-	if (message->has_error && message->error != 0)
+	if (error_is_news(worker, message, now_ms)) {
+		worker->told_error_ms = now_ms;
 		log_event(LOG_LEVEL_WARNING, "a program says that it has failed", LOG_TEXT("pool", pool->config->name),
 			LOG_INT("slot", slot), LOG_INT("pid", worker->pid), LOG_ERRNO("reason", message->error));
-	if (message->main_pid != 0 && message->main_pid != worker->pid)
+	}
+	if (message->main_pid != 0 && message->main_pid != worker->pid && !worker->told_main_pid) {
+		worker->told_main_pid = true;
 		log_event(LOG_LEVEL_INFO, "MAINPID= is ignored: a worker is the process that was started",
 			LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot), LOG_INT("pid", worker->pid),
 			LOG_INT("main_pid", message->main_pid));
+	}
 }
 
 static void take_message(
@@ -176,7 +190,7 @@ static void take_message(
 {
 	struct board_slot *board_slot = pool_board_slot(master, pool, slot);
 
-	report_message(pool, slot, message);
+	report_message(pool, slot, message, now_ms);
 	board_slot_notified(board_slot, message->has_status ? message->status : NULL, clock_monotonic_us());
 	if (message->has_error)
 		pool->workers[slot].error = message->error;

@@ -2,9 +2,12 @@
 """Programs, and strangers on the same machine, that mean ill: what they do costs the master neither time nor places."""
 import os
 import pathlib
+import resource
 import signal
 import subprocess
+import time
 
+import pytest
 from brood import SANITIZED, kill, proc_fds, proc_stat, wait_for
 from test_program import nothing_is_left, program_pool, slot_of  # noqa: F401
 
@@ -43,6 +46,9 @@ def script(directory, text, name="hostile.py"):
     path = directory / name
     path.write_text(HEAD + text)
     return [PYTHON, str(path)]
+
+
+STORM_S = 2
 
 
 def cpu_s(pid):
@@ -133,3 +139,56 @@ signal.pause()
     wait_for(lambda: not zombies(one.pid), "all are reaped")
     used = cpu_s(one.pid) - before
     assert used < (10 if SANITIZED else 2), f"{used} s"
+
+
+def test_a_connection_that_cannot_be_accepted(brood, directory):
+    """A master without a free descriptor does not spin on the socket for acknowledgements, and recovers."""
+    command = script(directory, """
+client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+client.connect(os.environ["EINHORN_SOCK_PATH"])
+client.sendall(b'{"command":"worker:ack","pid":%d}\\n' % os.getpid())
+signal.pause()
+""")
+    go = directory / "go"
+    one = brood(program_pool([*command, str(go)], extra="ready = ack"),
+                expect=["cannot accept acknowledgements"]).spawn()
+    wait_for(lambda: slot_of(one)["pid"] != 0, "a worker")
+    lowest = next(fd for fd in range(1000) if fd not in proc_fds(one.pid))
+    before = resource.prlimit(one.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(one.pid, resource.RLIMIT_NOFILE, (lowest, before[1]))
+    go.touch()
+    one.wait_log("cannot accept acknowledgements")
+    used = cpu_s(one.pid)
+    time.sleep(1)
+    assert cpu_s(one.pid) - used < 0.3
+    resource.prlimit(one.pid, resource.RLIMIT_NOFILE, before)
+    one.wait_log("accepting acknowledgements again")
+    wait_for(lambda: "READY=1" in one.notify.lines(), "READY=1")
+    assert len(one.log("cannot accept acknowledgements")) == 1
+
+
+@pytest.mark.parametrize("event, ready, text", [
+    ("a program says that it has failed|MAINPID= is ignored", "notify", """
+say("READY=1")
+for i in range(1000000000):
+    say(f"ERRNO={i % 3}\\nMAINPID=7\\nSTATUS=" + 4000 * "x")
+"""),
+    ("an acknowledgement is refused", "ack", """
+def ack(line):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(os.environ["EINHORN_SOCK_PATH"])
+        client.sendall(line.encode())
+ack('{"command":"worker:ack","pid":%d}\\n' % os.getpid())
+while True:
+    ack("junk\\n")
+"""),
+])
+def test_what_is_said_without_end_does_not_fill_the_log(brood, directory, event, ready, text):
+    one = brood(program_pool(script(directory, text), extra=f"ready = {ready}"),
+                expect=[event, "were not told of"]).start()
+    begin = time.monotonic()
+    one.wait_log(event)
+    time.sleep(STORM_S)
+    assert 1 <= len(one.log(event)) <= 20 + 20 * (time.monotonic() - begin)
