@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Program pools: what a program is given, how it becomes ready, what it says of itself, how it ends."""
+import contextlib
 import json
 import os
 import pathlib
@@ -427,10 +428,10 @@ def test_a_foreign_process_at_the_socket_for_acks(brood, directory):
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(data["environment"]["EINHORN_SOCK_PATH"])
         client.settimeout(DEADLINE_S)
-        client.sendall(b'{"command":"worker:ack","pid":%d}\n' % data["pid"])
-        with pytest.raises(ConnectionResetError):
+        # It may be closed before, while or after the line is written.
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(b'{"command":"worker:ack","pid":%d}\n' % data["pid"])
             assert client.recv(1) == b""
-            raise ConnectionResetError
     one.wait_log("is sent away", pid=os.getpid())
     assert slot_of(one)["state"] == "starting"
     assert one.stop() == 0
