@@ -29,6 +29,11 @@ enum handler_kind {
 	HANDLER_KINDS,
 };
 
+static inline bool handler_kind_runs_programs(enum handler_kind kind)
+{
+	return kind == HANDLER_BECOMES || kind == HANDLER_ACCEPTS;
+}
+
 /* Where the standard error of an inetd program goes. Of a `program`, `connection` is none. */
 enum stderr_target {
 	STDERR_LOG,
@@ -57,12 +62,12 @@ enum notify_access {
 /* Where programs are looked for if brood was started without a PATH. */
 #define PROGRAM_PATH_USUAL "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-/* What a worker becomes, of pools with HANDLER_BECOMES and HANDLER_ACCEPTS. */
+/* What a worker becomes, of pools for which handler_kind_runs_programs(). */
 struct program_config {
 	char **command; /* ended by NULL */
 	size_t command_count;
-	char *path; /* command[0], searched in PATH where it has no slash; absolute unless it is relative to `directory`
-		     */
+	/* command[0], searched in PATH where it has no slash; absolute unless it is relative to `directory` */
+	char *path;
 	char *directory;
 	char **environment; /* NAME=value, ended by NULL */
 	size_t environment_count;

@@ -176,7 +176,7 @@ void load_check_program(struct load *load, struct pool_config *pool, const struc
 	size_t errors = load->diagnostics.error_count;
 	char reason[LOAD_REASON_MAX] = "";
 
-	if (pool->kind != HANDLER_BECOMES && pool->kind != HANDLER_ACCEPTS)
+	if (!handler_kind_runs_programs(pool->kind))
 		return;
 	check_environment(load, pool, draft);
 	check_stderr(load, pool, draft);

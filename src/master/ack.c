@@ -362,7 +362,7 @@ void ack_read(struct master *master, const struct watch *watch, uint64_t now_ms)
 {
 	struct ack_connection *connection = &master->ack.connections[watch->slot];
 
-	if (connection->fd < 0 || (connection->serial & 0xffff) != watch->serial)
+	if (connection->fd < 0 || (connection->serial & WATCH_SERIAL_MASK) != watch->serial)
 		return;
 	if (!connection_read(master, connection, now_ms))
 		connection_close(master, connection);

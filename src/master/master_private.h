@@ -44,7 +44,7 @@
 struct worker {
 	pid_t pid;           /* 0: none */
 	uint32_t board_slot; /* meaningful while there is a pid */
-	uint32_t serial;     /* of this worker in its pool, modulo 2^16 (master/watch.h) */
+	uint32_t serial;     /* of this worker in its pool: master/watch.h */
 	int signal;          /* the last one sent to it; 0: none */
 	/* Of a program: */
 	int notify_fd;          /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */

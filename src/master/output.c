@@ -166,7 +166,7 @@ static struct watch worker_watch(const struct pool *pool, uint32_t slot, uint32_
 static char *worker_peer(
 	const struct master *master, const struct pool *pool, uint32_t slot, char buffer[ADDRESS_TEXT_MAX])
 {
-	const struct board_slot *board_slot = &master->board.slots[pool->workers[slot].board_slot];
+	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);
 	struct sockaddr_storage peer;
 	socklen_t size = pool->config->kind == HANDLER_BECOMES ? board_slot_peer(board_slot, &peer) : 0;
 
@@ -191,7 +191,7 @@ static struct source worker_source(const struct master *master, const struct poo
 static bool wants_pipe(const struct pool *pool, enum output_stream stream)
 {
 	if (stream == OUTPUT_STDOUT)
-		return pool->config->kind == HANDLER_ACCEPTS;
+		return pool_is_program(pool);
 	return pool->config->program.stderr_target == STDERR_LOG;
 }
 
@@ -229,7 +229,7 @@ int output_open(
 		if (!wants_pipe(pool, (enum output_stream)stream))
 			continue;
 		result = make_pipe(output, ends[stream]);
-		if (result == 0 && pool->config->kind == HANDLER_ACCEPTS)
+		if (result == 0 && pool_is_program(pool))
 			result = output_watch(master, output, &watch);
 		pool_part(pool, slot, (enum output_stream)stream)->used = 0;
 	}
@@ -271,7 +271,7 @@ static void watch_pool(struct master *master, struct pool *pool, uint64_t now_ms
 		const struct watch watch = worker_watch(pool, slot, worker->serial, OUTPUT_STDERR);
 
 		if (!output->open || output->watched ||
-			board_slot_state(&master->board.slots[worker->board_slot]) != BOARD_RUNNING)
+			board_slot_state(pool_board_slot(master, pool, slot)) != BOARD_RUNNING)
 			continue;
 		if (output_watch(master, output, &watch) < 0)
 			output_taken(master, pool, slot, now_ms);
@@ -503,7 +503,7 @@ int output_pool_init(struct pool *pool, uint32_t capacity)
 	size_t count = (size_t)capacity * OUTPUT_STREAMS;
 
 	pool->output = (struct output_pool){ .capacity = capacity };
-	if (pool->config->kind != HANDLER_BECOMES && pool->config->kind != HANDLER_ACCEPTS)
+	if (!handler_kind_runs_programs(pool->config->kind))
 		return 0;
 	pool->output.streams = memory_unforked(count, sizeof(struct output));
 	pool->output.parts = memory_unforked(count, sizeof(struct lines_part));

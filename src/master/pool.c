@@ -139,7 +139,7 @@ static void worker_entry(void *argument)
 /* Of the worker that is started now, or was last. */
 static uint32_t pool_serial(const struct pool *pool)
 {
-	return pool->spawn_count & 0xffff;
+	return pool->spawn_count & WATCH_SERIAL_MASK;
 }
 
 /* Whether nothing waits for a worker to become ready: one that replaces a worker of an inetd pool, in the middle of
@@ -178,7 +178,6 @@ static pid_t pool_spawn(
 		.quiet = pool_is_settled(pool),
 		.reset_oom_score = master->reset_oom_score,
 	};
-
 	int result = output_open(master, pool, slot, pool_serial(pool), &start.output);
 	pid_t pid;
 

@@ -24,12 +24,9 @@ static bool pool_has_served(const struct master *master, const struct pool *pool
 {
 	if (pool->policy.proven)
 		return true;
-	for (uint32_t i = 0; i < pool->policy.rules.capacity; i++) {
-		const struct worker *worker = &pool->workers[i];
-
-		if (worker->pid != 0 && served_by(&master->board.slots[worker->board_slot]) > 0)
+	for (uint32_t i = 0; i < pool->policy.rules.capacity; i++)
+		if (pool->workers[i].pid != 0 && served_by(pool_board_slot(master, pool, i)) > 0)
 			return true;
-	}
 	return false;
 }
 
@@ -44,7 +41,7 @@ static struct death death_by_status(int status)
 
 static struct death death_of(const struct master *master, const struct pool *pool, uint32_t slot, int status)
 {
-	const struct board_slot *board_slot = &master->board.slots[pool->workers[slot].board_slot];
+	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);
 	enum board_state state = board_slot_state(board_slot);
 	struct death death = death_by_status(status);
 

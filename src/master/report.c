@@ -193,7 +193,7 @@ static void report_worker_death(const struct master *master, const struct pool *
 	const struct death *death, const struct death_verdict *verdict)
 {
 	const struct worker *worker = &pool->workers[slot];
-	const struct board_slot *board_slot = &master->board.slots[worker->board_slot];
+	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);
 	char how[80], next[64], peer[ADDRESS_TEXT_MAX];
 
 	log_event(death_level(verdict), "worker died", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
@@ -211,7 +211,7 @@ static void report_worker_death(const struct master *master, const struct pool *
 void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
 	const struct death_verdict *verdict)
 {
-	const struct board_slot *board_slot = &master->board.slots[pool->workers[slot].board_slot];
+	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);
 
 	if (board_slot_state(board_slot) == BOARD_RUNNING)
 		report_exit(pool, slot, board_slot, death, verdict);

@@ -8,6 +8,9 @@
  */
 #include <stdint.h>
 
+/* What is kept of a serial. */
+#define WATCH_SERIAL_MASK 0xffffU
+
 enum watch_kind {
 	WATCH_SIGNALS,
 	WATCH_WAKE,   /* workers write to the eventfd */
@@ -23,13 +26,13 @@ struct watch {
 	enum watch_kind kind;
 	uint32_t pool;   /* its index, below 2^16 */
 	uint32_t slot;   /* of the worker in its pool, below 2^24 */
-	uint32_t serial; /* of the worker, modulo 2^16 */
+	uint32_t serial; /* of the worker; the bits of WATCH_SERIAL_MASK */
 };
 
 static inline uint64_t watch_pack(const struct watch *watch)
 {
 	return (uint64_t)watch->kind << 56 | (uint64_t)(watch->pool & 0xffff) << 40 |
-	       (uint64_t)(watch->slot & 0xffffff) << 16 | (watch->serial & 0xffff);
+	       (uint64_t)(watch->slot & 0xffffff) << 16 | (watch->serial & WATCH_SERIAL_MASK);
 }
 
 static inline struct watch watch_unpack(uint64_t packed)
@@ -38,7 +41,7 @@ static inline struct watch watch_unpack(uint64_t packed)
 		.kind = (enum watch_kind)(packed >> 56),
 		.pool = packed >> 40 & 0xffff,
 		.slot = packed >> 16 & 0xffffff,
-		.serial = packed & 0xffff,
+		.serial = packed & WATCH_SERIAL_MASK,
 	};
 }
 

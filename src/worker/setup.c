@@ -19,11 +19,6 @@
 /* So many listeners need no memory of the heap, every touched page of which would be the worker's own. */
 #define KEEP_LOCAL 64
 
-static bool becomes_program(const struct pool_config *pool)
-{
-	return pool->kind == HANDLER_BECOMES || pool->kind == HANDLER_ACCEPTS;
-}
-
 void worker_setup_group(const struct worker_start *start)
 {
 	/* What a program that accepts for itself leaves behind is found by its session too: master/orphans.c. */
@@ -118,7 +113,7 @@ int worker_setup_root(const struct pool_config *pool)
 
 int worker_setup_directory(const struct pool_config *pool)
 {
-	if (!becomes_program(pool))
+	if (!handler_kind_runs_programs(pool->kind))
 		return 0;
 	return chdir(pool->program.directory) < 0 ? -errno : 0;
 }
