@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Einhorn's acknowledgements, for pools with ready = ack: one unix stream socket for all of them, to which a worker
- * connects and says that it is ready. No answer is written, as workers read none.
- *
- * Who connects is asked of the kernel (SO_PEERCRED): a worker, or another process of its group. Nobody else is listened
- * to, and each worker's connections, the length of its lines and the time for each are bounded, so that nobody keeps
- * others from being heard.
- */
+#include "master/ack.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>

@@ -7,14 +7,12 @@
  *	master.c      the phases of its life, and the one wait
  *	bind.c        the listeners of all pools: opening, refusing, draining, closing
  *	pool.c        carries out the plan of policy/pool.h for each pool
- *	program.c     workers that are programs: how they are told to end, what they say of themselves
- *	ack.c         Einhorn's acknowledgements
- *	orphans.c     what such workers leave behind
  *	reap.c        deaths
- *	output.c      what programs write, on its way to the log
  *	lifecycle.c   carries out the phases of policy/lifecycle.h
  *	logger.c      keeps a logger process
  *	report.c      what is said at the start, in the status line, and of a death
+ *
+ * What only workers that are programs need has headers of its own: program.h, ack.h, orphans.h, output.h.
  *
  * All of this, but for what `struct worker_start` points at, is memory that a worker does not have (base/memory.h).
  */
@@ -26,14 +24,14 @@
 #include "base/signals.h"
 #include "board/board.h"
 #include "config/config.h"
-#include "master/ack_line.h"
+#include "master/ack.h"
 #include "master/children.h"
 #include "master/master.h"
 #include "master/notify.h"
+#include "master/orphans.h"
 #include "master/output.h"
-#include "master/notify_socket.h"
 #include "master/pidfile.h"
-#include "master/runtime_dir.h"
+#include "master/program.h"
 #include "master/watch.h"
 #include "net/listener.h"
 #include "policy/backoff.h"
@@ -73,53 +71,6 @@ struct pool {
 	bool options_failing;  /* of a listener; said so once */
 	bool full;             /* nobody waits for connections, since there are max_workers */
 	uint64_t full_ms;      /* when it last was; 0: never */
-};
-
-/* A connection to the socket for acknowledgements. */
-struct ack_connection {
-	int fd;          /* -1: none */
-	uint32_t serial; /* of those that have had this place */
-	pid_t worker;    /* whose process the peer is; 0: it has gone already */
-	uid_t uid;
-	uint64_t accepted;    /* a number that rises */
-	uint64_t deadline_ms; /* for a whole line; DEADLINE_NONE: none is awaited */
-	size_t size;          /* of what has come */
-	char line[ACK_LINE_MAX];
-};
-
-#define ACK_CONNECTIONS_MAX 64
-#define ACK_PATH_MAX        108 /* as of sockaddr_un */
-
-/* Where no pool has ready = ack: no socket. */
-struct ack_server {
-	int fd;
-	char directory[RUNTIME_DIR_MAX];
-	char path[ACK_PATH_MAX];
-	struct ack_connection *connections; /* ACK_CONNECTIONS_MAX */
-	uint64_t accepted;
-	uint64_t resume_ms;  /* when to accept again; DEADLINE_NONE: it goes on */
-	bool failing;        /* said so once */
-	uint64_t reports_ms; /* since then */
-	uint32_t reports;    /* refusals, told of or not */
-};
-
-/* Workers that have died not long ago, and may have left processes. */
-#define ORPHAN_HUNTS_MAX 64
-
-struct orphan_hunt {
-	pid_t worker;      /* 0: none */
-	uint64_t until_ms; /* then it is given up */
-	bool found;        /* at the last look: they have been killed, and have not ended yet */
-	pid_t killed;      /* the last of them */
-};
-
-struct orphans {
-	bool adopting;   /* they become the master's children */
-	bool failing;    /* to look for them; said so once */
-	bool wanted;     /* a look, at the end of this turn */
-	size_t unlooked; /* hunts begun since the last look, <= ORPHAN_HUNTS_MAX */
-	struct orphan_hunt hunts[ORPHAN_HUNTS_MAX];
-	size_t next; /* the place that is taken next */
 };
 
 struct logger_process {
@@ -210,64 +161,11 @@ struct board_slot *pool_board_slot(const struct master *master, const struct poo
 /* Signals the worker of an action, as its kind is signalled, and tells the policy. */
 void pool_signal(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms);
 
-/* ---- program.c ---- */
-
+/* Whether its workers are programs that accept for themselves. */
 static inline bool pool_is_program(const struct pool *pool)
 {
 	return pool->config->kind == HANDLER_ACCEPTS;
 }
-
-/* How a program speaks to the master: what it is given at its start, in memory that the child has too. */
-struct program_channel {
-	int notify_fd; /* -1: no NOTIFY_SOCKET; the master keeps it */
-	char notify_path[NOTIFY_PATH_MAX];
-	char ack_path[ACK_PATH_MAX]; /* "": none */
-};
-
-/* Before the fork. Returns 0 or a negative errno. */
-ATTR_NODISCARD int program_prepare(
-	const struct master *master, const struct pool *pool, struct program_channel *ret_channel);
-/* It was born: from here on it is heard. */
-void program_born(struct master *master, struct pool *pool, uint32_t slot, const struct program_channel *channel);
-void program_forget(const struct master *master, struct worker *worker);
-/* Its NOTIFY_SOCKET has something to say. */
-void program_notified(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
-/* An action is due since it has said nothing in time. Hears what has come meanwhile, which the master may have been too
- * late to read. Returns whether it is not due any more. */
-bool program_speaks_up(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms);
-/* It is about to be reaped: what it has said is heard, and its process group ends with it. */
-void program_ends(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
-/* Where it says so by notifying or acknowledging. */
-void program_became_ready(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
-/* The signal that carries out an action on one. */
-int program_action_signal(const struct pool *pool, const struct pool_action *action);
-/* Whom the pool's workers run as. */
-uid_t program_uid(const struct pool *pool);
-
-/* ---- ack.c ---- */
-
-ATTR_NODISCARD int ack_open(struct master *master);
-void ack_close(struct master *master);
-void ack_accept(struct master *master, uint64_t now_ms);
-void ack_read(struct master *master, const struct watch *watch, uint64_t now_ms);
-/* Hears all that has been said so far. */
-void ack_read_all(struct master *master, uint64_t now_ms);
-/* Closes connections that say nothing. Returns when to call again at the latest. */
-uint64_t ack_check(struct master *master, uint64_t now_ms);
-
-/* ---- orphans.c ---- */
-
-/* Where a pool runs programs, processes that lose their parent become the master's children. */
-void orphans_init(struct master *master);
-/* A worker has been born, or has been reaped. */
-void orphans_worker_born(struct master *master, pid_t worker);
-void orphans_worker_died(struct master *master, pid_t worker, uint64_t now_ms);
-/* A child has ended that is none of ours: what it leaves comes to light. */
-void orphans_want_look(struct master *master);
-/* Looks where that is wanted. */
-void orphans_look(struct master *master, uint64_t now_ms);
-/* Whether some that were killed have not ended yet. RET_WAKE_MS: when to ask again at the latest. */
-bool orphans_are_left(const struct master *master, uint64_t now_ms, uint64_t *ret_wake_ms);
 
 /* ---- reap.c ---- */
 

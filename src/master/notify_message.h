@@ -13,11 +13,12 @@
 #include <sys/types.h>
 
 #include "base/attrs.h"
+#include "board/layout.h"
 
 /* What is longer, the service manager would not read either. */
 #define NOTIFY_MESSAGE_MAX 4096
 /* Terminated; what is longer is cut between characters. */
-#define NOTIFY_STATUS_MAX 104
+#define NOTIFY_STATUS_MAX BOARD_STATUS_MAX
 /* More is taken for this: a program's wish is no reason to compute with numbers that overflow. */
 #define NOTIFY_EXTEND_MAX_US UINT64_C(3600000000000)
 

@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What a program leaves behind when it ends. Its process group is killed with it (program.c). Others, which have left
- * the group, become the master's children as soon as their parent is gone (PR_SET_CHILD_SUBREAPER, prctl(2)), and are
- * told from foreign ones by their session, or by the LISTEN_PID of their worker in the environment they began with.
- *
- * Killing one may set free the next, a child of its own: the end of each child that is none of ours makes the master
- * look again, until none is left. Orphans of programs that serve one connection (inetd), and of workers that still
- * live, are left alone.
- */
+#include "master/orphans.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Workers that are programs: they know nothing of the scoreboard, so the master writes their lines, by what they say to
- * their NOTIFY_SOCKET or acknowledge to Einhorn's socket, and by how it ends them.
- */
+#include "master/program.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
