@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The rules of the keys of a program: what a worker of an inetd or program pool becomes. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -102,6 +103,26 @@ static char *search(struct load *load, const char *root, const char *path, const
 	}
 }
 
+/*
+ * Whether the name of a program that is not there is a line for a shell, with its arguments, as other servers take it;
+ * then that is said.
+ */
+static bool refuse_line(
+	struct load *load, const struct pool_config *pool, const struct pool_draft *draft, unsigned int line)
+{
+	const char *program = pool->program.command[0];
+	size_t size = strcspn(program, " \t");
+	struct stat status;
+
+	if (size == 0 || program[size] == '\0' ||
+		(program[0] == '/' && root_stat(pool->chroot, program, &status) != -ENOENT))
+		return false;
+	diagnostics_add(&load->diagnostics, line, draft->outline->where,
+		"command = \"%.100s\" is no program; its arguments are values of their own: { \"%.*s\", \"argument\" }",
+		program, size > 100 ? 100 : (int)size, program);
+	return true;
+}
+
 /* Finds the program. Returns whether there may be one: what can be executed is for others to say. */
 static bool resolve_command(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
 {
@@ -115,13 +136,15 @@ static bool resolve_command(struct load *load, struct pool_config *pool, const s
 		diagnostics_add(&load->diagnostics, line, where, "command: the program's name is empty");
 		return false;
 	}
+	if (program->command[0][0] == '/' && refuse_line(load, pool, draft, line))
+		return false;
 	if (strchr(program->command[0], '/')) {
 		program->path = program->command[0];
 		return true;
 	}
 	path = program_search_path(program);
 	program->path = search(load, pool->chroot, path, program->command[0]);
-	if (!program->path)
+	if (!program->path && !refuse_line(load, pool, draft, line))
 		diagnostics_add(&load->diagnostics, line, where,
 			"command = \"%.100s\" is in no directory of PATH (%.200s)%s%s", program->command[0], path,
 			pool->chroot[0] ? " in " : "", pool->chroot);
@@ -175,6 +198,7 @@ void load_check_program(struct load *load, struct pool_config *pool, const struc
 {
 	size_t errors = load->diagnostics.error_count;
 	char reason[LOAD_REASON_MAX] = "";
+	struct stat root;
 
 	if (!handler_kind_runs_programs(pool->kind))
 		return;
@@ -182,7 +206,7 @@ void load_check_program(struct load *load, struct pool_config *pool, const struc
 	check_stderr(load, pool, draft);
 	check_ready_after(load, pool, draft);
 	check_ack(load, pool, draft);
-	if (pool->program.directory && pool->chroot)
+	if (pool->program.directory && pool->chroot && root_stat("", pool->chroot[0] ? pool->chroot : "/", &root) == 0)
 		load_check_directory(load, load_pool_line(draft, "directory"), draft->outline->where, "directory",
 			pool->chroot, pool->program.directory);
 	if (!pool->chroot || damaged(load, draft) || !resolve_command(load, pool, draft))

@@ -40,11 +40,11 @@ static void refuse(struct look *look, const char *what)
 
 static void refuse_errno(struct look *look, const char *what, int error)
 {
-	const char *user = look->pool->identity.user;
+	const char *user = look->pool->identity.user, *root = look->pool->chroot ? look->pool->chroot : "";
 	bool named = error == EACCES && look->pool->identity.change && user != NULL && user[0] != '\0';
 
 	if (error == ENOENT || error == ENOTDIR)
-		refuse(look, "does not exist");
+		probe_refuse(look->answer, "%sdoes not exist%s%s", look->prefix, root[0] != '\0' ? " in " : "", root);
 	else
 		probe_refuse(look->answer, "%s%s%s%s: %s", look->prefix, what, named ? " for user " : "",
 			named ? user : "", log_strerror(error));

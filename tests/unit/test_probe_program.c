@@ -302,8 +302,8 @@ Test(probe_program, it_is_in_the_chroot_that_it_must_be)
 	make_text("script", 0755, "#!/bin/sh\n");
 	make_text("interpreter", 0755, "x");
 	make_text("other", 0755, "#!/interpreter\n");
-	must_fail("/bin/true", "does not exist");
-	must_fail("/script", "is a script whose interpreter /bin/sh does not exist");
+	must_fail("/bin/true", "does not exist in *");
+	must_fail("/script", "is a script whose interpreter /bin/sh does not exist in *");
 	must_fail("/other",
 		"is a script whose interpreter /interpreter is neither a program nor a script with #! in its "
 		"first line");
