@@ -163,22 +163,11 @@ static const char *read_text(struct reader *reader, size_t max, const char *what
 	return text;
 }
 
-static bool is_word(const char *text, const char *more)
+static bool is_word(const char *text)
 {
-	for (const char *byte = text; *byte != '\0'; byte++) {
-		bool letter = (*byte >= 'a' && *byte <= 'z') || (*byte >= 'A' && *byte <= 'Z');
-		bool digit = *byte >= '0' && *byte <= '9';
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
 
-		if (!letter && !digit && strchr(more, *byte) == NULL)
-			return false;
-	}
-	return text[0] != '\0';
-}
-
-/* A key of the configuration file: what reads as one word there, and as no number. */
-static bool is_key(const char *text)
-{
-	return is_word(text, "_-") && strchr("0123456789-", text[0]) == NULL;
+	return text[0] != '\0' && text[strspn(text, letters)] == '\0';
 }
 
 static void check_choices(struct reader *reader, const char *const *choices, const char *option)
@@ -236,7 +225,7 @@ static void read_option(struct reader *reader, struct brood_option *option)
 	bool has_fallback;
 
 	option->name = read_text(reader, DESCRIPTION_NAME_MAX, "an option's name");
-	if (!is_key(option->name))
+	if (!option_name_valid(option->name, strlen(option->name)))
 		fail(reader, -EINVAL, "has an option \"%s\" whose name is no key", option->name);
 	option->type = read_type(reader, option->name);
 	has_fallback = read_flag(reader);
@@ -285,7 +274,7 @@ static void read_module(struct reader *reader, struct description *description)
 	module->abi = BROOD_MODULE_ABI;
 	module->size = sizeof(*module);
 	module->name = read_text(reader, DESCRIPTION_NAME_MAX, "a name");
-	if (!is_word(module->name, "_-."))
+	if (!is_word(module->name))
 		fail(reader, -EINVAL, "has a name that is empty, or not of letters, digits, \"_\", \"-\" and \".\"");
 	module->version = read_text(reader, DESCRIPTION_NAME_MAX, "a version");
 	module->client_first = read_flag(reader);

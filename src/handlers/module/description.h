@@ -10,13 +10,14 @@
 #include <brood/module.h>
 
 #include "base/attrs.h"
+#include "config/names.h"
 #include "worker/probe.h"
 
 /* The most that is believed. */
 enum {
-	DESCRIPTION_NAME_MAX = 64,
+	DESCRIPTION_NAME_MAX = OPTION_NAME_MAX,
 	DESCRIPTION_TEXT_MAX = 4096,
-	DESCRIPTION_OPTIONS_MAX = 256,
+	DESCRIPTION_OPTIONS_MAX = MODULE_OPTIONS_MAX,
 	DESCRIPTION_CHOICES_MAX = 64,
 };
 
