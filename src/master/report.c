@@ -114,10 +114,20 @@ void report_logger_death(const struct logger_process *logger, const struct death
 		LOG_INT("age_ms", (int64_t)(now_ms - logger->started_ms)), LOG_TEXT("next", next));
 }
 
-/* What follows: "replaced", "not replaced", "retry in 400 ms". */
-static const char *what_follows(const struct death_verdict *verdict, char *buffer, size_t size)
+/* Whether the place of a worker was given to another as soon as it was told to end, and not at its death. */
+static bool is_replaced_before(const struct pool *pool, const struct death_verdict *verdict)
 {
-	if (verdict->sequel == DEATH_BACKING_OFF && verdict->retry_ms > 0)
+	return pool->policy.phase == POOL_SERVING && verdict->sequel == DEATH_NOT_REPLACED &&
+	       (verdict->reason == SLOT_REASON_REQUEST_TIMEOUT || verdict->reason == SLOT_REASON_WATCHDOG ||
+		       verdict->reason == SLOT_REASON_ITSELF);
+}
+
+/* What follows: "replaced", "replaced before", "not replaced", "retry in 400 ms". */
+static const char *what_follows(const struct pool *pool, const struct death_verdict *verdict, char *buffer, size_t size)
+{
+	if (is_replaced_before(pool, verdict))
+		snprintf(buffer, size, "replaced before");
+	else if (verdict->sequel == DEATH_BACKING_OFF && verdict->retry_ms > 0)
 		snprintf(buffer, size, "retry in %llu ms", (unsigned long long)verdict->retry_ms);
 	else
 		snprintf(buffer, size, "%s", death_sequel_name(verdict->sequel));
@@ -205,7 +215,7 @@ static void report_worker_death(const struct master *master, const struct pool *
 		LOG_INT("connections", (int64_t)atomic_load_explicit(&board_slot->connections, memory_order_relaxed)),
 		LOG_INT("requests", (int64_t)atomic_load_explicit(&board_slot->requests, memory_order_relaxed)),
 		LOG_TEXT("serving", whom_served(board_slot, death, peer, sizeof(peer))),
-		LOG_TEXT("next", what_follows(verdict, next, sizeof(next))), module_field(pool->config));
+		LOG_TEXT("next", what_follows(pool, verdict, next, sizeof(next))), module_field(pool->config));
 }
 
 void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,

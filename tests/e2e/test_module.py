@@ -459,6 +459,7 @@ def test_a_loop_is_ended_by_request_timeout(brood):
     trouble(one.address(), "loop")
     death, = one.wait_log("worker died")
     assert death["reason"] == "request_timeout" and death["module"] == str(MODULES / "trouble.so")
+    assert death["next"] == "replaced before"
     assert ask(one.address(), b"peace\n", b"\n") == "peace\n"
 
 
