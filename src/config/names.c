@@ -211,7 +211,8 @@ static const char *level_refusal(const struct level *level, const char *text, si
 
 	for (size_t i = 0; i < ARRAY_SIZE(names) && level->kind == LEVEL_POOL; i++) {
 		if (is_name(names[i], text, size))
-			return "UDP and wait services are not brood's: each connection has a worker of its own";
+			return "each connection has a worker of its own, as with wait = no; UDP and wait services are "
+			       "not brood's";
 	}
 	for (size_t i = 0; level->kind == LEVEL_POOL && level->handlers[i]; i++) {
 		if (is_name(level->handlers[i]->name, text, size) && !schema_has_section(level->handlers[i]))

@@ -200,7 +200,8 @@ static void statement(struct outline *outline, struct level *level)
 	struct name *entry;
 
 	if (name.kind != TOKEN_WORD) {
-		reader_stop_at(outline, level, &name, reader_statement_wanted);
+		reader_stop_at(outline, level, &name,
+			name.kind == TOKEN_COMMA ? "a list is { value, value }" : reader_statement_wanted);
 		return;
 	}
 	if (level->kind == LEVEL_OPTIONS) {
