@@ -45,11 +45,11 @@ struct board_header {
 };
 static_assert(sizeof(struct board_header) == BOARD_LINE, "the header is one line");
 
-/* What a worker says it is doing. */
+/* What a worker says it is doing; of a program that accepts for itself, what the master knows of it. */
 enum board_state {
 	BOARD_EMPTY,    /* no worker */
-	BOARD_STARTING, /* the process exists, the handler's start() has not returned */
-	BOARD_IDLE,     /* waits in accept() */
+	BOARD_STARTING, /* the process exists, the handler's start() has not returned; a program: not ready yet */
+	BOARD_IDLE,     /* waits in accept(); a program: ready */
 	BOARD_BUSY,     /* has a connection, and is inside a request */
 	BOARD_WAITING,  /* has a connection, and waits for the next request on it */
 	BOARD_RUNNING,  /* has become, or becomes, the program that serves its one connection */
