@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "base/digits.h"
 #include "base/fd.h"
 
 /* What a path or an abstract name may have: sun_path without its terminator, so that other programs can name it. */
@@ -360,29 +361,13 @@ static void append_scope(char *text, size_t text_size, uint32_t scope)
 		snprintf(text + used, text_size - used, "%%%u", (unsigned int)scope);
 }
 
-/*
- * By hand, as address_format() does: inet_ntop(3) and snprintf(3) would have a worker of an inetd pool, which lives for
- * one connection, map some pages of the C library more for each.
- */
-static char *put_number(char *out, uint32_t number)
-{
-	char digits[10];
-	size_t count = 0;
-
-	do
-		digits[count++] = (char)('0' + number % 10);
-	while ((number /= 10) > 0);
-	while (count > 0)
-		*out++ = digits[--count];
-	return out;
-}
-
+/* Without inet_ntop(3) and snprintf(3), as address_format() does: see base/digits.h. */
 static void v4_to_text(const void *address, char *text)
 {
 	const unsigned char *bytes = address;
 
 	for (int i = 0; i < 4; i++) {
-		text = put_number(text, bytes[i]);
+		text = digits_put(text, bytes[i], 10);
 		*text++ = i < 3 ? '.' : '\0';
 	}
 }
@@ -443,7 +428,7 @@ static void format_inet(const struct inet_text *text, char *buffer, size_t size)
 	if (text->is_v6)
 		*end++ = ']';
 	*end++ = ':';
-	end = put_number(end, text->port);
+	end = digits_put(end, text->port, 10);
 	*end = '\0';
 	copy_cut(whole, buffer, size);
 }

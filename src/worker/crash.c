@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/attrs.h"
+#include "base/digits.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/symbol.h"
@@ -65,15 +66,11 @@ static void add_text(char *buffer, size_t size, const char *text)
 
 static void add_number(char *buffer, size_t size, uintptr_t number, unsigned int base)
 {
-	char digits[3 * sizeof(number) + 1] = "";
-	size_t at = sizeof(digits) - 1;
+	char digits[DIGITS_MAX + 1];
 
-	do {
-		digits[--at] = "0123456789abcdef"[number % base];
-		number /= base;
-	} while (number > 0);
+	*digits_put(digits, number, base) = '\0';
 	add_text(buffer, size, base == 16 ? "0x" : "");
-	add_text(buffer, size, digits + at);
+	add_text(buffer, size, digits);
 }
 
 /* "function+0x1f (module.so+0x12ab)", "module.so+0x12ab", "0x7f0123". */

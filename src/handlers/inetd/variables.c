@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "base/digits.h"
 #include "net/address.h"
 
 static const char *const names[] = {
@@ -104,13 +105,10 @@ static void set(struct variables *variables, enum variable variable, const char 
 
 static void set_number(struct variables *variables, enum variable variable, uint32_t number)
 {
-	char text[12] = "";
-	char *digit = text + sizeof(text) - 1;
+	char text[DIGITS_MAX + 1];
 
-	do
-		*--digit = (char)('0' + number % 10);
-	while ((number /= 10) > 0);
-	set(variables, variable, digit);
+	*digits_put(text, number, 10) = '\0';
+	set(variables, variable, text);
 }
 
 static uint16_t port_of(const struct sockaddr *address, socklen_t size)
