@@ -196,8 +196,8 @@ static void fall_back_on_addresses(void)
 }
 
 /*
- * Three steps: a fault in one, such as on a stack that is a ruin, ends it, and what it has found is kept. So does a
- * second: names take a lock of the loader's, which another thread may hold for ever.
+ * Three steps: a fault in one, such as on a stack that is a ruin, ends it, and what it has found is kept. So does an
+ * alarm after STEP_MAX_S: names take a lock of the loader's, which another thread may hold for ever.
  */
 static void collect(const ucontext_t *context)
 {
