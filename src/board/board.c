@@ -54,6 +54,14 @@ static void write_header(struct board_header *header, uint32_t slot_count)
 	atomic_store_explicit(&header->master_pid, (uint32_t)getpid(), memory_order_relaxed);
 }
 
+uint32_t board_slots_used(const struct board *board)
+{
+	uint32_t used = atomic_load_explicit(&board->header->slots_used, memory_order_relaxed);
+	uint32_t most = (uint32_t)((board->size - sizeof(struct board_header)) / sizeof(struct board_slot));
+
+	return used < most ? used : most;
+}
+
 int board_create(struct board *board, uint32_t slot_count)
 {
 	FD_AUTO int fd = -1;

@@ -26,6 +26,10 @@ struct board {
  * allocated as slots come into use. Returns 0 or a negative errno. */
 ATTR_NODISCARD int board_create(struct board *board, uint32_t slot_count);
 
+/* Below this are all slots that have a worker, or had one. Any worker may have written there whatever it likes: it is
+ * never more than there are. */
+uint32_t board_slots_used(const struct board *board);
+
 /* Maps the board in FD read-only (FD stays the caller's). -EPROTO: not a board, not of this layout, or not sealed
  * against shrinking, which would cost a reader its life (SIGBUS). */
 ATTR_NODISCARD int board_open(struct board *board, int fd);

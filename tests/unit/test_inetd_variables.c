@@ -186,5 +186,8 @@ Test(inetd_variables, connections_of_one_source_are_counted)
 	cr_assert_eq(source_count(&board, &board.slots[4], (const struct sockaddr *)&other, sizeof(other)), 1);
 	cr_assert_eq(source_count(&board, &board.slots[6], (const struct sockaddr *)&far, sizeof(far)), 1);
 	cr_assert_eq(source_count(&board, &board.slots[0], (const struct sockaddr *)&local, sizeof(sa_family_t)), 1);
+	/* Whatever some worker has written there. */
+	atomic_store(&board.header->slots_used, UINT32_MAX);
+	cr_assert_eq(source_count(&board, &board.slots[0], (const struct sockaddr *)&one, sizeof(one)), 4);
 	board_done(&board);
 }

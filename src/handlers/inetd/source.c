@@ -39,7 +39,7 @@ static bool slot_serves(
 uint32_t source_count(
 	const struct board *board, const struct board_slot *own, const struct sockaddr *peer, socklen_t peer_size)
 {
-	uint32_t used = atomic_load_explicit(&board->header->slots_used, memory_order_relaxed);
+	uint32_t used = board_slots_used(board);
 	char pool[BOARD_POOL_NAME_MAX];
 	struct in6_addr key;
 	uint32_t count = 1;
