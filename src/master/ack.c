@@ -186,90 +186,6 @@ static bool may_report(struct ack_server *server)
 	return ++server->reports <= REPORTS_A_SECOND;
 }
 
-static void take_connection(struct master *master, int fd, uint64_t now_ms)
-{
-	struct ack_server *server = &master->ack;
-	struct ack_connection *connection;
-	struct watch watch = { .kind = WATCH_ACK };
-	struct ucred peer = { 0 };
-	pid_t worker = 0;
-
-	if (!peer_counts(master, fd, &peer, &worker)) {
-		if (may_report(server))
-			log_event(LOG_LEVEL_WARNING,
-				"a foreign process at the socket for acknowledgements is sent away",
-				LOG_INT("pid", peer.pid), LOG_INT("uid", peer.uid));
-		close_peer(fd);
-		return;
-	}
-	connection = free_connection(server, worker);
-	if (connection == NULL) {
-		if (may_report(server))
-			log_event(LOG_LEVEL_WARNING, "too many connections to the socket for acknowledgements",
-				LOG_INT("pid", peer.pid));
-		close_peer(fd);
-		return;
-	}
-	connection_close(master, connection);
-	*connection = (struct ack_connection){
-		.fd = fd,
-		.serial = connection->serial,
-		.worker = worker,
-		.uid = peer.uid,
-		.accepted = ++server->accepted,
-		.deadline_ms = deadline_after(now_ms, LINE_TIMEOUT_MS),
-	};
-	watch.slot = (uint32_t)(connection - server->connections);
-	watch.serial = connection->serial;
-	if (master_watch(master, fd, &watch) < 0)
-		connection_close(master, connection);
-}
-
-/* A connection stays in the queue, and would be an event for ever; if there is one: accept4(2) looks for a free
- * descriptor first. */
-static void accept_failed(struct master *master, int error, uint64_t now_ms)
-{
-	struct ack_server *server = &master->ack;
-	struct pollfd polled = { .fd = server->fd, .events = POLLIN };
-
-	if (error == EAGAIN || poll(&polled, 1, 0) <= 0)
-		return;
-	if (!server->failing)
-		log_event(LOG_LEVEL_WARNING, "cannot accept acknowledgements for now", LOG_ERRNO("reason", error));
-	server->failing = true;
-	if (server->resume_ms != DEADLINE_NONE)
-		return;
-	master_unwatch(master, server->fd);
-	server->resume_ms = deadline_after(now_ms, PAUSE_MS);
-}
-
-void ack_accept(struct master *master, uint64_t now_ms)
-{
-	for (int i = 0; i < LINES_A_TURN; i++) {
-		int fd = accept4(master->ack.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0) {
-			accept_failed(master, errno, now_ms);
-			return;
-		}
-		if (master->ack.failing)
-			log_event(LOG_LEVEL_NOTICE, "accepting acknowledgements again");
-		master->ack.failing = false;
-		take_connection(master, fd, now_ms);
-	}
-}
-
-/* Ends a pause. Where there is no memory for it, another time. */
-static void accept_again(struct master *master, uint64_t now_ms)
-{
-	struct ack_server *server = &master->ack;
-
-	if (!deadline_passed(server->resume_ms, now_ms))
-		return;
-	server->resume_ms = master_watch(master, server->fd, &listener_watch) == 0 ? DEADLINE_NONE
-										   : deadline_after(now_ms, PAUSE_MS);
-}
-
 /* ---- what they say ---- */
 
 static void refuse(struct master *master, const struct ack_connection *connection, const char *reason, pid_t named)
@@ -351,6 +267,97 @@ static bool connection_read(struct master *master, struct ack_connection *connec
 	connection->size += (size_t)size;
 	return take_lines(master, connection, now_ms);
 }
+
+/* ---- new connections ---- */
+
+static void take_connection(struct master *master, int fd, uint64_t now_ms)
+{
+	struct ack_server *server = &master->ack;
+	struct ack_connection *connection;
+	struct watch watch = { .kind = WATCH_ACK };
+	struct ucred peer = { 0 };
+	pid_t worker = 0;
+
+	if (!peer_counts(master, fd, &peer, &worker)) {
+		if (may_report(server))
+			log_event(LOG_LEVEL_WARNING,
+				"a foreign process at the socket for acknowledgements is sent away",
+				LOG_INT("pid", peer.pid), LOG_INT("uid", peer.uid));
+		close_peer(fd);
+		return;
+	}
+	connection = free_connection(server, worker);
+	if (connection == NULL) {
+		if (may_report(server))
+			log_event(LOG_LEVEL_WARNING, "too many connections to the socket for acknowledgements",
+				LOG_INT("pid", peer.pid));
+		close_peer(fd);
+		return;
+	}
+	/* One that has to go may have said its word already: in a flood its event comes after those of the listener. */
+	if (connection->fd >= 0)
+		connection_read(master, connection, now_ms);
+	connection_close(master, connection);
+	*connection = (struct ack_connection){
+		.fd = fd,
+		.serial = connection->serial,
+		.worker = worker,
+		.uid = peer.uid,
+		.accepted = ++server->accepted,
+		.deadline_ms = deadline_after(now_ms, LINE_TIMEOUT_MS),
+	};
+	watch.slot = (uint32_t)(connection - server->connections);
+	watch.serial = connection->serial;
+	if (master_watch(master, fd, &watch) < 0)
+		connection_close(master, connection);
+}
+
+/* A connection stays in the queue, and would be an event for ever; if there is one: accept4(2) looks for a free
+ * descriptor first. */
+static void accept_failed(struct master *master, int error, uint64_t now_ms)
+{
+	struct ack_server *server = &master->ack;
+	struct pollfd polled = { .fd = server->fd, .events = POLLIN };
+
+	if (error == EAGAIN || poll(&polled, 1, 0) <= 0)
+		return;
+	if (!server->failing)
+		log_event(LOG_LEVEL_WARNING, "cannot accept acknowledgements for now", LOG_ERRNO("reason", error));
+	server->failing = true;
+	if (server->resume_ms != DEADLINE_NONE)
+		return;
+	master_unwatch(master, server->fd);
+	server->resume_ms = deadline_after(now_ms, PAUSE_MS);
+}
+
+void ack_accept(struct master *master, uint64_t now_ms)
+{
+	for (int i = 0; i < LINES_A_TURN; i++) {
+		int fd = accept4(master->ack.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0) {
+			accept_failed(master, errno, now_ms);
+			return;
+		}
+		if (master->ack.failing)
+			log_event(LOG_LEVEL_NOTICE, "accepting acknowledgements again");
+		master->ack.failing = false;
+		take_connection(master, fd, now_ms);
+	}
+}
+
+/* Ends a pause. Where there is no memory for it, another time. */
+static void accept_again(struct master *master, uint64_t now_ms)
+{
+	struct ack_server *server = &master->ack;
+
+	if (!deadline_passed(server->resume_ms, now_ms))
+		return;
+	server->resume_ms = master_watch(master, server->fd, &listener_watch) == 0 ? DEADLINE_NONE
+										   : deadline_after(now_ms, PAUSE_MS);
+}
+
+/* ---- at its turn ---- */
 
 void ack_read(struct master *master, const struct watch *watch, uint64_t now_ms)
 {
