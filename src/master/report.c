@@ -199,23 +199,46 @@ static void report_last_words(const struct pool *pool, uint32_t slot, const stru
 			LOG_INT("errno", worker->error));
 }
 
+/* What the worker has served, by the scoreboard: which a program that accepts for itself knows nothing of. */
+static void report_served(const struct board_slot *board_slot, const struct death *death, char *peer, size_t peer_size,
+	struct log_field *ret_fields)
+{
+	uint64_t connections = atomic_load_explicit(&board_slot->connections, memory_order_relaxed);
+	uint64_t requests = atomic_load_explicit(&board_slot->requests, memory_order_relaxed);
+
+	ret_fields[0] = LOG_INT("connections", (int64_t)connections);
+	ret_fields[1] = LOG_INT("requests", (int64_t)requests);
+	ret_fields[2] = LOG_TEXT("serving", whom_served(board_slot, death, peer, peer_size));
+}
+
 static void report_worker_death(const struct master *master, const struct pool *pool, uint32_t slot,
 	const struct death *death, const struct death_verdict *verdict)
 {
 	const struct worker *worker = &pool->workers[slot];
-	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);
 	char how[80], next[64], peer[ADDRESS_TEXT_MAX];
-
-	log_event(death_level(verdict), "worker died", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
-		LOG_INT("pid", worker->pid), LOG_TEXT("kind", death_kind_name(verdict->kind)),
+	struct log_field fields[] = {
+		LOG_TEXT("pool", pool->config->name),
+		LOG_INT("slot", slot),
+		LOG_INT("pid", worker->pid),
+		LOG_TEXT("kind", death_kind_name(verdict->kind)),
 		LOG_TEXT("how", how_died(death, verdict->before_ready, how, sizeof(how))),
 		LOG_TEXT("reason", slot_reason_name(verdict->reason)),
 		LOG_TEXT("when", verdict->before_ready ? "before ready" : "after ready"),
 		LOG_INT("age_ms", (int64_t)verdict->age_ms),
-		LOG_INT("connections", (int64_t)atomic_load_explicit(&board_slot->connections, memory_order_relaxed)),
-		LOG_INT("requests", (int64_t)atomic_load_explicit(&board_slot->requests, memory_order_relaxed)),
-		LOG_TEXT("serving", whom_served(board_slot, death, peer, sizeof(peer))),
-		LOG_TEXT("next", what_follows(pool, verdict, next, sizeof(next))), module_field(pool->config));
+		LOG_TEXT("next", what_follows(pool, verdict, next, sizeof(next))),
+		{ .name = NULL }, /* what it has served, and of a module its name */
+		{ .name = NULL },
+		{ .name = NULL },
+		{ .name = NULL },
+		{ .name = NULL },
+	};
+	struct log_field *more = &fields[ARRAY_SIZE(fields) - 5];
+
+	if (!pool_is_program(pool)) {
+		report_served(pool_board_slot(master, pool, slot), death, peer, sizeof(peer), more);
+		more[3] = module_field(pool->config);
+	}
+	log_write(death_level(verdict), "worker died", fields);
 }
 
 void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
