@@ -184,7 +184,7 @@ ack('{"command":"worker:ack","pid":%d}\\n' % os.getpid())
 while True:
     ack("junk\\n")
 """),
-])
+], ids=["notify", "ack"])
 def test_what_is_said_without_end_does_not_fill_the_log(brood, directory, event, ready, text):
     one = brood(program_pool(script(directory, text), extra=f"ready = {ready}"),
                 expect=[event, "were not told of"]).start()
@@ -192,3 +192,28 @@ def test_what_is_said_without_end_does_not_fill_the_log(brood, directory, event,
     one.wait_log(event)
     time.sleep(STORM_S)
     assert 1 <= len(one.log(event)) <= 20 + 20 * (time.monotonic() - begin)
+
+
+def test_an_acknowledgement_before_many_connections(brood, directory):
+    """A worker may have a few connections; what it has said on one that makes room for another still counts."""
+    command = script(directory, """
+def connect():
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.connect(os.environ["EINHORN_SOCK_PATH"])
+    return client
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+with connect() as client:
+    client.sendall(b'{"command":"worker:ack","pid":%d}\\n' % os.getpid())
+kept = [connect() for _ in range(20)]
+open(sys.argv[2], "w").close()
+signal.pause()
+""")
+    go, done = directory / "go", directory / "done"
+    one = brood(program_pool([*command, str(go), str(done)], extra="ready = ack"), expect=["no line came"]).spawn()
+    wait_for(lambda: slot_of(one)["pid"] != 0, "a worker")
+    one.kill(signal.SIGSTOP)
+    go.touch()
+    wait_for(done.exists, "all is said")
+    one.kill(signal.SIGCONT)
+    wait_for(lambda: "READY=1" in one.notify.lines(), "READY=1", 20)
