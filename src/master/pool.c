@@ -279,6 +279,19 @@ static void report_unprepared(struct pool *pool, const struct listener *listener
 	pool->options_failing = true;
 }
 
+static void report_revival(const struct pool *pool, const struct listener *listener, int result)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	listener_text(listener, text, sizeof(text));
+	if (result > 0)
+		log_event(LOG_LEVEL_WARNING, "a worker has shut down a listener, which listens again",
+			LOG_TEXT("pool", pool->config->name), LOG_TEXT("address", text));
+	else
+		log_event(LOG_LEVEL_ERROR, "a worker has shut down a listener, which cannot listen again",
+			LOG_TEXT("pool", pool->config->name), LOG_TEXT("address", text), LOG_ERRNO("reason", result));
+}
+
 /*
  * Whether O_NONBLOCK is to be set on a listener. It belongs to the socket, which all workers share. brood's own loop
  * wants it where it waits for several. A program finds a socket that blocks, as it would have been made for it; but
@@ -305,8 +318,11 @@ static void pool_prepare_listeners(struct pool *pool)
 
 	for (size_t i = 0; i < pool->listener_count; i++) {
 		struct listener *listener = &pool->listeners[i];
-		int result = listener_prepare_workers(listener, &timeouts, wants_nonblock(pool, listener));
+		int result = listener_revive(listener);
 
+		if (result != 0)
+			report_revival(pool, listener, result);
+		result = listener_prepare_workers(listener, &timeouts, wants_nonblock(pool, listener));
 		if (result < 0)
 			report_unprepared(pool, listener, result);
 	}

@@ -235,6 +235,24 @@ int listener_listen(struct listener *listener)
 	return listen(listener->fd, wanted->backlog) < 0 ? -errno : 0;
 }
 
+int listener_revive(struct listener *listener)
+{
+	const struct sockaddr *address = (const struct sockaddr *)&listener->address.storage;
+	int listening = 1;
+	int result = is_unix(listener) ? 0 : get_int(listener->fd, SO_ACCEPTCONN, &listening);
+
+	if (result < 0 || listening)
+		return result;
+	/* A port that the kernel chose has been given back; another is bound still, and bind(2) says EINVAL. */
+	if (bind(listener->fd, address, listener->address.size) < 0 && errno != EINVAL)
+		return -errno;
+	/* With its options; a socket unit's are the unit's. */
+	result = listener_listen(listener);
+	if (result == 0 && listener->origin == LISTENER_SYSTEMD)
+		result = listen(listener->fd, listener->options.backlog) < 0 ? -errno : 0;
+	return result < 0 ? result : 1;
+}
+
 static int first_error(int result, int next)
 {
 	return result < 0 ? result : next;

@@ -83,6 +83,13 @@ bool listener_serves(const struct listener *listener, const struct socket_addres
  * as nobody listens. Does nothing to sockets of systemd's, which have a unit's settings. */
 ATTR_NODISCARD int listener_listen(struct listener *listener);
 
+/*
+ * Listens again where a process that shares a TCP listener has shut it down (shutdown(2): some servers do so to wake
+ * their own threads), which ends it for all who share it, and resets what was queued. Returns 1 if it did, 0 if there
+ * was no need, or a negative errno. A unix socket that was shut down cannot be brought back.
+ */
+ATTR_NODISCARD int listener_revive(struct listener *listener);
+
 /* The time-outs and O_NONBLOCK that the handler wants of the shared socket. Called before each start of workers, since
  * a program that shared the socket may have left others behind. Unix sockets get no time-outs, since accepted ones
  * would not inherit them. Without an idle time-out TCP connections are kept alive (SO_KEEPALIVE). */

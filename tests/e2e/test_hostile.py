@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from brood import SANITIZED, kill, proc_fds, proc_stat, wait_for
+from brood import SANITIZED, connect, kill, proc_fds, proc_stat, wait_for
 from test_program import nothing_is_left, program_pool, slot_of  # noqa: F401
 
 PYTHON = "/usr/bin/python3"
@@ -217,3 +217,29 @@ signal.pause()
     wait_for(done.exists, "all is said")
     one.kill(signal.SIGCONT)
     wait_for(lambda: "READY=1" in one.notify.lines(), "READY=1", 20)
+
+
+def test_a_listener_that_a_program_shuts_down_listens_again(brood, directory):
+    """shutdown(2) ends a listener for all who share it: the next start brings it back, at its address."""
+    command = script(directory, """
+server = socket.socket(fileno=3)
+if not os.path.exists(sys.argv[1]):
+    open(sys.argv[1], "w").close()
+    time.sleep(1)
+    server.shutdown(socket.SHUT_RDWR)
+    sys.exit(0)
+while True:
+    client, _ = server.accept()
+    client.sendall(b"served\\n")
+    client.close()
+""")
+    one = brood(program_pool([*command, str(directory / "shut")]), expect=["listens again"]).start()
+    one.wait_log("listens again")
+
+    def served():
+        try:
+            with connect(one.address()) as client:
+                return client.recv(16) == b"served\n"
+        except ConnectionError:
+            return False
+    wait_for(served, "an answer at the same address")

@@ -462,6 +462,26 @@ Test(listener, unix_socket_gets_no_time_outs_and_loses_others)
 	listener_close(&listener);
 }
 
+Test(listener, one_that_was_shut_down_is_revived_at_its_port)
+{
+	const struct listener_options options = { .backlog = 7, .defer_accept_s = 3 };
+	struct listener listener = listening("127.0.0.1:0", &options);
+	uint16_t port = port_of(&listener);
+	int fd;
+
+	cr_assert_eq(listener_revive(&listener), 0);
+	cr_assert_eq(shutdown(listener.fd, SHUT_RDWR), 0);
+	cr_assert_eq(option(listener.fd, SOL_SOCKET, SO_ACCEPTCONN), 0);
+	cr_assert_eq(listener_revive(&listener), 1);
+	cr_assert_eq(option(listener.fd, SOL_SOCKET, SO_ACCEPTCONN), 1);
+	cr_assert_eq(port_of(&listener), port);
+	cr_assert_gt(option(listener.fd, IPPROTO_TCP, TCP_DEFER_ACCEPT), 0);
+	fd = client(&listener.address);
+	cr_assert_geq(fd, 0);
+	close(fd);
+	listener_close(&listener);
+}
+
 /* ---- unix ---- */
 
 Test(listener_unix, path_has_its_mode_whatever_the_umask, .init = make_directory, .fini = remove_directory)
