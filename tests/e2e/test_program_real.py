@@ -97,8 +97,9 @@ class Load:
             thread.join(DEADLINE_S)
 
 
-def serve_kill_and_stop(one, load, kills=3, pool="app"):
-    """The life of a pool under load. A kill costs at most what the worker had in hand: each client has one request."""
+def serve_kill_and_stop(one, load, kills=3, pool="app", stop_costs=0):
+    """The life of a pool under load. A kill costs at most what the worker had in hand: each client has one request.
+    STOP_COSTS is what the program itself may lose when it is told to stop."""
     with load:
         load.wait_more(300)
         assert not load.failures, dict(load.failures)
@@ -113,7 +114,7 @@ def serve_kill_and_stop(one, load, kills=3, pool="app"):
         before = load.lost()
         assert one.stop() == 0
         # Whoever was let in was served.
-        assert load.lost() == before, dict(load.failures)
+        assert load.lost() <= before + stop_costs, dict(load.failures)
     assert not one.log("stop_timeout")
 
 
@@ -200,7 +201,8 @@ def test_starman_by_server_starter(brood, directory):
                              extra=f'ready_after = 3s\nstop_signal = QUIT\ndirectory = "{directory}"\n'
                                    f'environment = {{"HOME={directory}"}}'), expect=KILLED).start()
     load = Load(one.address())
-    serve_kill_and_stop(one, load)
+    # Net::Server ends a child at once that has accepted and has not noted it yet: one connection of each of the four.
+    serve_kill_and_stop(one, load, stop_costs=4)
     assert len(load.answers) >= 4
 
 
