@@ -182,7 +182,9 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello from worker %d\\n" % os.getpid()]
 ''')
-    gunicorn = ["/usr/bin/gunicorn", "--workers", "2", "--worker-tmp-dir", "/dev/shm", "app:app"]
+    # A worker of gunicorn's that is just being forked may miss its TERM, and is killed by the arbiter after that time.
+    gunicorn = ["/usr/bin/gunicorn", "--workers", "2", "--graceful-timeout", "5", "--worker-tmp-dir", "/dev/shm",
+                "app:app"]
     one = brood(program_pool(gunicorn, workers=2,
                              extra=f'ready = notify\nstart_timeout = 60s\ndirectory = "{directory}"'),
                 expect=KILLED).start()
