@@ -129,6 +129,8 @@ struct pool_config {
 	uint64_t start_timeout_ms;
 	uint64_t stop_timeout_ms;
 	uint64_t request_timeout_ms; /* 0: none */
+	/* 0 too where programs serve: they know nothing of time-outs on their sockets, and take their end for an error.
+	 */
 	uint64_t read_timeout_ms;
 	uint64_t write_timeout_ms;
 	uint64_t idle_timeout_ms;

@@ -308,12 +308,9 @@ static bool wants_nonblock(const struct pool *pool, const struct listener *liste
 /* What the handler needs of the shared sockets, which a program that had them may have changed. */
 static void pool_prepare_listeners(struct pool *pool)
 {
-	enum handler_kind kind = pool->config->kind;
-	bool own_loop = kind == HANDLER_SERVES || kind == HANDLER_LOADS;
-	/* A program knows nothing of time-outs on its sockets, and takes their end for an error. */
 	const struct listener_timeouts timeouts = {
-		.idle_ms = own_loop ? (uint32_t)pool->config->idle_timeout_ms : 0,
-		.write_ms = own_loop ? (uint32_t)pool->config->write_timeout_ms : 0,
+		.idle_ms = (uint32_t)pool->config->idle_timeout_ms,
+		.write_ms = (uint32_t)pool->config->write_timeout_ms,
 	};
 
 	for (size_t i = 0; i < pool->listener_count; i++) {

@@ -55,13 +55,11 @@ void connection_init(const struct worker_start *start)
 
 	connection.start = start;
 	connection.becomes_program = pool->kind == HANDLER_BECOMES;
-	/* They are the socket's, and a program knows nothing of them. */
-	if (!connection.becomes_program)
-		connection.timeouts = (struct brood_timeouts){
-			.idle_ms = (uint32_t)pool->idle_timeout_ms,
-			.read_ms = (uint32_t)pool->read_timeout_ms,
-			.write_ms = (uint32_t)pool->write_timeout_ms,
-		};
+	connection.timeouts = (struct brood_timeouts){
+		.idle_ms = (uint32_t)pool->idle_timeout_ms,
+		.read_ms = (uint32_t)pool->read_timeout_ms,
+		.write_ms = (uint32_t)pool->write_timeout_ms,
+	};
 	connection.request_timeout_us = pool->request_timeout_ms * 1000;
 	brood_stream_init(&connection.stream, &host);
 }
