@@ -462,7 +462,6 @@ uint64_t output_act(struct master *master, uint64_t now_ms)
 
 	if (deadline_passed(output->watch_ms, now_ms))
 		watch_new(master, now_ms);
-
 	if (deadline_passed(output->resume_ms, now_ms) || deadline_passed(output->tell_ms, now_ms)) {
 		for (size_t i = 0; i < master->pool_count; i++)
 			check_pool(master, &master->pools[i], now_ms);

@@ -231,13 +231,10 @@ static int probe_read(struct probe *probe)
 {
 	int result = read_piece(probe->reply, &probe->header, sizeof(probe->header), &probe->header_size);
 
-	if (result == 1 && probe->data == NULL) {
-		result = accept_header(probe);
-		if (result < 0)
-			return result;
-		result = 1;
-	}
-	return result == 1 ? read_piece(probe->reply, probe->data, probe->header.size, &probe->size) : result;
+	if (result != 1)
+		return result;
+	result = probe->data == NULL ? accept_header(probe) : 0;
+	return result < 0 ? result : read_piece(probe->reply, probe->data, probe->header.size, &probe->size);
 }
 
 /*
