@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "config_dumped.h"
 #include "config_modules.h"
 
 /* The files of the current directory that end in .conf, but those that only others include, which begin with "_". */
@@ -49,18 +50,6 @@ static char *load(const char *file, struct config **ret_config, int *ret_result)
 	return errors;
 }
 
-static char *dump(const struct config *config)
-{
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
-
-	cr_assert(out);
-	config_dump(config, out);
-	fclose(out);
-	return text;
-}
-
 static void check_bad(const char *name)
 {
 	struct config *config = NULL;
@@ -88,13 +77,13 @@ static void check_good(const char *name)
 	cr_assert_eq(result, 0, "%s: %d\n%s", name, result, errors);
 	cr_expect_str_empty(errors);
 	free(errors);
-	first = dump(config);
+	first = config_dumped(config);
 	config_free(config);
 	config = NULL;
 	errors = NULL;
 	cr_assert_eq(config_load_text(first, strlen(first), "dump", &test_host, NULL, stderr, &config), 0, "%s:\n%s",
 		name, first);
-	second = dump(config);
+	second = config_dumped(config);
 	cr_expect_str_eq(second, first, "%s", name);
 	config_free(config);
 	free(first);

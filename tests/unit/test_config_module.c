@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "config/config.h"
+#include "config_dumped.h"
 #include "config_modules.h"
 
 /* What the probe says, and what it has been asked. */
@@ -378,19 +379,6 @@ Test(config_module, the_most_options)
 	cr_expect_str_eq(errors, "t.conf:2: pool \"a\": module_options: there are more than 256 options\n");
 }
 
-static char *dump(void)
-{
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
-
-	cr_assert(out);
-	config_dump(config, out);
-	fclose(out);
-	config_free(config);
-	return text;
-}
-
 /* Whatever a module says of itself, its dump is a file that is read as it is meant. */
 Test(config_module, help_stays_in_its_comment)
 {
@@ -409,12 +397,14 @@ Test(config_module, help_stays_in_its_comment)
 	describe_result = 0;
 	described = (struct brood_module){ .name = "talks", .options = options };
 	cr_assert_eq(load(POOL("module_options { a = 2 c = 1K }")), 0, "%s", errors);
-	first = dump();
+	first = config_dumped(config);
+	config_free(config);
 	cr_expect(strstr(first, "\t\t# One.?\?\?a = 1??[31m Default 1, 0 to 9.\n\t\ta = 2\n"), "%s", first);
 	cr_expect(strstr(first, "\t\t#  It must be given.\n\t\tc = 1K\n"), "%s", first);
 	cr_assert_eq(load(first), 0, "%s%s", errors, first);
 	cr_expect_str_eq(config->pools[0].values[1].text, "x\ny = 3 # ${HOME}\\");
-	second = dump();
+	second = config_dumped(config);
+	config_free(config);
 	cr_expect_str_eq(first, second);
 	free(first);
 	free(second);
