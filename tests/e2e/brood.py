@@ -203,6 +203,17 @@ class Storm:
         self.process.stdout.close()
 
 
+def retire_in_storm(one, pids, times, clients):
+    """SIGURG to every process that PIDS names, again and again, in a storm of CLIENTS. Returns what became of it."""
+    with Storm(one.address(), "-t", clients) as storm:
+        storm.wait_started()
+        for _ in range(times):
+            for pid in pids():
+                kill(pid, signal.SIGURG)
+            time.sleep(0.01)
+        return storm.stop()
+
+
 # ---- what systemd is to a service ----
 
 class NotifySocket:

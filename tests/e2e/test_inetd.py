@@ -11,7 +11,7 @@ import time
 
 import pytest
 from brood import (BUILD, DEADLINE_S, NOBODY, SANITIZED, Storm, connect, kill, proc_alive, proc_children, proc_stat,
-                   receive_all, wait_for)
+                   receive_all, retire_in_storm, wait_for)
 from conftest import root_only
 
 SHOW = BUILD / "tests/e2e/show"
@@ -725,13 +725,7 @@ def test_no_connection_is_lost_by_stops(brood):
 def test_signals_of_a_whole_control_group(brood):
     """SIGURG to every worker, from outside, whatever it is just doing: none of them costs a connection."""
     one = brood("log_level = notice\n" + inetd_pool([ANSWER], workers=4), expect=["died"]).start()
-    with Storm(one.address(), "-t", 8) as storm:
-        storm.wait_started()
-        for _ in range(100):
-            for pid in one.children():
-                kill(pid, signal.SIGURG)
-            time.sleep(0.01)
-        counts = storm.stop()
+    counts = retire_in_storm(one, one.children, times=100, clients=8)
     assert counts["ok"] > 0
     assert_nothing_lost(counts)
     one.wait_workers(4)

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from brood import SANITIZED, STORM, Storm, echo_once, echo_pool, kill, wait_for
+from brood import SANITIZED, STORM, Storm, echo_once, echo_pool, kill, retire_in_storm, wait_for
 
 # A sanitized build is some times slower, and is there for its reports: the figures are the plain build's.
 STOPS = 20 if SANITIZED else 100
@@ -142,14 +142,7 @@ def test_all_workers_killed_at_once_again_and_again(brood):
 def test_retiring_under_load_loses_nothing(brood):
     """SIGURG to every worker, again and again, in a storm: all of them finish what they have accepted."""
     one = brood(echo_pool(workers=4, echo="messages = 1"), expect=["died"]).start()
-    with Storm(one.address(), "-t", 16) as storm:
-        storm.wait_started()
-        for _ in range(50):
-            for pid in one.workers():
-                kill(pid, signal.SIGURG)
-            time.sleep(0.01)
-        counts = storm.stop()
-    assert_nothing_lost(counts)
+    assert_nothing_lost(retire_in_storm(one, one.workers, times=50, clients=16))
     one.wait_workers(4)
 
 
