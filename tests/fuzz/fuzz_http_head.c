@@ -14,18 +14,13 @@
 #include "handlers/http/range.h"
 #include "handlers/http/request.h"
 #include "handlers/http/target.h"
+#include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct head_limits limits = { .head = 4096, .target = 1024, .fields = 20 };
 
 #define NOW 1700000000
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
 
 /* Scans in pieces; a copy of its own for each makes a byte too many visible. */
 static int scan_in_pieces(const char *text, size_t size, size_t piece, struct head_scan *scan)

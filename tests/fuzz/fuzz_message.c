@@ -12,16 +12,11 @@
 #include <brood/message.h>
 
 #include "libbrood/stream_private.h"
+#include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define INPUT_MAX 255
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
 
 static const struct brood_framing framings[] = {
 	{.kind = BROOD_FRAMING_FIXED,   .size = 3 },

@@ -8,14 +8,9 @@
 
 #include "handlers/module/description.h"
 #include "handlers/module/load.h"
+#include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
 
 static void check_option(const struct brood_option *option)
 {

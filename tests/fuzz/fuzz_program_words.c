@@ -9,14 +9,9 @@
 
 #include "master/ack_line.h"
 #include "master/notify_message.h"
+#include "must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
 
 /* No control byte comes into the log or onto the scoreboard. */
 static void check_status(const struct notify_message *message)
