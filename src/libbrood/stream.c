@@ -10,9 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* How long, and for how much, an orderly close reads away what a peer still sends. */
+/* How long, and for how much, an orderly close reads away what a peer still sends: a client in the middle of an upload
+ * sees a reset rather than the answer if that is less than what it has left. */
 #define LINGER_US    2000000
-#define LINGER_BYTES ((size_t)1024 * 1024)
+#define LINGER_BYTES ((size_t)16 * 1024 * 1024)
 
 /* ---- life ---- */
 
@@ -101,7 +102,7 @@ static bool peer_may_be_sending(const struct brood_stream *stream)
 
 static void read_away(struct brood_stream *stream)
 {
-	char scratch[4096];
+	char scratch[16384];
 	size_t left = LINGER_BYTES;
 	uint64_t end_us = wait_clock_us() + LINGER_US;
 
