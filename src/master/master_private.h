@@ -7,6 +7,9 @@
  *	master.c      the phases of its life, and the one wait
  *	bind.c        the listeners of all pools: opening, refusing, draining, closing
  *	pool.c        carries out the plan of policy/pool.h for each pool
+ *	pool_start.c  how a worker of a pool comes to be, and its place on the board
+ *	pool_signal.c how it is told to leave
+ *	pool_watch.c  what it says of itself on the board
  *	reap.c        deaths
  *	lifecycle.c   carries out the phases of policy/lifecycle.h
  *	logger.c      keeps a logger process
@@ -139,6 +142,39 @@ int pools_init(struct master *master);
 void pools_done(struct master *master);
 /* Carries out what every pool's plan says now. Returns when to call again at the latest. */
 uint64_t pools_act(struct master *master, uint64_t now_ms);
+/* TTIN (+1) and TTOU (-1). */
+void pools_resize(struct master *master, int delta);
+uint32_t pools_living(const struct master *master);
+bool pools_all_ready(const struct master *master);
+bool pools_start_failed(const struct master *master);
+/* Whether its workers are programs that accept for themselves. */
+static inline bool pool_is_program(const struct pool *pool)
+{
+	return pool->config->kind == HANDLER_ACCEPTS;
+}
+
+/* ---- pool_start.c ---- */
+
+/* What the handler needs of the shared sockets, which a program that had them may have changed. Before workers are
+ * asked for. */
+void pool_prepare_listeners(struct pool *pool);
+/*
+ * Asks for the worker of ACTION. The answer comes at once today, and may come later some day. Returns false where it
+ * failed, and where the board is full with workers that are leaving: then the first to be gone makes the master ask
+ * again.
+ */
+bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action);
+/* The worker in SLOT is gone from the kernel's point of view: forgets its pid, frees its place on the board. */
+void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot);
+struct board_slot *pool_board_slot(const struct master *master, const struct pool *pool, uint32_t slot);
+
+/* ---- pool_signal.c ---- */
+
+/* Signals the worker of an action, as its kind is signalled, and tells the policy. */
+void pool_signal(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms);
+
+/* ---- pool_watch.c ---- */
+
 /* Workers have said something: notes who became ready, or has taken its connection. */
 void pools_note_ready(struct master *master, uint64_t now_ms);
 /* Notes those that became ready without waking the master. Returns when to call again at the latest. */
@@ -147,25 +183,8 @@ uint64_t pools_note_quiet(struct master *master, uint64_t now_ms);
 void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
 /* Kills workers whose request is overrun. Returns when to call again at the latest. */
 uint64_t pools_check_requests(struct master *master, uint64_t now_ms);
-/* TTIN (+1) and TTOU (-1). */
-void pools_resize(struct master *master, int delta);
-uint32_t pools_living(const struct master *master);
-bool pools_all_ready(const struct master *master);
-bool pools_start_failed(const struct master *master);
-/* The worker in SLOT is gone from the kernel's point of view: forgets its pid, frees its place on the board. */
-void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot);
-
 /* One that is a program, of which the master writes the state on the board, is ready. */
 void pool_became_ready(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
-struct board_slot *pool_board_slot(const struct master *master, const struct pool *pool, uint32_t slot);
-/* Signals the worker of an action, as its kind is signalled, and tells the policy. */
-void pool_signal(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms);
-
-/* Whether its workers are programs that accept for themselves. */
-static inline bool pool_is_program(const struct pool *pool)
-{
-	return pool->config->kind == HANDLER_ACCEPTS;
-}
 
 /* ---- reap.c ---- */
 

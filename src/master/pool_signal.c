@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a worker is told to leave: by which signal, and who gets it.
+ */
+#include <errno.h>
+#include <signal.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "master/master_private.h"
+
+/*
+ * The signals by which a worker is asked to leave, by its kind; 0: none. SIGURG does nothing to a program, which a
+ * worker of an inetd pool may become at any moment; SIGTERM ends it, and is SIGURG to a worker that still waits.
+ */
+static int stop_signal(const struct pool *pool, const struct pool_action *action)
+{
+	static const int signals[HANDLER_KINDS][SLOT_EVENTS] = {
+		[HANDLER_SERVES] = {[SLOT_RETIRE] = SIGURG,  [SLOT_QUIT] = SIGQUIT, [SLOT_KILL] = SIGKILL},
+		[HANDLER_LOADS] = { [SLOT_RETIRE] = SIGURG, [SLOT_QUIT] = SIGQUIT, [SLOT_KILL] = SIGKILL},
+		[HANDLER_BECOMES] = { [SLOT_RETIRE] = SIGURG, [SLOT_QUIT] = SIGTERM, [SLOT_KILL] = SIGKILL},
+	};
+
+	return pool_is_program(pool) ? program_action_signal(pool, action) : signals[pool->config->kind][action->what];
+}
+
+/*
+ * Whether a signal goes to what a program has made too. A program that accepts for itself is asked to finish alone: it
+ * knows better in which order its processes end (a server with workers of its own would lose their connections).
+ */
+static bool signal_is_for_group(const struct pool *pool, const struct pool_action *action)
+{
+	if (pool->config->kind == HANDLER_BECOMES)
+		return action->what != SLOT_RETIRE;
+	return pool_is_program(pool) &&
+	       (action->what == SLOT_KILL || (action->what == SLOT_QUIT && action->reason != SLOT_REASON_WATCHDOG));
+}
+
+/* Its process group it may not have yet, while it is being made. */
+static int worker_kill(const struct pool *pool, const struct pool_action *action, int number)
+{
+	pid_t pid = pool->workers[action->slot].pid;
+
+	if (signal_is_for_group(pool, action) && kill(-pid, number) == 0)
+		return 0;
+	return kill(pid, number) < 0 ? -errno : 0;
+}
+
+void pool_signal(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms)
+{
+	pid_t pid = pool->workers[action->slot].pid;
+	int number = stop_signal(pool, action);
+	int result = 0;
+
+	log_event(LOG_LEVEL_DEBUG, "worker told to end", LOG_TEXT("pool", pool->config->name),
+		LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_TEXT("what", slot_event_name(action->what)),
+		LOG_TEXT("reason", slot_reason_name(action->reason)));
+	if (number != 0)
+		result = worker_kill(pool, action, number);
+	if (number != 0 && result == 0)
+		pool->workers[action->slot].signal = number;
+	if (result < 0)
+		log_event(LOG_LEVEL_WARNING, "cannot signal a worker", LOG_TEXT("pool", pool->config->name),
+			LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_ERRNO("reason", result));
+	if (action->what == SLOT_GIVE_UP)
+		log_event(LOG_LEVEL_ERROR, "a killed worker does not end, and is given up",
+			LOG_TEXT("pool", pool->config->name), LOG_INT("slot", action->slot), LOG_INT("pid", pid));
+	pool_policy_event(&pool->policy, action->slot, action->what, action->reason, now_ms);
+	if (pool_is_program(pool))
+		board_worker_state(pool_board_slot(master, pool, action->slot), BOARD_LEAVING, clock_monotonic_us());
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a worker of a pool comes to be: a place on the board, the listeners as its handler wants them, its birth.
+ */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "master/master_private.h"
+#include "master/spawn.h"
+#include "worker/worker.h"
+
+/* ---- places on the board ---- */
+
+/* The lowest free place, so that used ones stay on few pages. The caller knows that there is one. */
+static uint32_t board_take(struct master *master)
+{
+	uint32_t place = 0;
+
+	while (master->board_used[place])
+		place++;
+	master->board_used[place] = true;
+	master->board_free--;
+	return place;
+}
+
+static void board_give_back(struct master *master, uint32_t place)
+{
+	board_slot_release(&master->board, place);
+	master->board_used[place] = false;
+	master->board_free++;
+}
+
+struct board_slot *pool_board_slot(const struct master *master, const struct pool *pool, uint32_t slot)
+{
+	return &master->board.slots[pool->workers[slot].board_slot];
+}
+
+void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot)
+{
+	program_forget(master, &pool->workers[slot]);
+	board_give_back(master, pool->workers[slot].board_slot);
+	pool->workers[slot].pid = 0;
+}
+
+/* ---- starting a worker ---- */
+
+static void worker_entry(void *argument)
+{
+	worker_main(argument);
+}
+
+/* Of the worker that is started now, or was last. */
+static uint32_t pool_serial(const struct pool *pool)
+{
+	return pool->spawn_count & WATCH_SERIAL_MASK;
+}
+
+/* Whether nothing waits for a worker to become ready: one that replaces a worker of an inetd pool, in the middle of
+ * serving. It need not wake the master for that: see pools_note_quiet(). */
+static bool pool_is_settled(const struct pool *pool)
+{
+	const struct pool_policy *policy = &pool->policy;
+
+	return pool->config->kind == HANDLER_BECOMES && pool_policy_is_ready(policy) && policy->backoff.level == 0 &&
+	       !pool_policy_is_rolling(policy) && policy->reload.canary == CANARY_NONE;
+}
+
+static pid_t pool_spawn(
+	struct master *master, struct pool *pool, uint32_t slot, uint32_t place, const struct program_channel *channel)
+{
+	/* The master's own is memory that a worker does not have. */
+	const struct board board = master->board;
+	struct worker_start start = {
+		.pool = pool->config,
+		.title = pool->title,
+		.listeners = pool->descriptors,
+		.listener_count = pool->listener_count,
+		.slot = &master->board.slots[place],
+		.wake_fd = master->wake_fd,
+		.dead_fd = master->dead_fd,
+		.master_pid = master->pid,
+		.number = slot,
+		.board = &board,
+		.spawn_count = ++pool->spawn_count,
+		.listener_keys = (const char *const *)pool->listener_keys,
+		.listener_names = (const char *const *)pool->listener_names,
+		.notify_path = channel->notify_fd >= 0 ? channel->notify_path : NULL,
+		.ack_path = channel->ack_path[0] != '\0' ? channel->ack_path : NULL,
+		.soft_descriptors = master->soft_descriptors,
+		.has_terminal = master->has_terminal,
+		.quiet = pool_is_settled(pool),
+		.reset_oom_score = master->reset_oom_score,
+	};
+	int result = output_open(master, pool, slot, pool_serial(pool), &start.output);
+	pid_t pid;
+
+	if (result < 0)
+		return result;
+	pid = spawn(worker_entry, &start);
+	output_handed_over(&start.output);
+	if (pid < 0)
+		output_abandon(master, pool, slot);
+	return pid;
+}
+
+static void pool_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, pid_t pid,
+	const struct program_channel *channel)
+{
+	const struct child child = { .pid = pid, .kind = CHILD_WORKER, .pool = pool->index, .slot = slot };
+
+	children_add(&master->children, &child);
+	pool->workers[slot] =
+		(struct worker){ .pid = pid, .board_slot = place, .serial = pool_serial(pool), .notify_fd = -1 };
+	board_slot_born(&master->board, place, (uint32_t)pid, clock_monotonic_us());
+	log_event(LOG_LEVEL_DEBUG, "worker started", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
+		LOG_INT("pid", pid));
+	pool_policy_event(&pool->policy, slot, SLOT_BORN, SLOT_REASON_NONE, clock_monotonic_ms());
+	if (pool_is_program(pool))
+		program_born(master, pool, slot, channel);
+	if (pool->fork_failing)
+		log_event(LOG_LEVEL_NOTICE, "starting workers again", LOG_TEXT("pool", pool->config->name));
+	pool->fork_failing = false;
+}
+
+/* What an operator has to raise: fork(2), "EAGAIN". */
+static const char *limit_behind(int error)
+{
+	switch (-error) {
+	case EAGAIN:
+		return "RLIMIT_NPROC (LimitNPROC=, ulimit -u), pids.max (TasksMax=), kernel.pid_max";
+	case ENOMEM:
+		return "memory";
+	case EMFILE:
+		return "RLIMIT_NOFILE (LimitNOFILE=, ulimit -n)";
+	case ENFILE:
+		return "fs.file-max, pipe-user-pages-soft";
+	default:
+		return "none known";
+	}
+}
+
+static void pool_not_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, int error)
+{
+	board_give_back(master, place);
+	pool_policy_event(&pool->policy, slot, SLOT_FAILED, SLOT_REASON_NONE, clock_monotonic_ms());
+	if (!pool->fork_failing)
+		log_event(LOG_LEVEL_ERROR, "cannot start a worker, and will try again",
+			LOG_TEXT("pool", pool->config->name), LOG_ERRNO("reason", error),
+			LOG_TEXT("limit", limit_behind(error)));
+	pool->fork_failing = true;
+}
+
+bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action)
+{
+	struct program_channel channel;
+	uint32_t slot = action->slot;
+	uint32_t place;
+	pid_t pid;
+
+	if (master->board_free == 0)
+		return false;
+	place = board_take(master);
+	pool_policy_event(&pool->policy, slot, SLOT_ASK, action->reason, clock_monotonic_ms());
+	board_slot_claim(&master->board, place, pool->config->name, slot, pool->slots[slot].generation);
+	pid = program_prepare(master, pool, &channel);
+	if (pid == 0) {
+		pid = pool_spawn(master, pool, slot, place, &channel);
+		if (pid < 0)
+			fd_close(&channel.notify_fd);
+	}
+	if (pid > 0)
+		pool_born(master, pool, slot, place, pid, &channel);
+	else
+		pool_not_born(master, pool, slot, place, pid);
+	return pid > 0;
+}
+
+/* Said once: it is tried before each start, and is likely to fail each time. */
+static void report_unprepared(struct pool *pool, const struct listener *listener, int error)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	if (!pool->options_failing)
+		log_event(LOG_LEVEL_WARNING, "cannot set the options of a listener",
+			LOG_TEXT("pool", pool->config->name),
+			LOG_TEXT("address", listener_text(listener, text, sizeof(text))), LOG_ERRNO("reason", error));
+	pool->options_failing = true;
+}
+
+static void report_revival(const struct pool *pool, const struct listener *listener, int result)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	listener_text(listener, text, sizeof(text));
+	if (result > 0)
+		log_event(LOG_LEVEL_WARNING, "a worker has shut down a listener, which listens again",
+			LOG_TEXT("pool", pool->config->name), LOG_TEXT("address", text));
+	else
+		log_event(LOG_LEVEL_ERROR, "a worker has shut down a listener, which cannot listen again",
+			LOG_TEXT("pool", pool->config->name), LOG_TEXT("address", text), LOG_ERRNO("reason", result));
+}
+
+/*
+ * Whether O_NONBLOCK is to be set on a listener. It belongs to the socket, which all workers share. brood's own loop
+ * wants it where it waits for several. A program finds a socket that blocks, as it would have been made for it; but
+ * once programs of the pool run, it is theirs: a server with an event loop (Node) sets it, and would hang in accept(2)
+ * if it were cleared behind its back.
+ */
+static bool wants_nonblock(const struct pool *pool, const struct listener *listener)
+{
+	if (!pool_is_program(pool))
+		return pool->listener_count > 1;
+	return pool_policy_living(&pool->policy) > 0 && (fcntl(listener->fd, F_GETFL) & O_NONBLOCK) != 0;
+}
+
+void pool_prepare_listeners(struct pool *pool)
+{
+	const struct listener_timeouts timeouts = {
+		.idle_ms = (uint32_t)pool->config->idle_timeout_ms,
+		.write_ms = (uint32_t)pool->config->write_timeout_ms,
+	};
+
+	for (size_t i = 0; i < pool->listener_count; i++) {
+		struct listener *listener = &pool->listeners[i];
+		int result = listener_revive(listener);
+
+		if (result != 0)
+			report_revival(pool, listener, result);
+		result = listener_prepare_workers(listener, &timeouts, wants_nonblock(pool, listener));
+		if (result < 0)
+			report_unprepared(pool, listener, result);
+	}
+}

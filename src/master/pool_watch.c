@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What workers say of themselves on the scoreboard: that they are ready, have taken their connection, how long their
+ * request may last.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "master/master_private.h"
+#include "policy/deadline.h"
+
+/* How often to look whether a worker is ready that wakes nobody for it. */
+#define QUIET_LOOK_MS 100
+
+void pool_became_ready(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
+{
+	struct board_slot *board_slot = pool_board_slot(master, pool, slot);
+
+	pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
+	if (board_slot_state(board_slot) == BOARD_STARTING)
+		board_worker_state(board_slot, BOARD_IDLE, clock_monotonic_us());
+}
+
+static bool says_ready(const struct board_slot *slot)
+{
+	enum board_state state = board_slot_state(slot);
+
+	return state != BOARD_EMPTY && state != BOARD_STARTING;
+}
+
+/* One that was told to retire as it became ready may serve; until it is known to be ready, its start is timed. */
+static bool awaits_ready(const struct slot *slot)
+{
+	return !slot->was_ready && (slot->state == SLOT_STARTING || slot->state == SLOT_RETIRING);
+}
+
+/* It has taken its one connection, and is a program by now, or tries to be. */
+static bool says_taken(const struct board_slot *slot)
+{
+	enum board_state state = board_slot_state(slot);
+
+	return state == BOARD_RUNNING || state == BOARD_FAILED;
+}
+
+void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
+{
+	/* A program does not write there. */
+	if (pool_is_program(pool))
+		return;
+	if (awaits_ready(&pool->slots[slot]) && says_ready(pool_board_slot(master, pool, slot)))
+		pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
+	if (pool->config->kind != HANDLER_BECOMES || !says_taken(pool_board_slot(master, pool, slot)))
+		return;
+	output_taken(master, pool, slot, now_ms);
+	if (pool->slots[slot].state == SLOT_READY)
+		pool_policy_event(&pool->policy, slot, SLOT_TAKEN, SLOT_REASON_NONE, now_ms);
+}
+
+static void pool_note_ready(struct master *master, struct pool *pool, uint64_t now_ms)
+{
+	bool becomes = pool->config->kind == HANDLER_BECOMES;
+	uint32_t left = pool->policy.count[SLOT_STARTING] + pool->policy.count[SLOT_RETIRING] +
+			(becomes ? pool->policy.count[SLOT_READY] : 0);
+
+	for (uint32_t slot = 0; left > 0 && slot < pool->policy.rules.capacity; slot++) {
+		enum slot_state state = pool->slots[slot].state;
+
+		if (state != SLOT_STARTING && state != SLOT_RETIRING && !(becomes && state == SLOT_READY))
+			continue;
+		left--;
+		pool_note_worker(master, pool, slot, now_ms);
+	}
+}
+
+void pools_note_ready(struct master *master, uint64_t now_ms)
+{
+	for (size_t i = 0; i < master->pool_count; i++)
+		pool_note_ready(master, &master->pools[i], now_ms);
+}
+
+uint64_t pools_note_quiet(struct master *master, uint64_t now_ms)
+{
+	uint64_t wake_ms = DEADLINE_NONE;
+
+	for (size_t i = 0; i < master->pool_count; i++) {
+		struct pool *pool = &master->pools[i];
+
+		if (pool->config->kind != HANDLER_BECOMES || pool->policy.count[SLOT_STARTING] == 0)
+			continue;
+		pool_note_ready(master, pool, now_ms);
+		if (pool->policy.count[SLOT_STARTING] > 0)
+			wake_ms = deadline_after(now_ms, QUIET_LOOK_MS);
+	}
+	return wake_ms;
+}
+
+/* Looks at the deadlines that the pool's workers have written. */
+static void pool_check_requests(struct master *master, struct pool *pool, uint64_t now_ms)
+{
+	uint64_t nearest_us = 0;
+
+	for (uint32_t slot = 0; slot < pool->policy.rules.capacity; slot++) {
+		const struct pool_action kill_it = {
+			.what = SLOT_KILL, .slot = slot, .reason = SLOT_REASON_REQUEST_TIMEOUT
+		};
+		enum slot_state state = pool->slots[slot].state;
+		uint64_t deadline_us;
+
+		if (state != SLOT_READY && state != SLOT_RETIRING)
+			continue;
+		deadline_us =
+			atomic_load_explicit(&pool_board_slot(master, pool, slot)->deadline_us, memory_order_relaxed);
+		if (deadline_request_overrun(deadline_us, now_ms))
+			pool_signal(master, pool, &kill_it, now_ms);
+		else if (deadline_us != 0 && (nearest_us == 0 || deadline_us < nearest_us))
+			nearest_us = deadline_us;
+	}
+	pool->next_scan_ms = deadline_next_scan(nearest_us, pool->config->request_timeout_ms, now_ms);
+}
+
+uint64_t pools_check_requests(struct master *master, uint64_t now_ms)
+{
+	uint64_t wake_ms = DEADLINE_NONE;
+
+	for (size_t i = 0; i < master->pool_count; i++) {
+		struct pool *pool = &master->pools[i];
+
+		if (pool->config->request_timeout_ms == 0)
+			continue;
+		if (deadline_passed(pool->next_scan_ms, now_ms))
+			pool_check_requests(master, pool, now_ms);
+		wake_ms = deadline_earlier(wake_ms, pool->next_scan_ms);
+	}
+	return wake_ms;
+}
