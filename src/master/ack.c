@@ -28,16 +28,16 @@
 
 /* ---- the socket ---- */
 
-static bool pool_acks(const struct pool *pool)
+static bool acknowledges(const struct pool_config *config)
 {
-	return pool->config->kind == HANDLER_ACCEPTS && pool->config->program.ready == READY_ACK;
+	return config->kind == HANDLER_ACCEPTS && config->program.ready == READY_ACK;
 }
 
 static bool is_wanted(const struct master *master)
 {
-	for (size_t i = 0; i < master->pool_count; i++)
-		if (pool_acks(&master->pools[i]))
-			return true;
+	FOR_EACH_POOL(master, pool)
+	if (acknowledges(pool->config))
+		return true;
 	return false;
 }
 
@@ -200,6 +200,7 @@ static void refuse(struct master *master, const struct ack_connection *connectio
 static void take_ack(struct master *master, const struct ack_connection *connection, pid_t named, uint64_t now_ms)
 {
 	struct child child;
+	const struct pool_config *config;
 	struct pool *pool;
 
 	if (!children_find(&master->children, named, &child) || child.kind != CHILD_WORKER) {
@@ -207,11 +208,12 @@ static void take_ack(struct master *master, const struct ack_connection *connect
 		return;
 	}
 	pool = &master->pools[child.pool];
-	if (!pool_acks(pool))
+	config = pool->workers[child.slot].config;
+	if (!acknowledges(config))
 		refuse(master, connection, "the worker's pool does not wait for it (ready = ack)", named);
 	else if (connection->worker != 0 && connection->worker != named)
 		refuse(master, connection, "the pid is another worker's", named);
-	else if (connection->worker == 0 && connection->uid != program_uid(pool))
+	else if (connection->worker == 0 && connection->uid != program_uid(config))
 		refuse(master, connection, "its sender has gone, and was another user's", named);
 	else
 		program_became_ready(master, pool, child.slot, now_ms);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The listeners of all pools. Binding and listening are separate steps: nothing is offered to clients before every
- * address of every pool is ours.
- */
+#include "master/bind.h"
+
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,140 +17,287 @@
 /* How often the kernel may choose a port that another address of the entry does not have free. */
 #define BIND_CHOICES_MAX 16
 
-static int bind_failed(const struct pool *pool, const char *spec, const char *step, const char *reason)
+/* How what comes from a socket unit is written. */
+static const char systemd_prefix[] = "systemd:";
+
+void bind_report(const struct pool_config *config, const struct bind_failure *failure)
 {
-	log_event(LOG_LEVEL_ERROR, "cannot listen", LOG_TEXT("pool", pool->config->name), LOG_TEXT("address", spec),
-		LOG_TEXT("step", step), LOG_TEXT("reason", reason));
-	return EXIT_STATUS_UNAVAILABLE;
+	log_event(LOG_LEVEL_ERROR, "cannot listen", LOG_TEXT("pool", config->name),
+		LOG_TEXT("address", failure->address), LOG_TEXT("step", failure->step),
+		LOG_TEXT("reason", failure->reason));
 }
 
-/* Room for one more listener, closed. NULL if there is no memory. */
-static struct listener *pool_add_listener(struct pool *pool)
-{
-	struct listener *listeners = realloc(pool->listeners, (pool->listener_count + 1) * sizeof(*listeners));
+/* ---- the table ---- */
 
-	if (listeners == NULL)
-		return NULL;
-	pool->listeners = listeners;
-	listeners[pool->listener_count] = LISTENER_NONE;
-	return &listeners[pool->listener_count++];
+/* Room for one more, closed; -ENOMEM. */
+static int table_add(struct listener_table *table, struct listener **ret_listener)
+{
+	struct listener **list = realloc(table->list, (table->count + 1) * sizeof(struct listener *));
+	struct listener *listener = malloc(sizeof(*listener));
+
+	if (list != NULL)
+		table->list = list;
+	if (list == NULL || listener == NULL) {
+		free(listener);
+		return -ENOMEM;
+	}
+	*listener = LISTENER_NONE;
+	list[table->count++] = listener;
+	*ret_listener = listener;
+	return 0;
 }
+
+void bind_close(struct master *master, struct listener *listener)
+{
+	struct listener_table *table = &master->listeners;
+	size_t i = 0;
+
+	while (table->list[i] != listener)
+		i++;
+	table->list[i] = table->list[--table->count];
+	listener_close(listener);
+	free(listener);
+}
+
+void bind_close_all(struct master *master)
+{
+	while (master->listeners.count > 0)
+		bind_close(master, master->listeners.list[master->listeners.count - 1]);
+	free(master->listeners.list);
+	master->listeners.list = NULL;
+}
+
+void bind_drop_unlistened(struct master *master)
+{
+	for (size_t i = master->listeners.count; i-- > 0;)
+		if (!master->listeners.list[i]->listening)
+			bind_close(master, master->listeners.list[i]);
+}
+
+/* ---- a set ---- */
+
+/* One pool's listeners on their way. */
+struct binder {
+	struct master *master;
+	const struct pool_config *config;
+	struct listener_set *set;
+	struct bind_failure *failure;
+};
+
+static int binder_failed(const struct binder *binder, const char *address, const char *step, const char *reason)
+{
+	snprintf(binder->failure->address, sizeof(binder->failure->address), "%s", address);
+	snprintf(binder->failure->reason, sizeof(binder->failure->reason), "%s", reason);
+	binder->failure->step = step;
+	return -1;
+}
+
+bool listener_set_has(const struct listener_set *set, const struct listener *listener)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (set->list[i] == listener)
+			return true;
+	return false;
+}
+
+static int set_add(struct listener_set *set, struct listener *listener)
+{
+	struct listener **list = realloc(set->list, (set->count + 1) * sizeof(struct listener *));
+
+	if (list == NULL)
+		return -ENOMEM;
+	set->list = list;
+	list[set->count++] = listener;
+	return 0;
+}
+
+void listener_set_done(struct listener_set *set)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		if (set->keys != NULL)
+			free(set->keys[i]);
+		if (set->names != NULL)
+			free(set->names[i]);
+	}
+	free(set->keys);
+	free(set->names);
+	free(set->descriptors);
+	free(set->list);
+	*set = (struct listener_set){ 0 };
+}
+
+/* ---- what is open already ---- */
+
+/* One that still takes clients, and is not in the set yet. */
+static bool is_free(const struct binder *binder, const struct listener *listener)
+{
+	return !listener->refused && !listener_set_has(binder->set, listener);
+}
+
+/* Takes all open ones that were made for an entry of that text: what no address can be asked for again, a port that the
+ * kernel chose, and what came from a socket unit. Returns how many, or a negative errno. */
+static int share_entry(const struct binder *binder, const char *text)
+{
+	const struct listener_table *table = &binder->master->listeners;
+	int count = 0;
+
+	for (size_t i = 0; i < table->count; i++) {
+		struct listener *listener = table->list[i];
+
+		if (!listener->listening || strcmp(listener->spec, text) != 0 || !is_free(binder, listener))
+			continue;
+		if (set_add(binder->set, listener) < 0)
+			return -ENOMEM;
+		count++;
+	}
+	return count;
+}
+
+/* The open one at ADDRESS; one of the service manager's may serve it without being bound to it. */
+static struct listener *find_open(const struct binder *binder, const struct socket_address *address)
+{
+	const struct listener_table *table = &binder->master->listeners;
+
+	for (size_t i = 0; i < table->count; i++) {
+		struct listener *listener = table->list[i];
+
+		if (listener->listening && is_free(binder, listener) && listener_serves(listener, address))
+			return listener;
+	}
+	return NULL;
+}
+
+/* ---- new ones ---- */
 
 /* Takes over a socket of the service manager's. Returns 0 or a negative errno. */
-static int bind_adopt(struct pool *pool, struct inherited_socket *socket, const char *spec)
+static int adopt(const struct binder *binder, struct inherited_socket *socket, const char *spec)
 {
-	struct listener *listener = pool_add_listener(pool);
-	int result = listener == NULL ? -ENOMEM : 0;
+	struct listener *listener;
+	int result = table_add(&binder->master->listeners, &listener);
 
 	if (result == 0)
-		result = listener_adopt(listener, socket->fd, LISTENER_SYSTEMD, spec, &pool->config->listener);
+		result = set_add(binder->set, listener);
+	if (result == 0)
+		result = listener_adopt(listener, socket->fd, LISTENER_SYSTEMD, spec, &binder->config->listener);
 	if (result == 0)
 		socket->fd = -1;
 	return result;
 }
 
-static int bind_systemd(const struct master *master, struct pool *pool, const char *spec, const char *name)
+static int bind_systemd(const struct binder *binder, const char *spec, const char *name)
 {
-	struct inherited_socket *socket = inherited_by_name(master->options->inherited, name);
-	int result = 0;
+	struct inherited *inherited = binder->master->options->inherited;
+	struct inherited_socket *socket = inherited_by_name(inherited, name);
+	int result = share_entry(binder, spec);
 
-	if (socket == NULL)
-		return bind_failed(
-			pool, spec, "find", "the service manager has handed over no listening socket of that name");
-	for (; socket != NULL && result == 0; socket = inherited_by_name(master->options->inherited, name))
-		result = bind_adopt(pool, socket, spec);
-	return result < 0 ? bind_failed(pool, spec, "take over", log_strerror(result)) : EXIT_STATUS_OK;
+	if (result > 0)
+		return 0;
+	if (result == 0 && socket == NULL)
+		return binder_failed(
+			binder, spec, "find", "the service manager has handed over no listening socket of that name");
+	for (; socket != NULL && result == 0; socket = inherited_by_name(inherited, name))
+		result = adopt(binder, socket, spec);
+	return result < 0 ? binder_failed(binder, spec, "take over", log_strerror(result)) : 0;
 }
 
 /* Whether a socket of the service manager's that the pool has already serves the address: a dual-stack one, of one
  * entry that stands for both families. */
-static bool pool_serves(const struct pool *pool, const struct socket_address *address)
+static bool set_serves(const struct listener_set *set, const struct socket_address *address)
 {
-	for (size_t i = 0; i < pool->listener_count; i++)
-		if (pool->listeners[i].origin == LISTENER_SYSTEMD && listener_serves(&pool->listeners[i], address))
+	for (size_t i = 0; i < set->count; i++)
+		if (set->list[i]->origin == LISTENER_SYSTEMD && listener_serves(set->list[i], address))
 			return true;
 	return false;
 }
 
-/* What went wrong at which address. */
-struct bind_failure {
-	const char *step;
-	char address[ADDRESS_TEXT_MAX];
-};
-
-static int bind_address(const struct master *master, struct pool *pool, const char *spec,
-	const struct socket_address *address, struct bind_failure *ret_failure)
+static int bind_new(
+	const struct binder *binder, const char *spec, const struct socket_address *address, const char **ret_step)
 {
-	struct inherited_socket *inherited = inherited_by_address(master->options->inherited, address);
-	const char *step = "take over";
-	int result = 0;
+	struct listener *listener;
+	int result = table_add(&binder->master->listeners, &listener);
 
-	if (inherited != NULL) {
-		result = bind_adopt(pool, inherited, spec);
-	} else if (!pool_serves(pool, address)) {
-		struct listener *listener = pool_add_listener(pool);
-
-		step = "allocate";
-		result = listener == NULL ? -ENOMEM
-					  : listener_bind(listener, spec, address, &pool->config->listener, &step);
-	}
-	if (result < 0) {
-		ret_failure->step = step;
-		address_format((const struct sockaddr *)&address->storage, address->size, false, ret_failure->address,
-			sizeof(ret_failure->address));
-	}
+	*ret_step = "allocate";
+	if (result == 0)
+		result = set_add(binder->set, listener);
+	if (result == 0)
+		result = listener_bind(listener, spec, address, &binder->config->listener, ret_step);
 	return result;
 }
 
-static void pool_drop_listeners(struct pool *pool, size_t first)
+static int bind_address(const struct binder *binder, const char *spec, const struct socket_address *address)
 {
-	while (pool->listener_count > first)
-		listener_close(&pool->listeners[--pool->listener_count]);
+	struct inherited_socket *inherited = inherited_by_address(binder->master->options->inherited, address);
+	struct listener *open = find_open(binder, address);
+	char text[ADDRESS_TEXT_MAX];
+	const char *step = "take over";
+	int result = 0;
+
+	if (open != NULL)
+		result = set_add(binder->set, open);
+	else if (inherited != NULL)
+		result = adopt(binder, inherited, spec);
+	else if (!set_serves(binder->set, address))
+		result = bind_new(binder, spec, address, &step);
+	if (result < 0)
+		binder_failed(binder,
+			address_format(
+				(const struct sockaddr *)&address->storage, address->size, false, text, sizeof(text)),
+			step, log_strerror(result));
+	return result;
+}
+
+/* Gives up what was bound for the entry so far. */
+static void drop_since(const struct binder *binder, size_t first)
+{
+	while (binder->set->count > first) {
+		struct listener *listener = binder->set->list[--binder->set->count];
+
+		if (!listener->listening)
+			bind_close(binder->master, listener);
+	}
 }
 
 /*
  * One entry with several addresses and port 0 gets one port for all of them, as whoever wrote one entry expects one:
  * the first address chooses, the others follow. *RET_CHOSEN: that was so.
  */
-static int bind_addresses(const struct master *master, struct pool *pool, const char *spec,
-	const struct socket_address *addresses, size_t count, struct bind_failure *ret_failure, bool *ret_chosen)
+static int bind_addresses(const struct binder *binder, const char *spec, const struct socket_address *addresses,
+	size_t count, bool *ret_chosen)
 {
-	size_t first = pool->listener_count;
+	size_t first = binder->set->count;
 	int result = 0;
 
 	*ret_chosen = false;
 	for (size_t i = 0; i < count && result == 0; i++) {
 		struct socket_address address = addresses[i];
 
-		if (pool->listener_count > first && address_port(&address) == 0 &&
-			address.storage.ss_family != AF_UNIX) {
-			address_set_port(&address, address_port(&pool->listeners[first].address));
+		if (binder->set->count > first && address_port(&address) == 0 && address.storage.ss_family != AF_UNIX) {
+			address_set_port(&address, address_port(&binder->set->list[first]->address));
 			*ret_chosen = true;
 		}
-		result = bind_address(master, pool, spec, &address, ret_failure);
+		result = bind_address(binder, spec, &address);
 	}
 	return result;
 }
 
 /* The port that the kernel chose for one address may be taken at another: then it chooses again. */
-static int bind_resolved(const struct master *master, struct pool *pool, const char *spec,
-	const struct socket_address *addresses, size_t count)
+static int bind_resolved(
+	const struct binder *binder, const char *spec, const struct socket_address *addresses, size_t count)
 {
-	struct bind_failure failure = { 0 };
-	size_t first = pool->listener_count;
+	size_t first = binder->set->count;
 	bool chosen = false;
 	int result = -EADDRINUSE;
 
 	for (int i = 0; i < BIND_CHOICES_MAX && result == -EADDRINUSE; i++) {
-		pool_drop_listeners(pool, first);
-		result = bind_addresses(master, pool, spec, addresses, count, &failure, &chosen);
+		drop_since(binder, first);
+		result = bind_addresses(binder, spec, addresses, count, &chosen);
 		if (!chosen)
 			break;
 	}
-	return result < 0 ? bind_failed(pool, failure.address, failure.step, log_strerror(result)) : EXIT_STATUS_OK;
+	return result < 0 ? -1 : 0;
 }
 
-static int bind_entry(const struct master *master, struct pool *pool, const char *text)
+static int bind_entry(const struct binder *binder, const char *text)
 {
 	struct socket_address addresses[BIND_ADDRESSES_MAX];
 	struct address_spec spec;
@@ -160,35 +306,32 @@ static int bind_entry(const struct master *master, struct pool *pool, const char
 	int result = address_parse(text, &spec, &reason);
 
 	if (result == 0 && spec.kind == ADDRESS_SYSTEMD)
-		return bind_systemd(master, pool, text, spec.host);
+		return bind_systemd(binder, text, spec.host);
+	if (result == 0 && spec.kind == ADDRESS_INET && spec.port == 0) {
+		result = share_entry(binder, text);
+		if (result > 0)
+			return 0;
+		reason = log_strerror(result);
+	}
 	if (result == 0)
 		result = address_resolve(&spec, addresses, ARRAY_SIZE(addresses), &count, &reason);
 	if (result < 0)
-		return bind_failed(pool, text, "resolve", reason);
-	return bind_resolved(master, pool, text, addresses, count);
+		return binder_failed(binder, text, "resolve", reason);
+	return bind_resolved(binder, text, addresses, count);
 }
 
-static void warn_of_backlog(const struct pool *pool)
-{
-	int somaxconn = listener_somaxconn();
-
-	if (somaxconn < 0 || pool->config->listener.backlog <= somaxconn)
-		return;
-	log_event(LOG_LEVEL_WARNING, "the kernel cuts the backlog to net.core.somaxconn",
-		LOG_TEXT("pool", pool->config->name), LOG_INT("backlog", pool->config->listener.backlog),
-		LOG_INT("somaxconn", somaxconn));
-}
+/* ---- what workers are given ---- */
 
 /*
  * What a program is told of a listener: the address as it stands in the configuration, without the "unix:" that is ours
  * (SERVER_STARTER_PORT); and a name (LISTEN_FDNAMES). One of the service manager's stands in the configuration by its
  * name only, so its address is what it is bound to, and the name is the manager's; ours have the pool's name.
  */
-static int note_listener(struct pool *pool, size_t i)
+static int note_listener(const struct pool_config *config, struct listener_set *set, size_t i)
 {
-	static const char unix_prefix[] = "unix:", systemd_prefix[] = "systemd:";
-	const struct listener *listener = &pool->listeners[i];
-	const char *key = listener->spec, *name = pool->config->name;
+	static const char unix_prefix[] = "unix:";
+	const struct listener *listener = set->list[i];
+	const char *key = listener->spec, *name = config->name;
 	char address[ADDRESS_TEXT_MAX];
 
 	if (strncmp(listener->spec, systemd_prefix, strlen(systemd_prefix)) == 0) {
@@ -197,57 +340,71 @@ static int note_listener(struct pool *pool, size_t i)
 	}
 	if (strncmp(key, unix_prefix, strlen(unix_prefix)) == 0)
 		key += strlen(unix_prefix);
-	pool->listener_keys[i] = strdup(key);
-	pool->listener_names[i] = strdup(name);
-	return pool->listener_keys[i] == NULL || pool->listener_names[i] == NULL ? -ENOMEM : 0;
+	set->descriptors[i] = listener->fd;
+	set->keys[i] = strdup(key);
+	set->names[i] = strdup(name);
+	return set->keys[i] == NULL || set->names[i] == NULL ? -ENOMEM : 0;
 }
 
-/* The lists that workers are given. */
-static int note_listeners(struct pool *pool)
+static int note_listeners(const struct binder *binder)
 {
+	struct listener_set *set = binder->set;
 	int result = 0;
 
-	pool->descriptors = calloc(pool->listener_count, sizeof(*pool->descriptors));
-	pool->listener_keys = calloc(pool->listener_count, sizeof(*pool->listener_keys));
-	pool->listener_names = calloc(pool->listener_count, sizeof(*pool->listener_names));
-	if (pool->descriptors == NULL || pool->listener_keys == NULL || pool->listener_names == NULL)
+	set->descriptors = calloc(set->count, sizeof(*set->descriptors));
+	set->keys = calloc(set->count, sizeof(*set->keys));
+	set->names = calloc(set->count, sizeof(*set->names));
+	if (set->descriptors == NULL || set->keys == NULL || set->names == NULL)
 		result = -ENOMEM;
-	for (size_t i = 0; i < pool->listener_count && result == 0; i++) {
-		pool->descriptors[i] = pool->listeners[i].fd;
-		result = note_listener(pool, i);
-	}
-	return result < 0 ? bind_failed(pool, "all", "allocate", log_strerror(result)) : EXIT_STATUS_OK;
+	for (size_t i = 0; i < set->count && result == 0; i++)
+		result = note_listener(binder->config, set, i);
+	return result < 0 ? binder_failed(binder, "all", "allocate", log_strerror(result)) : 0;
 }
 
-static void forget_listeners(struct pool *pool)
+int bind_pool(struct master *master, const struct pool_config *config, struct listener_set *ret_set,
+	struct bind_failure *ret_failure)
 {
-	for (size_t i = 0; i < pool->listener_count; i++) {
-		if (pool->listener_keys != NULL)
-			free(pool->listener_keys[i]);
-		if (pool->listener_names != NULL)
-			free(pool->listener_names[i]);
-	}
-	free(pool->listener_keys);
-	free(pool->listener_names);
-	free(pool->descriptors);
-	pool->listener_keys = NULL;
-	pool->listener_names = NULL;
-	pool->descriptors = NULL;
+	const struct binder binder = { .master = master, .config = config, .set = ret_set, .failure = ret_failure };
+	int result = 0;
+
+	*ret_set = (struct listener_set){ 0 };
+	for (char **entry = config->listen; *entry != NULL && result == 0; entry++)
+		result = bind_entry(&binder, *entry);
+	if (result == 0)
+		result = note_listeners(&binder);
+	if (result < 0)
+		listener_set_done(ret_set);
+	return result;
 }
 
-static int listen_pool(struct pool *pool)
+static void warn_of_backlog(const struct pool_config *config)
 {
-	for (size_t i = 0; i < pool->listener_count; i++) {
-		int result = listener_listen(&pool->listeners[i]);
+	int somaxconn = listener_somaxconn();
+
+	if (somaxconn < 0 || config->listener.backlog <= somaxconn)
+		return;
+	log_event(LOG_LEVEL_WARNING, "the kernel cuts the backlog to net.core.somaxconn",
+		LOG_TEXT("pool", config->name), LOG_INT("backlog", config->listener.backlog),
+		LOG_INT("somaxconn", somaxconn));
+}
+
+int bind_listen(const struct pool_config *config, const struct listener_set *set, struct bind_failure *ret_failure)
+{
+	const struct binder binder = { .config = config, .failure = ret_failure };
+
+	for (size_t i = 0; i < set->count; i++) {
+		int result = set->list[i]->listening ? 0 : listener_listen(set->list[i]);
 		char text[ADDRESS_TEXT_MAX];
 
 		if (result < 0)
-			return bind_failed(pool, listener_text(&pool->listeners[i], text, sizeof(text)), "listen",
+			return binder_failed(&binder, listener_text(set->list[i], text, sizeof(text)), "listen",
 				log_strerror(result));
 	}
-	warn_of_backlog(pool);
-	return note_listeners(pool);
+	warn_of_backlog(config);
+	return 0;
 }
+
+/* ---- the start ---- */
 
 static void warn_of_unused(const struct inherited *inherited)
 {
@@ -264,40 +421,49 @@ static void warn_of_unused(const struct inherited *inherited)
 	}
 }
 
+static int bind_first(struct master *master)
+{
+	struct bind_failure failure;
+
+	FOR_EACH_POOL(master, pool)
+	if (bind_pool(master, pool->config, &pool->listeners, &failure) < 0) {
+		bind_report(pool->config, &failure);
+		return EXIT_STATUS_UNAVAILABLE;
+	}
+	FOR_EACH_POOL(master, pool)
+	if (bind_listen(pool->config, &pool->listeners, &failure) < 0) {
+		bind_report(pool->config, &failure);
+		return EXIT_STATUS_UNAVAILABLE;
+	}
+	return EXIT_STATUS_OK;
+}
+
 int bind_all(struct master *master)
 {
-	int status = EXIT_STATUS_OK;
+	int status = bind_first(master);
 
-	for (size_t i = 0; i < master->pool_count && status == EXIT_STATUS_OK; i++) {
-		struct pool *pool = &master->pools[i];
-
-		for (char **entry = pool->config->listen; *entry != NULL && status == EXIT_STATUS_OK; entry++)
-			status = bind_entry(master, pool, *entry);
-	}
-	for (size_t i = 0; i < master->pool_count && status == EXIT_STATUS_OK; i++)
-		status = listen_pool(&master->pools[i]);
 	if (status == EXIT_STATUS_OK)
 		warn_of_unused(master->options->inherited);
 	inherited_done(master->options->inherited);
 	return status;
 }
 
+/* ---- the end ---- */
+
+void bind_refuse(struct listener *listener)
+{
+	int result = listener_refuse(listener);
+	char text[ADDRESS_TEXT_MAX];
+
+	if (result < 0)
+		log_event(LOG_LEVEL_WARNING, "cannot refuse new clients",
+			LOG_TEXT("address", listener_text(listener, text, sizeof(text))), LOG_ERRNO("reason", result));
+}
+
 void bind_refuse_all(struct master *master)
 {
-	for (size_t i = 0; i < master->pool_count; i++) {
-		struct pool *pool = &master->pools[i];
-
-		for (size_t k = 0; k < pool->listener_count; k++) {
-			int result = listener_refuse(&pool->listeners[k]);
-			char text[ADDRESS_TEXT_MAX];
-
-			if (result < 0)
-				log_event(LOG_LEVEL_WARNING, "cannot refuse new clients",
-					LOG_TEXT("pool", pool->config->name),
-					LOG_TEXT("address", listener_text(&pool->listeners[k], text, sizeof(text))),
-					LOG_ERRNO("reason", result));
-		}
-	}
+	for (size_t i = 0; i < master->listeners.count; i++)
+		bind_refuse(master->listeners.list[i]);
 }
 
 /* Whether the kernel may answer when it is asked again. */
@@ -306,7 +472,7 @@ static bool is_shortage(int error)
 	return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
 }
 
-static bool listener_drained(const struct listener *listener)
+bool bind_drained(const struct listener *listener)
 {
 	uint32_t queued = 0, handshakes = 0;
 	int result;
@@ -321,26 +487,8 @@ static bool listener_drained(const struct listener *listener)
 
 bool bind_all_drained(const struct master *master)
 {
-	for (size_t i = 0; i < master->pool_count; i++) {
-		const struct pool *pool = &master->pools[i];
-
-		for (size_t k = 0; k < pool->listener_count; k++)
-			if (!listener_drained(&pool->listeners[k]))
-				return false;
-	}
+	for (size_t i = 0; i < master->listeners.count; i++)
+		if (!bind_drained(master->listeners.list[i]))
+			return false;
 	return true;
-}
-
-void bind_close_all(struct master *master)
-{
-	for (size_t i = 0; i < master->pool_count; i++) {
-		struct pool *pool = &master->pools[i];
-
-		for (size_t k = 0; k < pool->listener_count; k++)
-			listener_close(&pool->listeners[k]);
-		forget_listeners(pool);
-		free(pool->listeners);
-		pool->listeners = NULL;
-		pool->listener_count = 0;
-	}
 }

@@ -28,6 +28,7 @@
 #include "board/board.h"
 #include "config/config.h"
 #include "master/ack.h"
+#include "master/bind.h"
 #include "master/children.h"
 #include "master/master.h"
 #include "master/notify.h"
@@ -43,10 +44,11 @@
 
 /* A worker as the master knows it; in the pool's slot of the same number. */
 struct worker {
-	pid_t pid;           /* 0: none */
-	uint32_t board_slot; /* meaningful while there is a pid */
-	uint32_t serial;     /* of this worker in its pool: master/watch.h */
-	int signal;          /* the last one sent to it; 0: none */
+	pid_t pid;                        /* 0: none */
+	const struct pool_config *config; /* that it was started for; the pool's own may be a later one */
+	uint32_t board_slot;              /* meaningful while there is a pid */
+	uint32_t serial;                  /* of this worker in its pool: master/watch.h */
+	int signal;                       /* the last one sent to it; 0: none */
 	/* Of a program: */
 	int notify_fd;          /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */
 	int error;              /* what it has said by ERRNO= */
@@ -55,18 +57,16 @@ struct worker {
 	uint64_t told_error_ms; /* when what it says by ERRNO= last was; 0: never */
 };
 
+/* In the master's table, where its place is its own for as long as it has workers; a free place has no configuration.
+ */
 struct pool {
 	const struct pool_config *config;
-	uint32_t index; /* in the master's pools */
+	uint32_t index; /* in the table */
 	struct pool_policy policy;
 	struct slot *slots;     /* of the policy */
 	struct worker *workers; /* as many */
 	struct output_pool output;
-	struct listener *listeners;
-	int *descriptors; /* of the listeners, in their order: what workers are given */
-	size_t listener_count;
-	char **listener_keys;  /* of each, what a program is told: worker/host.h */
-	char **listener_names; /* and the names, for LISTEN_FDNAMES */
+	struct listener_set listeners;
 	char *title;           /* of its workers */
 	uint64_t spawn_count;  /* workers started ever, those that could not be made included */
 	uint64_t next_scan_ms; /* of the requests' deadlines */
@@ -75,6 +75,9 @@ struct pool {
 	bool full;             /* nobody waits for connections, since there are max_workers */
 	uint64_t full_ms;      /* when it last was; 0: never */
 };
+
+/* More pools than this are none: watch.h has 16 bits for their number. */
+#define POOLS_MAX 4096
 
 struct logger_process {
 	struct logger_config config;
@@ -100,8 +103,9 @@ struct master {
 	bool *board_used; /* a slot of the board each */
 	uint32_t board_free;
 	struct children children;
-	struct pool *pools;
-	size_t pool_count;
+	struct pool *pools; /* POOLS_MAX of them */
+	size_t pool_count;  /* those in use are all below this */
+	struct listener_table listeners;
 	struct logger_process logger;
 	struct notify notify;
 	struct output_master output;
@@ -127,18 +131,13 @@ struct master {
 ATTR_NODISCARD int master_watch(const struct master *master, int fd, const struct watch *watch);
 void master_unwatch(const struct master *master, int fd);
 
-/* ---- bind.c ---- */
-
-/* Binds and listens for every pool. Returns an exit status, after it has logged what failed. */
-int bind_all(struct master *master);
-void bind_refuse_all(struct master *master);
-/* True once nothing is queued and no handshake is under way on any listener of our own. */
-bool bind_all_drained(const struct master *master);
-void bind_close_all(struct master *master);
-
 /* ---- pool.c ---- */
 
 int pools_init(struct master *master);
+/* The pool after POOL in the table; the first with NULL; NULL after the last. */
+struct pool *pools_next(const struct master *master, const struct pool *pool);
+#define FOR_EACH_POOL(master, pool)                                                                                    \
+	for (struct pool *pool = pools_next(master, NULL); pool != NULL; pool = pools_next(master, pool))
 void pools_done(struct master *master);
 /* Carries out what every pool's plan says now. Returns when to call again at the latest. */
 uint64_t pools_act(struct master *master, uint64_t now_ms);
@@ -147,10 +146,16 @@ void pools_resize(struct master *master, int delta);
 uint32_t pools_living(const struct master *master);
 bool pools_all_ready(const struct master *master);
 bool pools_start_failed(const struct master *master);
-/* Whether its workers are programs that accept for themselves. */
-static inline bool pool_is_program(const struct pool *pool)
+/* What the worker in SLOT is; a pool may change its handler while workers of the one before it live. */
+static inline enum handler_kind worker_kind(const struct pool *pool, uint32_t slot)
 {
-	return pool->config->kind == HANDLER_ACCEPTS;
+	return pool->workers[slot].config->kind;
+}
+
+/* Whether it is a program that accepts for itself. */
+static inline bool worker_is_program(const struct pool *pool, uint32_t slot)
+{
+	return worker_kind(pool, slot) == HANDLER_ACCEPTS;
 }
 
 /* ---- pool_start.c ---- */

@@ -21,9 +21,9 @@
 
 static bool has_programs(const struct master *master)
 {
-	for (size_t i = 0; i < master->pool_count; i++)
-		if (pool_is_program(&master->pools[i]))
-			return true;
+	FOR_EACH_POOL(master, pool)
+	if (pool->config->kind == HANDLER_ACCEPTS)
+		return true;
 	return false;
 }
 

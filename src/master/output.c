@@ -168,7 +168,7 @@ static char *worker_peer(
 {
 	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);
 	struct sockaddr_storage peer;
-	socklen_t size = pool->config->kind == HANDLER_BECOMES ? board_slot_peer(board_slot, &peer) : 0;
+	socklen_t size = worker_kind(pool, slot) == HANDLER_BECOMES ? board_slot_peer(board_slot, &peer) : 0;
 
 	buffer[0] = '\0';
 	if (size > 0)
@@ -188,11 +188,11 @@ static struct source worker_source(const struct master *master, const struct poo
 	};
 }
 
-static bool wants_pipe(const struct pool *pool, enum output_stream stream)
+static bool wants_pipe(const struct pool_config *config, enum output_stream stream)
 {
 	if (stream == OUTPUT_STDOUT)
-		return pool_is_program(pool);
-	return pool->config->program.stderr_target == STDERR_LOG;
+		return config->kind == HANDLER_ACCEPTS;
+	return handler_kind_runs_programs(config->kind) && config->program.stderr_target == STDERR_LOG;
 }
 
 static int output_watch(struct master *master, struct output *output, const struct watch *watch)
@@ -222,14 +222,14 @@ int output_open(
 	int *const ends[OUTPUT_STREAMS] = { &made.stdout_fd, &made.stderr_fd };
 	int result = 0;
 
-	for (int stream = 0; stream < OUTPUT_STREAMS && pool->output.streams != NULL && result == 0; stream++) {
+	for (int stream = 0; stream < OUTPUT_STREAMS && result == 0; stream++) {
 		const struct watch watch = worker_watch(pool, slot, serial, (enum output_stream)stream);
 		struct output *output = pool_output(pool, slot, (enum output_stream)stream);
 
-		if (!wants_pipe(pool, (enum output_stream)stream))
+		if (!wants_pipe(pool->workers[slot].config, (enum output_stream)stream))
 			continue;
 		result = make_pipe(output, ends[stream]);
-		if (result == 0 && pool_is_program(pool))
+		if (result == 0 && worker_is_program(pool, slot))
 			result = output_watch(master, output, &watch);
 		pool_part(pool, slot, (enum output_stream)stream)->used = 0;
 	}
@@ -250,15 +250,15 @@ void output_handed_over(struct host_output *output)
 
 void output_abandon(struct master *master, struct pool *pool, uint32_t slot)
 {
-	for (int stream = 0; stream < OUTPUT_STREAMS && pool->output.streams != NULL; stream++)
+	for (int stream = 0; stream < OUTPUT_STREAMS; stream++)
 		output_close(master, pool_output(pool, slot, (enum output_stream)stream));
 }
 
 void output_taken(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
-	const struct output *output = pool->output.streams != NULL ? pool_output(pool, slot, OUTPUT_STDERR) : NULL;
+	const struct output *output = pool_output(pool, slot, OUTPUT_STDERR);
 
-	if (output != NULL && output->open && !output->watched && master->output.watch_ms == DEADLINE_NONE)
+	if (output->open && !output->watched && master->output.watch_ms == DEADLINE_NONE)
 		master->output.watch_ms = now_ms + OUTPUT_WATCH_MS;
 }
 
@@ -398,7 +398,7 @@ static void stream_worker_died(
 
 void output_worker_died(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
-	for (int stream = 0; stream < OUTPUT_STREAMS && pool->output.streams != NULL; stream++)
+	for (int stream = 0; stream < OUTPUT_STREAMS; stream++)
 		stream_worker_died(master, pool, slot, (enum output_stream)stream, now_ms);
 }
 
@@ -418,7 +418,7 @@ static void output_check(struct master *master, struct output *output, const str
 
 static void check_pool(struct master *master, struct pool *pool, uint64_t now_ms)
 {
-	uint32_t count = pool->output.streams == NULL ? 0 : pool->output.capacity * OUTPUT_STREAMS;
+	uint32_t count = pool->output.capacity * OUTPUT_STREAMS;
 
 	for (uint32_t i = 0; i < count; i++) {
 		struct output *output = &pool->output.streams[i];
@@ -451,9 +451,8 @@ static void check_left(struct master *master, uint64_t now_ms)
 static void watch_new(struct master *master, uint64_t now_ms)
 {
 	master->output.watch_ms = DEADLINE_NONE;
-	for (size_t i = 0; i < master->pool_count; i++)
-		if (master->pools[i].config->kind == HANDLER_BECOMES && master->pools[i].output.streams != NULL)
-			watch_pool(master, &master->pools[i], now_ms);
+	FOR_EACH_POOL(master, pool)
+	watch_pool(master, pool, now_ms);
 }
 
 uint64_t output_act(struct master *master, uint64_t now_ms)
@@ -463,8 +462,8 @@ uint64_t output_act(struct master *master, uint64_t now_ms)
 	if (deadline_passed(output->watch_ms, now_ms))
 		watch_new(master, now_ms);
 	if (deadline_passed(output->resume_ms, now_ms) || deadline_passed(output->tell_ms, now_ms)) {
-		for (size_t i = 0; i < master->pool_count; i++)
-			check_pool(master, &master->pools[i], now_ms);
+		FOR_EACH_POOL(master, pool)
+		check_pool(master, pool, now_ms);
 		check_left(master, now_ms);
 		if (deadline_passed(output->resume_ms, now_ms))
 			output->resume_ms = DEADLINE_NONE;
@@ -502,8 +501,6 @@ int output_pool_init(struct pool *pool, uint32_t capacity)
 	size_t count = (size_t)capacity * OUTPUT_STREAMS;
 
 	pool->output = (struct output_pool){ .capacity = capacity };
-	if (!handler_kind_runs_programs(pool->config->kind))
-		return 0;
 	pool->output.streams = memory_unforked(count, sizeof(struct output));
 	pool->output.parts = memory_unforked(count, sizeof(struct lines_part));
 	return pool->output.streams == NULL || pool->output.parts == NULL ? -ENOMEM : 0;

@@ -39,9 +39,9 @@ static uint32_t pool_capacity(const struct master *master, const struct pool_con
 	return config->max_workers;
 }
 
-static int pool_init(struct master *master, struct pool *pool, uint32_t index)
+static int pool_init(struct master *master, struct pool *pool, const struct pool_config *config)
 {
-	const struct pool_config *config = &master->config->pools[index];
+	uint32_t index = (uint32_t)(pool - master->pools);
 	uint32_t capacity = master->config->max_workers;
 	const struct pool_rules rules = {
 		.capacity = pool_capacity(master, config),
@@ -63,32 +63,51 @@ static int pool_init(struct master *master, struct pool *pool, uint32_t index)
 
 int pools_init(struct master *master)
 {
-	size_t count = master->config->pool_count;
+	const struct config *config = master->config;
 	int result = 0;
 
 	master->board_free = master->config->max_workers;
 	master->board_used = memory_unforked(master->board_free, sizeof(*master->board_used));
-	master->pools = memory_unforked(count, sizeof(*master->pools));
+	master->pools = memory_unforked(POOLS_MAX, sizeof(*master->pools));
 	if (master->board_used == NULL || master->pools == NULL)
 		return -ENOMEM;
-	for (size_t i = 0; i < count && result == 0; i++) {
+	if (config->pool_count > POOLS_MAX)
+		return -E2BIG;
+	for (size_t i = 0; i < config->pool_count && result == 0; i++) {
 		master->pool_count = i + 1;
-		result = pool_init(master, &master->pools[i], (uint32_t)i);
+		result = pool_init(master, &master->pools[i], &config->pools[i]);
 	}
 	return result;
+}
+
+struct pool *pools_next(const struct master *master, const struct pool *pool)
+{
+	size_t i = pool == NULL ? 0 : (size_t)(pool - master->pools) + 1;
+
+	while (i < master->pool_count && master->pools[i].config == NULL)
+		i++;
+	return i < master->pool_count ? &master->pools[i] : NULL;
+}
+
+static void pool_done(struct master *master, struct pool *pool)
+{
+	uint32_t capacity = master->config->max_workers;
+
+	output_pool_done(master, pool);
+	listener_set_done(&pool->listeners);
+	free(pool->title);
+	memory_unforked_free(pool->slots, capacity, sizeof(*pool->slots));
+	memory_unforked_free(pool->workers, capacity, sizeof(*pool->workers));
+	*pool = (struct pool){ 0 };
 }
 
 void pools_done(struct master *master)
 {
 	uint32_t capacity = master->config->max_workers;
 
-	for (size_t i = 0; i < master->pool_count; i++) {
-		output_pool_done(master, &master->pools[i]);
-		free(master->pools[i].title);
-		memory_unforked_free(master->pools[i].slots, capacity, sizeof(*master->pools[i].slots));
-		memory_unforked_free(master->pools[i].workers, capacity, sizeof(*master->pools[i].workers));
-	}
-	memory_unforked_free(master->pools, master->config->pool_count, sizeof(*master->pools));
+	FOR_EACH_POOL(master, pool)
+	pool_done(master, pool);
+	memory_unforked_free(master->pools, POOLS_MAX, sizeof(*master->pools));
 	memory_unforked_free(master->board_used, capacity, sizeof(*master->board_used));
 	master->pools = NULL;
 	master->pool_count = 0;
@@ -101,7 +120,7 @@ static void pool_act_on_worker(
 {
 	if (action->what == SLOT_BECAME_READY)
 		pool_became_ready(master, pool, action->slot, now_ms);
-	else if (!pool_is_program(pool) || !program_speaks_up(master, pool, action, now_ms))
+	else if (!worker_is_program(pool, action->slot) || !program_speaks_up(master, pool, action, now_ms))
 		pool_signal(master, pool, action, now_ms);
 }
 
@@ -180,10 +199,11 @@ uint64_t pools_act(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
 
-	for (size_t i = 0; i < master->pool_count; i++) {
-		wake_ms = deadline_earlier(wake_ms, pool_act(master, &master->pools[i], now_ms));
-		if (master->pools[i].config->kind == HANDLER_BECOMES)
-			pool_check_full(master, &master->pools[i], now_ms);
+	FOR_EACH_POOL(master, pool)
+	{
+		wake_ms = deadline_earlier(wake_ms, pool_act(master, pool, now_ms));
+		if (pool->config->kind == HANDLER_BECOMES)
+			pool_check_full(master, pool, now_ms);
 	}
 	return wake_ms;
 }
@@ -194,16 +214,15 @@ static uint32_t pools_target(const struct master *master)
 {
 	uint32_t target = 0;
 
-	for (size_t i = 0; i < master->pool_count; i++)
-		target += master->pools[i].policy.target;
+	FOR_EACH_POOL(master, pool)
+	target += pool->policy.target;
 	return target;
 }
 
 void pools_resize(struct master *master, int delta)
 {
-	for (size_t i = 0; i < master->pool_count; i++) {
-		struct pool *pool = &master->pools[i];
-
+	FOR_EACH_POOL(master, pool)
+	{
 		if (delta > 0 && pools_target(master) >= master->config->max_workers) {
 			log_event(LOG_LEVEL_WARNING, "max_workers is reached: no worker more",
 				LOG_TEXT("pool", pool->config->name),
@@ -219,23 +238,23 @@ uint32_t pools_living(const struct master *master)
 {
 	uint32_t living = 0;
 
-	for (size_t i = 0; i < master->pool_count; i++)
-		living += pool_policy_living(&master->pools[i].policy);
+	FOR_EACH_POOL(master, pool)
+	living += pool_policy_living(&pool->policy);
 	return living;
 }
 
 bool pools_all_ready(const struct master *master)
 {
-	for (size_t i = 0; i < master->pool_count; i++)
-		if (!pool_policy_is_ready(&master->pools[i].policy))
-			return false;
+	FOR_EACH_POOL(master, pool)
+	if (!pool_policy_is_ready(&pool->policy))
+		return false;
 	return true;
 }
 
 bool pools_start_failed(const struct master *master)
 {
-	for (size_t i = 0; i < master->pool_count; i++)
-		if (pool_policy_start_failed(&master->pools[i].policy))
-			return true;
+	FOR_EACH_POOL(master, pool)
+	if (pool_policy_start_failed(&pool->policy))
+		return true;
 	return false;
 }

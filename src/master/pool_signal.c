@@ -21,7 +21,8 @@ static int stop_signal(const struct pool *pool, const struct pool_action *action
 		[HANDLER_BECOMES] = { [SLOT_RETIRE] = SIGURG, [SLOT_QUIT] = SIGTERM, [SLOT_KILL] = SIGKILL},
 	};
 
-	return pool_is_program(pool) ? program_action_signal(pool, action) : signals[pool->config->kind][action->what];
+	return worker_is_program(pool, action->slot) ? program_action_signal(pool, action)
+						     : signals[worker_kind(pool, action->slot)][action->what];
 }
 
 /*
@@ -30,9 +31,9 @@ static int stop_signal(const struct pool *pool, const struct pool_action *action
  */
 static bool signal_is_for_group(const struct pool *pool, const struct pool_action *action)
 {
-	if (pool->config->kind == HANDLER_BECOMES)
+	if (worker_kind(pool, action->slot) == HANDLER_BECOMES)
 		return action->what != SLOT_RETIRE;
-	return pool_is_program(pool) &&
+	return worker_is_program(pool, action->slot) &&
 	       (action->what == SLOT_KILL || (action->what == SLOT_QUIT && action->reason != SLOT_REASON_WATCHDOG));
 }
 
@@ -66,6 +67,6 @@ void pool_signal(struct master *master, struct pool *pool, const struct pool_act
 		log_event(LOG_LEVEL_ERROR, "a killed worker does not end, and is given up",
 			LOG_TEXT("pool", pool->config->name), LOG_INT("slot", action->slot), LOG_INT("pid", pid));
 	pool_policy_event(&pool->policy, action->slot, action->what, action->reason, now_ms);
-	if (pool_is_program(pool))
+	if (worker_is_program(pool, action->slot))
 		board_worker_state(pool_board_slot(master, pool, action->slot), BOARD_LEAVING, clock_monotonic_us());
 }

@@ -74,10 +74,10 @@ static pid_t pool_spawn(
 	/* The master's own is memory that a worker does not have. */
 	const struct board board = master->board;
 	struct worker_start start = {
-		.pool = pool->config,
+		.pool = pool->workers[slot].config,
 		.title = pool->title,
-		.listeners = pool->descriptors,
-		.listener_count = pool->listener_count,
+		.listeners = pool->listeners.descriptors,
+		.listener_count = pool->listeners.count,
 		.slot = &master->board.slots[place],
 		.wake_fd = master->wake_fd,
 		.dead_fd = master->dead_fd,
@@ -85,8 +85,8 @@ static pid_t pool_spawn(
 		.number = slot,
 		.board = &board,
 		.spawn_count = ++pool->spawn_count,
-		.listener_keys = (const char *const *)pool->listener_keys,
-		.listener_names = (const char *const *)pool->listener_names,
+		.listener_keys = (const char *const *)pool->listeners.keys,
+		.listener_names = (const char *const *)pool->listeners.names,
 		.notify_path = channel->notify_fd >= 0 ? channel->notify_path : NULL,
 		.ack_path = channel->ack_path[0] != '\0' ? channel->ack_path : NULL,
 		.soft_descriptors = master->soft_descriptors,
@@ -112,13 +112,16 @@ static void pool_born(struct master *master, struct pool *pool, uint32_t slot, u
 	const struct child child = { .pid = pid, .kind = CHILD_WORKER, .pool = pool->index, .slot = slot };
 
 	children_add(&master->children, &child);
-	pool->workers[slot] =
-		(struct worker){ .pid = pid, .board_slot = place, .serial = pool_serial(pool), .notify_fd = -1 };
+	pool->workers[slot] = (struct worker){ .pid = pid,
+		.config = pool->workers[slot].config,
+		.board_slot = place,
+		.serial = pool_serial(pool),
+		.notify_fd = -1 };
 	board_slot_born(&master->board, place, (uint32_t)pid, clock_monotonic_us());
 	log_event(LOG_LEVEL_DEBUG, "worker started", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
 		LOG_INT("pid", pid));
 	pool_policy_event(&pool->policy, slot, SLOT_BORN, SLOT_REASON_NONE, clock_monotonic_ms());
-	if (pool_is_program(pool))
+	if (worker_is_program(pool, slot))
 		program_born(master, pool, slot, channel);
 	if (pool->fork_failing)
 		log_event(LOG_LEVEL_NOTICE, "starting workers again", LOG_TEXT("pool", pool->config->name));
@@ -163,9 +166,10 @@ bool pool_ask(struct master *master, struct pool *pool, const struct pool_action
 	if (master->board_free == 0)
 		return false;
 	place = board_take(master);
+	pool->workers[slot] = (struct worker){ .config = pool->config, .notify_fd = -1 };
 	pool_policy_event(&pool->policy, slot, SLOT_ASK, action->reason, clock_monotonic_ms());
 	board_slot_claim(&master->board, place, pool->config->name, slot, pool->slots[slot].generation);
-	pid = program_prepare(master, pool, &channel);
+	pid = program_prepare(master, pool->workers[slot].config, &channel);
 	if (pid == 0) {
 		pid = pool_spawn(master, pool, slot, place, &channel);
 		if (pid < 0)
@@ -211,8 +215,8 @@ static void report_revival(const struct pool *pool, const struct listener *liste
  */
 static bool wants_nonblock(const struct pool *pool, const struct listener *listener)
 {
-	if (!pool_is_program(pool))
-		return pool->listener_count > 1;
+	if (pool->config->kind != HANDLER_ACCEPTS)
+		return pool->listeners.count > 1;
 	return pool_policy_living(&pool->policy) > 0 && (fcntl(listener->fd, F_GETFL) & O_NONBLOCK) != 0;
 }
 
@@ -223,8 +227,8 @@ void pool_prepare_listeners(struct pool *pool)
 		.write_ms = (uint32_t)pool->config->write_timeout_ms,
 	};
 
-	for (size_t i = 0; i < pool->listener_count; i++) {
-		struct listener *listener = &pool->listeners[i];
+	for (size_t i = 0; i < pool->listeners.count; i++) {
+		struct listener *listener = pool->listeners.list[i];
 		int result = listener_revive(listener);
 
 		if (result != 0)

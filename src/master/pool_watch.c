@@ -44,11 +44,11 @@ static bool says_taken(const struct board_slot *slot)
 void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
 	/* A program does not write there. */
-	if (pool_is_program(pool))
+	if (pool->workers[slot].pid == 0 || worker_is_program(pool, slot))
 		return;
 	if (awaits_ready(&pool->slots[slot]) && says_ready(pool_board_slot(master, pool, slot)))
 		pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
-	if (pool->config->kind != HANDLER_BECOMES || !says_taken(pool_board_slot(master, pool, slot)))
+	if (worker_kind(pool, slot) != HANDLER_BECOMES || !says_taken(pool_board_slot(master, pool, slot)))
 		return;
 	output_taken(master, pool, slot, now_ms);
 	if (pool->slots[slot].state == SLOT_READY)
@@ -73,17 +73,16 @@ static void pool_note_ready(struct master *master, struct pool *pool, uint64_t n
 
 void pools_note_ready(struct master *master, uint64_t now_ms)
 {
-	for (size_t i = 0; i < master->pool_count; i++)
-		pool_note_ready(master, &master->pools[i], now_ms);
+	FOR_EACH_POOL(master, pool)
+	pool_note_ready(master, pool, now_ms);
 }
 
 uint64_t pools_note_quiet(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
 
-	for (size_t i = 0; i < master->pool_count; i++) {
-		struct pool *pool = &master->pools[i];
-
+	FOR_EACH_POOL(master, pool)
+	{
 		if (pool->config->kind != HANDLER_BECOMES || pool->policy.count[SLOT_STARTING] == 0)
 			continue;
 		pool_note_ready(master, pool, now_ms);
@@ -121,9 +120,8 @@ uint64_t pools_check_requests(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
 
-	for (size_t i = 0; i < master->pool_count; i++) {
-		struct pool *pool = &master->pools[i];
-
+	FOR_EACH_POOL(master, pool)
+	{
 		if (pool->config->request_timeout_ms == 0)
 			continue;
 		if (deadline_passed(pool->next_scan_ms, now_ms))

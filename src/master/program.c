@@ -21,30 +21,28 @@
 /* Of what a program says by ERRNO=, one in so long is told of. */
 #define ERROR_PAUSE_MS 1000
 
-uid_t program_uid(const struct pool *pool)
+uid_t program_uid(const struct pool_config *config)
 {
-	const struct identity *identity = &pool->config->identity;
+	const struct identity *identity = &config->identity;
 
 	return identity->change ? identity->uid : geteuid();
 }
 
 /* ---- its socket ---- */
 
-static bool has_notify_socket(const struct pool *pool)
+static bool has_notify_socket(const struct program_config *program)
 {
-	const struct program_config *program = &pool->config->program;
-
 	return program->ready == READY_NOTIFY || program->watchdog_timeout_ms != 0;
 }
 
-int program_prepare(const struct master *master, const struct pool *pool, struct program_channel *ret_channel)
+int program_prepare(const struct master *master, const struct pool_config *config, struct program_channel *ret_channel)
 {
 	struct program_channel channel = { .notify_fd = -1 };
 	int result = 0;
 
-	if (pool_is_program(pool) && has_notify_socket(pool))
+	if (config->kind == HANDLER_ACCEPTS && has_notify_socket(&config->program))
 		result = notify_socket_open(&channel.notify_fd, channel.notify_path);
-	if (pool_is_program(pool) && pool->config->program.ready == READY_ACK)
+	if (config->kind == HANDLER_ACCEPTS && config->program.ready == READY_ACK)
 		memcpy(channel.ack_path, master->ack.path, sizeof(channel.ack_path));
 	if (result == 0)
 		*ret_channel = channel;
@@ -82,7 +80,7 @@ static bool sender_is_of_group(const struct pool *pool, const struct worker *wor
 	pid_t group = getpgid(sender->pid);
 
 	if (group < 0)
-		return errno == ESRCH && sender->uid == program_uid(pool);
+		return errno == ESRCH && sender->uid == program_uid(worker->config);
 	return group == worker->pid;
 }
 
@@ -90,7 +88,7 @@ static bool sender_counts(const struct pool *pool, const struct worker *worker, 
 {
 	if (sender->pid == worker->pid)
 		return true;
-	return pool->config->program.notify_access == NOTIFY_GROUP && sender_is_of_group(pool, worker, sender);
+	return worker->config->program.notify_access == NOTIFY_GROUP && sender_is_of_group(pool, worker, sender);
 }
 
 static void report_refused(const struct pool *pool, uint32_t slot, const struct ucred *sender)
@@ -103,7 +101,7 @@ static void report_refused(const struct pool *pool, uint32_t slot, const struct 
 	log_event(LOG_LEVEL_WARNING, "a message to a worker's NOTIFY_SOCKET is refused: its sender does not count",
 		LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot), LOG_INT("pid", worker->pid),
 		LOG_INT("sender", sender->pid), LOG_INT("uid", sender->uid),
-		LOG_TEXT("notify_access", pool->config->program.notify_access == NOTIFY_GROUP ? "group" : "main"));
+		LOG_TEXT("notify_access", worker->config->program.notify_access == NOTIFY_GROUP ? "group" : "main"));
 }
 
 /* ---- what a message brings about ---- */
@@ -116,7 +114,7 @@ void program_became_ready(struct master *master, struct pool *pool, uint32_t slo
 
 static void note_watchdog(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
-	uint64_t period_ms = pool->config->program.watchdog_timeout_ms;
+	uint64_t period_ms = pool->workers[slot].config->program.watchdog_timeout_ms;
 
 	atomic_store_explicit(
 		&pool_board_slot(master, pool, slot)->watchdog_us, clock_monotonic_us(), memory_order_relaxed);
@@ -192,7 +190,7 @@ static void take_message(
 	board_slot_notified(board_slot, message->has_status ? message->status : NULL, clock_monotonic_us());
 	if (message->has_error)
 		pool->workers[slot].error = message->error;
-	if (message->ready && pool->config->program.ready == READY_NOTIFY)
+	if (message->ready && pool->workers[slot].config->program.ready == READY_NOTIFY)
 		program_became_ready(master, pool, slot, now_ms);
 	if (message->watchdog)
 		note_watchdog(master, pool, slot, now_ms);
@@ -243,7 +241,7 @@ bool program_speaks_up(struct master *master, struct pool *pool, const struct po
 		return false;
 	if (pool->workers[action->slot].notify_fd >= 0)
 		hear(master, pool, action->slot, MESSAGES_LAST, now_ms);
-	if (pool->config->program.ready == READY_ACK)
+	if (pool->workers[action->slot].config->program.ready == READY_ACK)
 		ack_read_all(master, now_ms);
 	return slot->state != state || !deadline_passed(slot->deadline_ms, now_ms);
 }
@@ -258,7 +256,7 @@ int program_action_signal(const struct pool *pool, const struct pool_action *act
 {
 	switch (action->what) {
 	case SLOT_RETIRE:
-		return (int)pool->config->program.stop_signal;
+		return (int)pool->workers[action->slot].config->program.stop_signal;
 	case SLOT_QUIT:
 		return action->reason == SLOT_REASON_WATCHDOG ? SIGABRT : SIGTERM;
 	case SLOT_KILL:
@@ -274,7 +272,7 @@ void program_ends(struct master *master, struct pool *pool, uint32_t slot, uint6
 
 	if (worker->notify_fd >= 0)
 		hear(master, pool, slot, MESSAGES_LAST, now_ms);
-	if (pool->config->program.ready == READY_ACK)
+	if (worker->config->program.ready == READY_ACK)
 		ack_read_all(master, now_ms);
 	/* It is a zombie still, so the number is nobody else's. */
 	kill(-worker->pid, SIGKILL);

@@ -5,7 +5,7 @@
  * Workers that are programs: they know nothing of the scoreboard, so the master writes their lines, by what they say to
  * their NOTIFY_SOCKET or acknowledge to Einhorn's socket, and by how it ends them.
  *
- * Only the master calls these: of pools for which pool_is_program(), but for program_prepare(), which makes nothing for
+ * Only the master calls these: of workers that are programs, but for program_prepare(), which makes nothing for
  * others, and program_forget().
  */
 #include <stdbool.h>
@@ -19,6 +19,7 @@
 
 struct master;
 struct pool;
+struct pool_config;
 struct worker;
 
 /* How a program speaks to the master: what it is given at its start, in memory that the child has too. */
@@ -30,7 +31,7 @@ struct program_channel {
 
 /* Before the fork. Returns 0 or a negative errno. The descriptor is the caller's until program_born(). */
 ATTR_NODISCARD int program_prepare(
-	const struct master *master, const struct pool *pool, struct program_channel *ret_channel);
+	const struct master *master, const struct pool_config *config, struct program_channel *ret_channel);
 /* It was born: from here on it is heard. */
 void program_born(struct master *master, struct pool *pool, uint32_t slot, const struct program_channel *channel);
 /* The worker is gone: closes what was opened for it. */
@@ -46,7 +47,7 @@ void program_ends(struct master *master, struct pool *pool, uint32_t slot, uint6
 void program_became_ready(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
 /* The signal that carries out an action on one. */
 int program_action_signal(const struct pool *pool, const struct pool_action *action);
-/* Whom the pool's workers run as. */
-uid_t program_uid(const struct pool *pool);
+/* Whom workers started for CONFIG run as. */
+uid_t program_uid(const struct pool_config *config);
 
 #endif

@@ -48,8 +48,8 @@ static struct death death_of(const struct master *master, const struct pool *poo
 	death.served = served_by(board_slot);
 	death.serving = board_state_is_serving(state);
 	/* Of a program the master itself writes the state, and knows better. */
-	death.was_told = state == BOARD_LEAVING && !pool_is_program(pool);
-	death.accepts = pool_is_program(pool);
+	death.was_told = state == BOARD_LEAVING && !worker_is_program(pool, slot);
+	death.accepts = worker_is_program(pool, slot);
 	death.not_executed = state == BOARD_FAILED;
 	death.of_our_signal = death.by_signal && death.code == pool->workers[slot].signal;
 	death.pool_has_served = pool_has_served(master, pool);
@@ -68,6 +68,7 @@ static void reap_worker(struct master *master, const struct child *child, int st
 	struct pool *pool = &master->pools[child->pool];
 	struct death death = death_of(master, pool, child->slot, status);
 	struct death_verdict verdict;
+	bool program = worker_is_program(pool, child->slot);
 
 	/* It may have become ready, and served, just before it died. */
 	pool_note_worker(master, pool, child->slot, now_ms);
@@ -75,7 +76,7 @@ static void reap_worker(struct master *master, const struct child *child, int st
 	if (pool_policy_died(&pool->policy, child->slot, &death, now_ms, &verdict))
 		report_death(master, pool, child->slot, &death, &verdict);
 	pool_forget_worker(master, pool, child->slot);
-	if (pool_is_program(pool))
+	if (program)
 		orphans_worker_died(master, child->pid, now_ms);
 }
 
@@ -99,7 +100,7 @@ static pid_t next_dead(struct master *master, int *ret_status, uint64_t now_ms)
 	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
 		return 0;
 	if (children_find(&master->children, info.si_pid, &child) && child.kind == CHILD_WORKER &&
-		pool_is_program(&master->pools[child.pool]))
+		worker_is_program(&master->pools[child.pool], child.slot))
 		program_ends(master, &master->pools[child.pool], child.slot, now_ms);
 	return waitpid(info.si_pid, ret_status, WNOHANG);
 }

@@ -26,25 +26,21 @@ void report_start(const struct master *master)
 	char list[REPORT_LISTENERS_MAX] = "";
 	size_t used = 0;
 
-	for (size_t i = 0; i < master->pool_count; i++) {
-		const struct pool *pool = &master->pools[i];
+	FOR_EACH_POOL(master, pool)
+	for (size_t k = 0; k < pool->listeners.count; k++) {
+		const struct listener *listener = pool->listeners.list[k];
+		char address[ADDRESS_TEXT_MAX];
+		char item[2 * ADDRESS_TEXT_MAX];
+		int size = snprintf(item, sizeof(item), "%s%s %s (%s)", used > 0 ? ", " : "", pool->config->name,
+			listener_text(listener, address, sizeof(address)), listener_origin_name(listener->origin));
 
-		for (size_t k = 0; k < pool->listener_count; k++) {
-			const struct listener *listener = &pool->listeners[k];
-			char address[ADDRESS_TEXT_MAX];
-			char item[2 * ADDRESS_TEXT_MAX];
-			int size = snprintf(item, sizeof(item), "%s%s %s (%s)", used > 0 ? ", " : "",
-				pool->config->name, listener_text(listener, address, sizeof(address)),
-				listener_origin_name(listener->origin));
-
-			if (used + (size_t)size >= sizeof(list)) {
-				report_listeners(master, event, list);
-				event = "also listening";
-				used = 0;
-				list[0] = '\0';
-			}
-			used += (size_t)snprintf(list + used, sizeof(list) - used, "%s", item);
+		if (used + (size_t)size >= sizeof(list)) {
+			report_listeners(master, event, list);
+			event = "also listening";
+			used = 0;
+			list[0] = '\0';
 		}
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s", item);
 	}
 	report_listeners(master, event, list);
 }
@@ -60,13 +56,10 @@ void report_ready(struct master *master)
 
 void report_start_failed(const struct master *master)
 {
-	for (size_t i = 0; i < master->pool_count; i++) {
-		const struct pool *pool = &master->pools[i];
-
-		if (pool_policy_start_failed(&pool->policy))
-			log_event(LOG_LEVEL_ERROR, "cannot start the pool, and ends",
-				LOG_TEXT("pool", pool->config->name), LOG_INT("failures", pool->policy.backoff.level));
-	}
+	FOR_EACH_POOL(master, pool)
+	if (pool_policy_start_failed(&pool->policy))
+		log_event(LOG_LEVEL_ERROR, "cannot start the pool, and ends", LOG_TEXT("pool", pool->config->name),
+			LOG_INT("failures", pool->policy.backoff.level));
 }
 
 void report_status(struct master *master, uint64_t now_ms)
@@ -77,11 +70,14 @@ void report_status(struct master *master, uint64_t now_ms)
 	if (!notify_wants_status(&master->notify, now_ms))
 		return;
 	used = (size_t)snprintf(text, sizeof(text), "%s:", lifecycle_phase_name(master->phase));
-	for (size_t i = 0; i < master->pool_count && used < sizeof(text); i++) {
-		const struct pool_policy *policy = &master->pools[i].policy;
+	FOR_EACH_POOL(master, pool)
+	{
+		const char *comma = text[used - 1] == ':' ? "" : ",";
 
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s %s %u/%u", i > 0 ? "," : "",
-			master->pools[i].config->name, policy->count[SLOT_READY], policy->target);
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s %s %u/%u", comma, pool->config->name,
+			pool->policy.count[SLOT_READY], pool->policy.target);
+		if (used >= sizeof(text))
+			break;
 	}
 	notify_status(&master->notify, text);
 }
@@ -234,9 +230,9 @@ static void report_worker_death(const struct master *master, const struct pool *
 	};
 	struct log_field *more = &fields[ARRAY_SIZE(fields) - 5];
 
-	if (!pool_is_program(pool)) {
+	if (!worker_is_program(pool, slot)) {
 		report_served(pool_board_slot(master, pool, slot), death, peer, sizeof(peer), more);
-		more[3] = module_field(pool->config);
+		more[3] = module_field(worker->config);
 	}
 	log_write(death_level(verdict), "worker died", fields);
 }
@@ -250,6 +246,6 @@ void report_death(const struct master *master, const struct pool *pool, uint32_t
 		report_exit(pool, slot, board_slot, death, verdict);
 	else
 		report_worker_death(master, pool, slot, death, verdict);
-	if (pool_is_program(pool) && verdict->kind != DEATH_RETIRED)
+	if (worker_is_program(pool, slot) && verdict->kind != DEATH_RETIRED)
 		report_last_words(pool, slot, board_slot);
 }

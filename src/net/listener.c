@@ -226,13 +226,15 @@ int listener_listen(struct listener *listener)
 	int result = 0;
 
 	/* A socket unit has settings of its own for all of this. */
-	if (listener->origin == LISTENER_SYSTEMD)
-		return 0;
-	if (!is_unix(listener))
-		result = set_options(listener->fd, options, ARRAY_SIZE(options), &step);
-	if (result < 0)
-		return result;
-	return listen(listener->fd, wanted->backlog) < 0 ? -errno : 0;
+	if (listener->origin != LISTENER_SYSTEMD) {
+		if (!is_unix(listener))
+			result = set_options(listener->fd, options, ARRAY_SIZE(options), &step);
+		if (result == 0 && listen(listener->fd, wanted->backlog) < 0)
+			result = -errno;
+	}
+	if (result == 0)
+		listener->listening = true;
+	return result;
 }
 
 int listener_revive(struct listener *listener)

@@ -54,6 +54,7 @@ struct listener {
 	char spec[280];                /* as configured, for messages */
 	struct socket_address address; /* bound to, with the port the kernel chose */
 	struct listener_options options;
+	bool listening; /* offered to clients */
 	bool refused;
 	/* The path a unix socket was bound to by this process: removed by it, if it is still the same file. */
 	pid_t path_owner;

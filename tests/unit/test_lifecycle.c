@@ -127,8 +127,7 @@ Test(lifecycle, a_shortage_of_descriptors_does_not_count_as_drained)
 	address.storage.ss_family = AF_INET;
 	cr_assert_eq(listener_bind(&listener, "test", &address, &options, &step), 0, "%s", step);
 	cr_assert_eq(listener_listen(&listener), 0);
-	daemon.pool.listeners = &listener;
-	daemon.pool.listener_count = 1;
+	daemon.master.listeners = (struct listener_table){ .list = (struct listener *[]){ &listener }, .count = 1 };
 	lifecycle_event(&daemon.master, LIFE_STOP, NOW_MS);
 	cr_assert(listener.refused);
 	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
