@@ -34,6 +34,11 @@ static struct config_memory *config_memory(struct config *config)
 	return (struct config_memory *)(void *)config;
 }
 
+struct arena *config_arena(struct config *config)
+{
+	return &config_memory(config)->arena;
+}
+
 void config_free(struct config *config)
 {
 	struct arena arena;
@@ -106,7 +111,7 @@ static int load_named(const char *name, const struct source *source, bool refuse
 
 	if (!load.config)
 		return -ENOMEM;
-	load.arena = &config_memory(load.config)->arena;
+	load.arena = config_arena(load.config);
 	config_memory(load.config)->description_free = load.probe.description_free;
 	result = load_source(&load, source);
 	diagnostics_print(&load.diagnostics, errors);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The effective configuration as a file. */
+#include "config/dump.h"
+
 #include <inttypes.h>
 #include <string.h>
 
-#include "config/config.h"
 #include "config/limits.h"
 #include "config/schema.h"
 #include "config/values.h"
@@ -40,33 +41,38 @@ static void dump_number(const struct value_rule *rule, int64_t number, FILE *out
 	fputs(value_format(rule, number, text), out);
 }
 
-static void dump_key(const struct key *key, void *object, FILE *out)
+void dump_key_value(const struct key *key, const void *object_of_key, FILE *out)
 {
-	fprintf(out, "%s%s = ", key->section == KEY_POOL ? "\t" : "", key->name);
+	/* The accessors serve writing too, so that they take objects that are not const. */
+	void *object = (void *)(uintptr_t)object_of_key;
+
 	if (key->rule.kind == VALUE_TEXT)
 		dump_text(*schema_text_field(key, object), out);
 	else if (key->rule.kind == VALUE_LIST)
 		dump_list((const char *const *)*schema_list_field(key, object), out);
 	else
 		dump_number(&key->rule, schema_get_number(key, object), out);
-	fputc('\n', out);
 }
 
 /* With the kind of a pool's handler, only those that go with it. */
-static void dump_keys(enum key_section section, enum handler_kind kind, void *object, FILE *out)
+static void dump_keys(enum key_section section, enum handler_kind kind, const void *object, FILE *out)
 {
 	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
-		if (schema_keys[i].section == section && schema_goes_with(&schema_keys[i], kind))
-			dump_key(&schema_keys[i], object, out);
+		const struct key *key = &schema_keys[i];
+
+		if (key->section != section || !schema_goes_with(key, kind))
+			continue;
+		fprintf(out, "%s%s = ", section == KEY_POOL ? "\t" : "", key->name);
+		dump_key_value(key, object, out);
+		fputc('\n', out);
 	}
 }
 
-static void dump_option(
+void dump_option_value(
 	const struct config *config, const struct brood_option *option, const union brood_value *value, FILE *out)
 {
 	struct value_rule rule = schema_option_rule(option);
 
-	fprintf(out, "\t\t%s = ", option->name);
 	switch (option->type) {
 	case BROOD_OPTION_LOG:
 		dump_text(value->number ? config->access_files[value->number - 1] : "off", out);
@@ -83,7 +89,6 @@ static void dump_option(
 		dump_number(&rule, option->type == BROOD_OPTION_BOOL ? value->on : value->number, out);
 		break;
 	}
-	fputc('\n', out);
 }
 
 /* TEXT in a comment, which nothing in it may end. */
@@ -114,24 +119,25 @@ static void dump_help(const struct brood_option *option, FILE *out)
 /* The options of the handler, or of the module. */
 static void dump_options(const struct config *config, const struct pool_config *pool, FILE *out)
 {
-	bool loads = pool->kind == HANDLER_LOADS;
-	const struct brood_module *module = loads ? pool->description : pool->handler;
+	const char *section;
+	const struct brood_module *module = schema_options_of(pool, &section);
 
-	if (!module || !module->options || !module->options[0].name)
+	if (!module)
 		return;
-	fprintf(out, "\t%s {\n", loads ? "module_options" : module->name);
+	fprintf(out, "\t%s {\n", section);
 	for (size_t i = 0; module->options[i].name; i++) {
-		if (loads)
+		if (pool->kind == HANDLER_LOADS)
 			dump_help(&module->options[i], out);
-		dump_option(config, &module->options[i], &pool->values[i], out);
+		fprintf(out, "\t\t%s = ", module->options[i].name);
+		dump_option_value(config, &module->options[i], &pool->values[i], out);
+		fputc('\n', out);
 	}
 	fputs("\t}\n", out);
 }
 
 void config_dump(const struct config *config, FILE *out)
 {
-	/* The accessors serve writing too, so that they take objects that are not const. */
-	dump_keys(KEY_GLOBAL, HANDLER_KINDS, (void *)(uintptr_t)config, out);
+	dump_keys(KEY_GLOBAL, HANDLER_KINDS, config, out);
 	for (size_t i = 0; i < config->pool_count; i++) {
 		fprintf(out, "\npool \"%s\" {\n", config->pools[i].name);
 		dump_keys(KEY_POOL, config->pools[i].kind, &config->pools[i], out);

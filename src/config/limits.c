@@ -76,17 +76,23 @@ static const struct limit_key *limit_key_of(int resource)
 	return &limit_keys[i];
 }
 
+void limits_dump_value(const struct limit_config *limit, FILE *out)
+{
+	const struct limit_key *key = limit_key_of(limit->resource);
+	char text[VALUE_TEXT_MAX];
+
+	fputs(value_format(&key->rule, number_of(key, limit->value), text), out);
+}
+
 void limits_dump(const struct pool_config *pool, FILE *out)
 {
 	if (pool->limit_count == 0)
 		return;
 	fputs("\tlimits {\n", out);
 	for (size_t i = 0; i < pool->limit_count; i++) {
-		const struct limit_key *key = limit_key_of(pool->limits[i].resource);
-		char text[VALUE_TEXT_MAX];
-
-		fprintf(out, "\t\t%s = %s\n", key->name,
-			value_format(&key->rule, number_of(key, pool->limits[i].value), text));
+		fprintf(out, "\t\t%s = ", config_limit_name(pool->limits[i].resource));
+		limits_dump_value(&pool->limits[i], out);
+		fputc('\n', out);
 	}
 	fputs("\t}\n", out);
 }

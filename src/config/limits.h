@@ -29,6 +29,8 @@ extern const struct limit_key limit_keys[LIMIT_KEYS];
 /* Reads the section from the pool's SECTION. */
 void limits_fill(struct load *load, cfg_t *section, struct pool_config *pool, const struct pool_draft *draft);
 
+void limits_dump_value(const struct limit_config *limit, FILE *out);
+
 void limits_dump(const struct pool_config *pool, FILE *out);
 
 #endif

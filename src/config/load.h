@@ -40,6 +40,9 @@ struct load {
 /* Why a probe says no: its words are longer than those of a value. */
 #define LOAD_REASON_MAX 1024
 
+/* The memory that a configuration lives in. */
+struct arena *config_arena(struct config *config);
+
 /* Reads the values of the tree that libconfuse made of the outline's text. It must live until the load is done. */
 void load_fill(struct load *load, cfg_t *tree);
 

@@ -66,12 +66,12 @@ const struct key schema_keys[] = {
 		.help = "The group, by name or number, that workers become; empty: the user's own." },
 	{ .name = "pidfile", GLOBAL(pidfile), TEXT, .fallback = "", .reload = RELOAD_RESTART,
 		.help = "The absolute path of the pid file, which is locked; empty: none." },
-	{ .name = "log_target", GLOBAL(log_target), TEXT, .fallback = "auto", .reload = RELOAD_RESTART,
+	{ .name = "log_target", GLOBAL(log_target), TEXT, .fallback = "auto", .reload = RELOAD_LIVE,
 		.help = "Where the log goes: auto, stderr, syslog, journal, or the absolute path of a file." },
 	{ .name = "log_level", GLOBAL(log_level), CHOICE(LOG_LEVEL_ERROR, log_levels), .fallback = "info",
 		.reload = RELOAD_LIVE, .help = "The least urgent lines that are logged." },
 	{ .name = "log_format", GLOBAL(log_format), CHOICE(LOG_FORMAT_TEXT, log_formats), .fallback = "text",
-		.reload = RELOAD_RESTART, .help = "Log lines as text, or each as a JSON object." },
+		.reload = RELOAD_LIVE, .help = "Log lines as text, or each as a JSON object." },
 	{ .name = "max_workers", GLOBAL(max_workers), NUMBER(1, 65536), .fallback = "1024",
 		.reload = RELOAD_RESTART, .help = "The most workers of all pools together: the size of the scoreboard." },
 	{ .name = "stop_timeout", GLOBAL(stop_timeout_ms), DURATION(1, DAY), .fallback = "30s", .reload = RELOAD_LIVE,
@@ -86,15 +86,15 @@ const struct key schema_keys[] = {
 		.help = "Wait in the kernel for the client's first bytes, about that long, before a worker is woken (TCP)." },
 	{ .name = "fastopen", POOL(listener.fastopen), NUMBER_OR_OFF(65535), .fallback = "off", .reload = RELOAD_LIVE,
 		.help = "The length of the queue for TCP Fast Open." },
-	{ .name = "reuse_port", POOL(listener.reuse_port), BOOL, .fallback = "off", .reload = RELOAD_RESTART,
+	{ .name = "reuse_port", POOL(listener.reuse_port), BOOL, .fallback = "off", .reload = RELOAD_BIND,
 		.help = "Let other processes of the same user bind the same port (SO_REUSEPORT)." },
-	{ .name = "freebind", POOL(listener.freebind), BOOL, .fallback = "off", .reload = RELOAD_RESTART,
+	{ .name = "freebind", POOL(listener.freebind), BOOL, .fallback = "off", .reload = RELOAD_BIND,
 		.help = "Allow an address that the machine does not have, or not yet (IP_FREEBIND)." },
-	{ .name = "socket_mode", POOL(listener.socket_mode), MODE, .fallback = "0660", .reload = RELOAD_RESTART,
+	{ .name = "socket_mode", POOL(listener.socket_mode), MODE, .fallback = "0660", .reload = RELOAD_LIVE,
 		.help = "The mode of unix sockets, in octal." },
-	{ .name = "socket_user", POOL(socket_user), TEXT, .fallback = "", .reload = RELOAD_RESTART,
+	{ .name = "socket_user", POOL(socket_user), TEXT, .fallback = "", .reload = RELOAD_LIVE,
 		.help = "The owner of unix sockets, by name or number; empty: as created." },
-	{ .name = "socket_group", POOL(socket_group), TEXT, .fallback = "", .reload = RELOAD_RESTART,
+	{ .name = "socket_group", POOL(socket_group), TEXT, .fallback = "", .reload = RELOAD_LIVE,
 		.help = "The group of unix sockets, by name or number; empty: as created." },
 	{ .name = "handler", POOL(handler_name), TEXT, .reload = RELOAD_ROLL,
 		.help = "What the workers do with a connection." },
@@ -103,20 +103,21 @@ const struct key schema_keys[] = {
 	{ .name = "directory", POOL(program.directory), TEXT, PROGRAMS, .fallback = "/", .reload = RELOAD_ROLL,
 		.help = "The program's working directory." },
 	{ .name = "environment", POOL_LIST(program.environment), LIST(1, ARGUMENT_MAX), PROGRAMS, .fallback = "{}",
-		.reload = RELOAD_ROLL, .help = "Variables of the program's, each NAME=value." },
+		.reload = RELOAD_ROLL, .is_secret = true,
+		.help = "Variables of the program's, each NAME=value." },
 	{ .name = "stderr", POOL(program.stderr_target), CHOICE(STDERR_LOG, stderr_targets), PROGRAMS,
 		.fallback = "log", .reload = RELOAD_ROLL, .help = "Where the program's standard error goes." },
 	{ .name = "stdin", POOL(program.stdin_source), CHOICE(STDIN_NULL, stdin_sources), SERVER_ONLY,
 		.fallback = "null", .reload = RELOAD_ROLL,
 		.help = "The program's standard input: nothing, or the first listener (FastCGI)." },
 	{ .name = "stop_signal", POOL(program.stop_signal), SIGNAL, SERVER_ONLY, .fallback = "TERM",
-		.reload = RELOAD_LIVE, .help = "The signal that asks the program to finish." },
+		.reload = RELOAD_ROLL, .help = "The signal that asks the program to finish." },
 	{ .name = "ready", POOL(program.ready), CHOICE(READY_ALIVE, ready_signals), SERVER_ONLY, .fallback = "alive",
 		.reload = RELOAD_ROLL, .help = "What tells that the program is ready." },
 	{ .name = "ready_after", POOL(program.ready_after_ms), DURATION(1, DAY), SERVER_ONLY, .fallback = "1s",
 		.reload = RELOAD_LIVE, .help = "With ready = alive: how long the program has to live to count as ready." },
 	{ .name = "notify_access", POOL(program.notify_access), CHOICE(NOTIFY_MAIN, notify_accesses), SERVER_ONLY,
-		.fallback = "main", .reload = RELOAD_LIVE,
+		.fallback = "main", .reload = RELOAD_ROLL,
 		.help = "Whose notifications count: the worker's own process's, or its whole process group's." },
 	{ .name = "watchdog_timeout", POOL(program.watchdog_timeout_ms), DURATION_OR_OFF(DAY), SERVER_ONLY,
 		.fallback = "off", .reload = RELOAD_ROLL,
@@ -180,6 +181,17 @@ enum handler_kind schema_handler_kind(const char *name)
 			return kind;
 	}
 	return HANDLER_SERVES;
+}
+
+const struct brood_module *schema_options_of(const struct pool_config *pool, const char **ret_section)
+{
+	bool loads = pool->kind == HANDLER_LOADS;
+	const struct brood_module *module = loads ? pool->description : pool->handler;
+
+	if (!module || !module->options || !module->options[0].name)
+		return NULL;
+	*ret_section = loads ? "module_options" : module->name;
+	return module;
 }
 
 bool schema_has_section(const struct brood_module *handler)

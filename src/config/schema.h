@@ -20,11 +20,16 @@ enum key_section {
 	KEY_POOL,   /* its field is in struct pool_config */
 };
 
-/* What a reload does with a changed key. */
+/*
+ * How a reload takes a changed key. Every reload replaces all workers, whatever has changed: a program or a module may
+ * be another one under the same name.
+ */
 enum key_reload {
-	RELOAD_LIVE,    /* the master goes by the new value at once */
-	RELOAD_ROLL,    /* the workers of the pool are replaced */
-	RELOAD_RESTART, /* it holds from the next start on */
+	RELOAD_UNDECIDED, /* no row may be */
+	RELOAD_LIVE,      /* it holds from the commit on: the master goes by it, and sets it on the sockets it keeps */
+	RELOAD_ROLL,      /* it holds for the new workers; those of earlier generations end by the old value */
+	RELOAD_BIND,      /* it holds for the listeners that are opened from now on, and not for those that are kept */
+	RELOAD_RESTART,   /* it holds from the next start on; until then the old value does */
 };
 
 struct key {
@@ -39,6 +44,7 @@ struct key {
 	int64_t divisor;     /* the field counts in units of this; 0: as the rule does */
 	unsigned int kinds;  /* of a pool's key: the kinds of handlers it goes with, as KEY_KIND() bits; 0: all */
 	enum key_reload reload;
+	bool is_secret;   /* what a reload says of it does not show its value */
 	const char *help; /* one sentence */
 };
 
@@ -68,6 +74,9 @@ int64_t schema_get_number(const struct key *key, const void *object);
 char **schema_text_field(const struct key *key, void *object);
 char ***schema_list_field(const struct key *key, void *object);
 size_t *schema_list_count(const struct key *key, void *object);
+
+/* Whose options pool->values are, and the name of the section they stand in; NULL: there are none. */
+const struct brood_module *schema_options_of(const struct pool_config *pool, const char **ret_section);
 
 /* Whether the options of HANDLER stand in a section of its name; the others have keys of the pool instead. */
 bool schema_has_section(const struct brood_module *handler);
