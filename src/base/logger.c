@@ -36,21 +36,66 @@ static int open_sockets(int *ret_read_fd, int *ret_write_fd)
 	return 0;
 }
 
-int logger_channel_init(struct logger_channel *channel)
+/* More than they need: a later version may count more, and the memory outlives an upgrade to it. */
+#define COUNTERS_BYTES 4096
+
+static int map_counters(int fd, uint64_t **ret_dropped)
 {
-	void *page =
-		mmap(NULL, sizeof(struct logger_counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int result;
+	void *page = mmap(NULL, sizeof(struct logger_counters), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	if (page == MAP_FAILED)
 		return -errno;
-	result = open_sockets(&channel->read_fd, &channel->write_fd);
+	*ret_dropped = page;
+	return 0;
+}
+
+int logger_channel_init(struct logger_channel *channel)
+{
+	FD_AUTO int fd = memfd_create("brood-logger", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct logger_channel made = LOGGER_CHANNEL_NONE;
+	int result;
+
+	if (fd < 0 || ftruncate(fd, COUNTERS_BYTES) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return -errno;
+	result = map_counters(fd, &made.dropped);
+	if (result < 0)
+		return result;
+	result = open_sockets(&made.read_fd, &made.write_fd);
 	if (result < 0) {
-		munmap(page, sizeof(struct logger_counters));
+		munmap(made.dropped, sizeof(struct logger_counters));
 		return result;
 	}
-	channel->dropped = page;
+	made.counters_fd = fd_steal(&fd);
+	*channel = made;
 	return 0;
+}
+
+/* Writing to memory that is not there, or can go, would end the process (SIGBUS). */
+static int check_counters(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || status.st_size < (off_t)sizeof(struct logger_counters))
+		return -EPROTO;
+	return 0;
+}
+
+int logger_channel_adopt(struct logger_channel *channel, int read_fd, int write_fd, int counters_fd)
+{
+	struct logger_channel adopted = { .read_fd = read_fd, .write_fd = write_fd, .counters_fd = counters_fd };
+	const int fds[] = { read_fd, write_fd, counters_fd };
+	int result = check_counters(counters_fd);
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds) && result == 0; i++)
+		result = fd_set_cloexec(fds[i], true);
+	if (result == 0)
+		result = map_counters(counters_fd, &adopted.dropped);
+	if (result == 0)
+		*channel = adopted;
+	return result;
 }
 
 bool logger_channel_is_shut(const struct logger_channel *channel)
@@ -77,6 +122,7 @@ void logger_channel_done(struct logger_channel *channel)
 {
 	fd_close(&channel->read_fd);
 	fd_close(&channel->write_fd);
+	fd_close(&channel->counters_fd);
 	if (channel->dropped != NULL)
 		munmap(channel->dropped, sizeof(struct logger_counters));
 	channel->dropped = NULL;

@@ -53,11 +53,18 @@ struct logger_config {
 struct logger_channel {
 	int read_fd;
 	int write_fd;
+	int counters_fd;   /* the memory that `dropped` is in: a memfd, as an upgrade hands it to another image */
 	uint64_t *dropped; /* in shared memory; only ever incremented */
 };
 
+#define LOGGER_CHANNEL_NONE ((struct logger_channel){ .read_fd = -1, .write_fd = -1, .counters_fd = -1 })
+
 /* Makes the channel. Returns 0 or a negative errno. */
 ATTR_NODISCARD int logger_channel_init(struct logger_channel *channel);
+
+/* Takes over the descriptors of a channel that another image of this process has made, and has them close-on-exec. On
+ * failure they stay the caller's. Returns 0 or a negative errno: -EPROTO where the memory is none for counters. */
+ATTR_NODISCARD int logger_channel_adopt(struct logger_channel *channel, int read_fd, int write_fd, int counters_fd);
 
 /* Whether one of the writers has shut down the socket that they share: no line gets through it any more. */
 bool logger_channel_is_shut(const struct logger_channel *channel);

@@ -425,7 +425,7 @@ int master_run(const struct config *config, const struct master_options *options
 		.dead_fd = -1,
 		.ack = { .fd = -1 },
 		.board = { .fd = -1 },
-		.logger = { .channel = { .read_fd = -1, .write_fd = -1 } },
+		.logger = { .channel = LOGGER_CHANNEL_NONE },
 		.phase = LIFE_STARTING,
 		.generation = 1,
 		.stop_deadline_ms = DEADLINE_NONE,

@@ -864,3 +864,19 @@ Test(logger, a_wait_that_need_not_wait_lets_signals_in)
 	cr_assert(logger_signals_take_reopen());
 	cr_assert_not(logger_signals_take_reopen(), "once");
 }
+
+Test(logger, another_image_takes_the_channel_over_and_its_count)
+{
+	struct logger_channel adopted;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	*channel.dropped = 41;
+	cr_assert_eq(logger_channel_adopt(&adopted, channel.read_fd, channel.write_fd, null), -EPROTO);
+	cr_assert_eq(logger_channel_adopt(&adopted, channel.read_fd, channel.write_fd, -1), -EBADF);
+	fcntl(channel.write_fd, F_SETFD, 0);
+	cr_assert_eq(logger_channel_adopt(&adopted, channel.read_fd, channel.write_fd, channel.counters_fd), 0);
+	cr_assert_neq(fcntl(channel.write_fd, F_GETFD) & FD_CLOEXEC, 0);
+	++*adopted.dropped;
+	cr_assert_eq(*channel.dropped, 42);
+	close(null);
+}
