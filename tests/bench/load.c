@@ -15,7 +15,6 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -26,11 +25,10 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#define MESSAGE_SIZE   128
+#include "client.h"
+
 #define PREFIX_SIZE    4
 #define THREADS_MAX    16
 #define EVENTS_MAX     64
@@ -61,12 +59,7 @@ static const char *const failure_names[FAILURES] = {
 };
 
 struct settings {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in ip;
-		struct sockaddr_un path; /* with -u */
-	} address;
-	socklen_t address_size;
+	struct client_address address;
 	unsigned int clients;
 	unsigned int threads;
 	uint64_t duration_ns; /* 0: until `count` */
@@ -114,20 +107,6 @@ static uint64_t begin_ns;
 static atomic_uint_fast64_t requests_begun; /* all threads, with -n */
 static atomic_uint_fast64_t last_answer_ns; /* of any thread */
 static atomic_uint_fast64_t longest_gap_ns;
-
-static uint64_t now_ns(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * UINT64_C(1000000000) + (uint64_t)time.tv_nsec;
-}
-
-static _Noreturn void die(const char *what)
-{
-	perror(what);
-	exit(71);
-}
 
 static unsigned int histogram_bucket(uint64_t value)
 {
@@ -216,7 +195,7 @@ static void client_fail(struct thread *thread, struct client *client, enum failu
 	client_close(thread, client);
 	thread->results.failures[failure]++;
 	if (failure == FAILURE_REFUSED || failure == FAILURE_LOCAL)
-		client->again_ns = now_ns() + REFUSED_PAUSE;
+		client->again_ns = client_now_ns() + REFUSED_PAUSE;
 }
 
 /* An answer that took since `started_ns` is complete at NOW. */
@@ -253,7 +232,7 @@ static void client_end(struct thread *thread, struct client *client)
 	else if (client->wrong || client->received > settings.expected)
 		client_fail(thread, client, FAILURE_WRONG);
 	else {
-		uint64_t now = now_ns();
+		uint64_t now = client_now_ns();
 
 		client_close(thread, client);
 		client_note_answer(thread, client, now);
@@ -291,13 +270,13 @@ static void client_watch(struct thread *thread, struct client *client, int opera
 	if (client->waits_to_write)
 		event.events |= EPOLLOUT;
 	if (epoll_ctl(thread->epoll, operation, client->fd, &event))
-		die("epoll_ctl");
+		client_die("epoll_ctl");
 }
 
 /* With -m: a whole answer has come. The next message, unless this was the last one. */
 static void client_continue(struct thread *thread, struct client *client)
 {
-	uint64_t now = now_ns();
+	uint64_t now = client_now_ns();
 
 	if (client->wrong || client->received > settings.expected) {
 		client_fail(thread, client, FAILURE_WRONG);
@@ -344,12 +323,12 @@ static void client_read(struct thread *thread, struct client *client, bool peer_
 /* On the loopback the handshake is over when connect() returns, so the message can be sent at once. */
 static void client_open(struct thread *thread, struct client *client)
 {
-	*client = (struct client){ .started_ns = now_ns() };
+	*client = (struct client){ .started_ns = client_now_ns() };
 	client->fd = socket(settings.address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (client->fd < 0)
-		die("socket");
+		client_die("socket");
 	thread->clients_open++;
-	if (connect(client->fd, &settings.address.any, settings.address_size) && errno != EINPROGRESS)
+	if (connect(client->fd, &settings.address.any, settings.address.size) && errno != EINPROGRESS)
 		client_fail(thread, client, failure_of(errno));
 	else if (client_write(thread, client))
 		client_watch(thread, client, EPOLL_CTL_ADD);
@@ -399,14 +378,14 @@ static void thread_wait(struct thread *thread, int timeout_ms)
 	int count = epoll_wait(thread->epoll, events, EVENTS_MAX, timeout_ms);
 
 	if (count < 0 && errno != EINTR)
-		die("epoll_wait");
+		client_die("epoll_wait");
 	for (int i = 0; i < count; i++) {
 		struct client *client = events[i].data.ptr;
 
 		client_event(thread, client, events[i].events);
 		/* At once, so that all clients have a connection under way at all times. */
 		if (client->fd < 0)
-			thread_open_client(thread, client, now_ns());
+			thread_open_client(thread, client, client_now_ns());
 	}
 }
 
@@ -426,7 +405,7 @@ static void *thread_main(void *argument)
 
 	thread->opening = true;
 	while (thread->opening || thread->clients_open) {
-		uint64_t now = now_ns();
+		uint64_t now = client_now_ns();
 
 		thread_open_clients(thread, now);
 		if (!thread->opening && !drain_until)
@@ -449,11 +428,11 @@ static void thread_start(struct thread *thread, unsigned int clients)
 	thread->clients = calloc(clients, sizeof(*thread->clients));
 	thread->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (!thread->clients || thread->epoll < 0)
-		die("thread");
+		client_die("thread");
 	for (unsigned int i = 0; i < clients; i++)
 		thread->clients[i].fd = -1;
 	if (pthread_create(&thread->id, NULL, thread_main, thread))
-		die("pthread_create");
+		client_die("pthread_create");
 }
 
 static void results_merge(struct results *into, const struct results *from)
@@ -512,40 +491,19 @@ static void results_print(const struct results *results)
 	printf("}}\n");
 }
 
-static double number(const char *text)
-{
-	char *end;
-	double value = strtod(text, &end);
-
-	if (*text == '\0' || *end != '\0' || !(value >= 0 && value < 1e12)) {
-		fprintf(stderr, "load: \"%s\" is not a number that makes sense\n", text);
-		exit(64);
-	}
-	return value;
-}
-
 /* A line of text of MESSAGE_SIZE bytes (with -m, its first four say how many follow), or a request for PATH padded to
  * them. */
 static void make_message(const char *path)
 {
 	const uint32_t prefix = htonl(MESSAGE_SIZE - PREFIX_SIZE);
-	char *message = settings.message;
-	char head[MESSAGE_SIZE + 1];
-	int size;
 
-	memset(message, 'x', MESSAGE_SIZE);
-	message[MESSAGE_SIZE - 1] = '\n';
-	if (settings.keep)
-		memcpy(message, &prefix, PREFIX_SIZE);
-	if (!path)
+	if (path) {
+		client_message_get(settings.message, path, "close");
 		return;
-	size = snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Pad: ", path);
-	if (size < 0 || size > MESSAGE_SIZE - 5) {
-		fprintf(stderr, "load: the path is too long\n");
-		exit(64);
 	}
-	memcpy(message, head, (size_t)size);
-	memcpy(message + MESSAGE_SIZE - 4, "\r\n\r\n", 4);
+	client_message_text(settings.message);
+	if (settings.keep)
+		memcpy(settings.message, &prefix, PREFIX_SIZE);
 }
 
 static _Noreturn void usage(void)
@@ -561,24 +519,6 @@ static _Noreturn void usage(void)
 	exit(64);
 }
 
-static void path_set(const char *path)
-{
-	struct sockaddr_un *address = &settings.address.path;
-
-	if (strlen(path) >= sizeof(address->sun_path)) {
-		fprintf(stderr, "load: the path of the socket is too long\n");
-		exit(64);
-	}
-	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	memcpy(address->sun_path, path, strlen(path));
-	settings.address_size = sizeof(*address);
-}
-
-static bool address_is_set(void)
-{
-	return settings.address.any.sa_family == AF_UNIX || settings.address.ip.sin_port != 0;
-}
-
 static void parse(int argc, char **argv)
 {
 	const char *path = NULL;
@@ -589,35 +529,33 @@ static void parse(int argc, char **argv)
 		.threads = 1,
 		.timeout_ns = UINT64_C(5000000000),
 		.expected = MESSAGE_SIZE,
-		.address.ip = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
-		.address_size = sizeof(struct sockaddr_in),
 	};
+	client_address_init(&settings.address);
 	while ((option = getopt(argc, argv, "p:a:u:c:t:d:n:T:mg:e:")) != -1) {
 		switch (option) {
 		case 'p':
-			settings.address.ip.sin_port = htons((uint16_t)number(optarg));
+			client_address_set_port(&settings.address, optarg);
 			break;
 		case 'a':
-			if (inet_pton(AF_INET, optarg, &settings.address.ip.sin_addr) != 1)
-				usage();
+			client_address_set_ip(&settings.address, optarg);
 			break;
 		case 'u':
-			path_set(optarg);
+			client_address_set_path(&settings.address, optarg);
 			break;
 		case 'c':
-			settings.clients = (unsigned int)number(optarg);
+			settings.clients = (unsigned int)client_number(optarg);
 			break;
 		case 't':
-			settings.threads = (unsigned int)number(optarg);
+			settings.threads = (unsigned int)client_number(optarg);
 			break;
 		case 'd':
-			settings.duration_ns = (uint64_t)(number(optarg) * 1e9);
+			settings.duration_ns = (uint64_t)(client_number(optarg) * 1e9);
 			break;
 		case 'n':
-			settings.count = (uint64_t)number(optarg);
+			settings.count = (uint64_t)client_number(optarg);
 			break;
 		case 'T':
-			settings.timeout_ns = (uint64_t)(number(optarg) * 1e9);
+			settings.timeout_ns = (uint64_t)(client_number(optarg) * 1e9);
 			break;
 		case 'm':
 			settings.keep = true;
@@ -626,7 +564,7 @@ static void parse(int argc, char **argv)
 			path = optarg;
 			break;
 		case 'e':
-			settings.expected = (size_t)number(optarg);
+			settings.expected = (size_t)client_number(optarg);
 			break;
 		default:
 			usage();
@@ -634,9 +572,9 @@ static void parse(int argc, char **argv)
 	}
 	settings.http = path;
 	make_message(path);
-	if (optind != argc || !address_is_set() || (settings.keep && path) || !settings.clients ||
-		!settings.duration_ns == !settings.count || !settings.threads || settings.threads > THREADS_MAX ||
-		settings.threads > settings.clients)
+	if (optind != argc || !client_address_is_set(&settings.address) || (settings.keep && path) ||
+		!settings.clients || !settings.duration_ns == !settings.count || !settings.threads ||
+		settings.threads > THREADS_MAX || settings.threads > settings.clients)
 		usage();
 }
 
@@ -646,7 +584,7 @@ int main(int argc, char **argv)
 	static struct results results;
 
 	parse(argc, argv);
-	begin_ns = now_ns();
+	begin_ns = client_now_ns();
 	atomic_store(&last_answer_ns, begin_ns);
 	for (unsigned int i = 0; i < settings.threads; i++)
 		thread_start(&threads[i], (settings.clients + i) / settings.threads);
