@@ -92,7 +92,8 @@ def probe(address, http, messages=False, timeout=5):
     answer = b""
     with connect(address, timeout) as connection:
         connection.sendall(request)
-        while not (http == "keep" and answer.endswith(BODY)) and not (messages and len(answer) >= len(PREFIXED)):
+        # The end of the stream is not waited for where connections are kept, as some that echo do.
+        while not (http == "keep" and answer.endswith(BODY)) and (http or len(answer) < len(request)):
             part = connection.recv(65536)
             if not part:
                 break
