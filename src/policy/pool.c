@@ -58,6 +58,31 @@ uint32_t pool_policy_living(const struct pool_policy *pool)
 	return pool_used(pool) - pool->count[SLOT_LOST];
 }
 
+/* In use, but for canaries: those that count against the limit. */
+static uint32_t pool_counted(const struct pool_policy *pool)
+{
+	uint32_t canaries = 0;
+
+	for (int state = 0; state < SLOT_STATES; state++)
+		canaries += pool->count_of[POOL_CANARY][state];
+	return pool_used(pool) - canaries;
+}
+
+static uint32_t pool_limit(const struct pool_policy *pool)
+{
+	const struct pool_rules *rules = &pool->rules;
+
+	return rules->limit == 0 || rules->limit > rules->capacity ? rules->capacity : rules->limit;
+}
+
+uint32_t pool_policy_room(const struct pool_policy *pool)
+{
+	uint32_t counted = pool_counted(pool), limit = pool_limit(pool);
+	uint32_t room = counted < limit ? limit - counted : 0;
+
+	return room < pool->count[SLOT_FREE] ? room : pool->count[SLOT_FREE];
+}
+
 void pool_note_ready(struct pool_policy *pool)
 {
 	bool full = pool_ready(pool) >= pool->target;
@@ -175,6 +200,7 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 	uint32_t allowed = wanted > 0 ? pool_allowed_starts(pool, now_ms) : 0;
 	uint32_t canaries = plan_canary(pool, now_ms, plan);
 	uint32_t slots = pool->count[SLOT_FREE] - canaries;
+	uint32_t room = pool_policy_room(pool);
 
 	if (wanted > 0 && backoff_holds(&pool->backoff, now_ms))
 		plan_wake(plan, pool->backoff.until_ms);
@@ -182,6 +208,8 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 		wanted = allowed;
 	if (wanted > slots)
 		wanted = slots;
+	if (wanted > room)
+		wanted = room;
 	for (uint32_t i = 0; i < pool->rules.capacity && wanted + canaries > 0; i++) {
 		if (pool->slots[i].state != SLOT_FREE)
 			continue;
@@ -199,7 +227,11 @@ static void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
 {
 	uint32_t serving = pool_serving(pool);
 	uint32_t surplus = serving > pool->target ? serving - pool->target : 0;
+	uint32_t counted = pool_counted(pool), limit = pool_limit(pool);
 
+	/* The canary of a reload that was committed may have come on top. */
+	if (counted > limit && counted - limit > surplus)
+		surplus = counted - limit;
 	for (uint32_t i = pool->rules.capacity; i-- > 0 && surplus > 0;) {
 		const struct slot *slot = &pool->slots[i];
 
@@ -307,6 +339,14 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
 
 /* ---- events ---- */
 
+static uint64_t retire_deadline(const struct pool_rules *rules, const struct slot *slot, uint64_t now_ms)
+{
+	bool replaced = slot->reason == SLOT_REASON_RELOAD && rules->replace_timeout_ms != 0;
+	uint64_t timeout_ms = replaced ? rules->replace_timeout_ms : rules->retire_timeout_ms;
+
+	return timeout_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, timeout_ms);
+}
+
 static uint64_t state_deadline(
 	const struct pool_policy *pool, const struct slot *slot, enum slot_state state, uint64_t now_ms)
 {
@@ -321,7 +361,7 @@ static uint64_t state_deadline(
 		/* One that is not ready has no connection to finish: its start keeps its bound. */
 		if (!slot->was_ready)
 			return slot->deadline_ms;
-		return rules->retire_timeout_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, rules->retire_timeout_ms);
+		return retire_deadline(rules, slot, now_ms);
 	case SLOT_QUITTING:
 		return deadline_after(now_ms, POOL_QUIT_GRACE_MS);
 	case SLOT_KILLED:

@@ -11,8 +11,8 @@
  *	pool_policy_died()   the process in slot k is gone: what kind of death, and what follows
  *
  * Invariants, after every call: the sum of count[] is the capacity; count[s] is the number of slots in state s; no plan
- * takes the used slots (all but SLOT_FREE) above the capacity, or the workers meant to serve above the target; but
- * while the pool rolls they may be POOL_ROLL_STEP more, and a reload's canary comes on top.
+ * takes the used slots (all but SLOT_FREE) above the limit, or the workers meant to serve above the target; but
+ * while the pool rolls they may be a step more, and a reload's canary comes on top, of the limit too.
  *
  * A pool's part in a reload (policy/reload.h has the whole) has two halves. First, one worker of the new generation,
  * the canary, is tried beside the others. Until the commit it does not exist for them: workers that die are replaced by
@@ -42,17 +42,21 @@
 #define POOL_KILL_GRACE_MS 5000
 /* A program that leaves with status 0 at this age, or later, recycles itself; one that leaves earlier has failed. */
 #define POOL_RECYCLE_MS 100
-/* So many workers more than the target there may be while a pool rolls: so many are replaced at a time. */
+/* So many workers more than the target there may be while a pool rolls, where the rules do not say: so many are
+ * replaced at a time. */
 #define POOL_ROLL_STEP 4
 /* So long a canary waits for a free slot. */
 #define POOL_CANARY_ROOM_MS 10000
 
 struct pool_rules {
-	uint32_t capacity;          /* slots; the target never exceeds it; no reload changes it */
-	uint64_t start_timeout_ms;  /* from born to ready; 0: none */
-	uint64_t ready_after_ms;    /* one that has lived for this long is ready; 0: not before it says so */
-	uint64_t retire_timeout_ms; /* from retiring to its end; 0: none but the stop's */
-	uint64_t watchdog_ms;       /* one that is ready says so at least this often; 0: need not */
+	uint32_t capacity;           /* slots; the target never exceeds it; no reload changes it */
+	uint32_t limit;              /* of the slots in use, but for a canary's; 0: the capacity */
+	uint32_t roll_step;          /* so many workers beyond the target while the pool rolls; 0: POOL_ROLL_STEP */
+	uint64_t start_timeout_ms;   /* from born to ready; 0: none */
+	uint64_t ready_after_ms;     /* one that has lived for this long is ready; 0: not before it says so */
+	uint64_t retire_timeout_ms;  /* from retiring to its end; 0: none but the stop's */
+	uint64_t replace_timeout_ms; /* the same of one that is retired since the pool rolls; 0: as any other */
+	uint64_t watchdog_ms;        /* one that is ready says so at least this often; 0: need not */
 	struct backoff_rules backoff;
 };
 
@@ -144,6 +148,9 @@ void pool_policy_postpone(struct pool_policy *pool, uint64_t deadline_ms);
 
 /* Workers that still have, or will have, a process to wait for. */
 uint32_t pool_policy_living(const struct pool_policy *pool);
+
+/* How many workers more the limit allows. */
+uint32_t pool_policy_room(const struct pool_policy *pool);
 
 /* Every worker that is wanted is ready (or has been, once), or all that will start are. */
 bool pool_policy_is_ready(const struct pool_policy *pool);

@@ -158,9 +158,14 @@ void canary_note_death(struct pool_policy *pool, const struct slot *slot, bool f
 
 uint32_t plan_canary(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
 {
+	uint32_t missing = pool_missing(pool), room = pool_policy_room(pool);
+
 	if (pool_policy_canary(pool, now_ms) != CANARY_WANTED)
 		return 0;
-	if (pool->count[SLOT_FREE] > pool_missing(pool))
+	/* Those that the limit keeps from being started take no slot. */
+	if (missing > room)
+		missing = room;
+	if (pool->count[SLOT_FREE] > missing)
 		return 1;
 	plan_wake(plan, pool->reload.room_by_ms);
 	return 0;
@@ -188,10 +193,15 @@ static uint32_t less(uint32_t a, uint32_t b)
 	return a > b ? a - b : 0;
 }
 
+static uint32_t roll_step(const struct pool_policy *pool)
+{
+	return pool->rules.roll_step == 0 ? POOL_ROLL_STEP : pool->rules.roll_step;
+}
+
 uint32_t pool_wanted(const struct pool_policy *pool)
 {
 	uint32_t wanted = less(pool->target, pool_serving_of(pool, POOL_CURRENT));
-	uint32_t room = less(pool->target + POOL_ROLL_STEP, pool_serving(pool));
+	uint32_t room = less(pool->target + roll_step(pool), pool_serving(pool));
 
 	if (!pool_policy_is_rolling(pool))
 		return pool_missing(pool);
@@ -204,7 +214,7 @@ static bool roll_has_room(const struct pool_policy *pool)
 	const uint32_t *current = pool->count_of[POOL_CURRENT];
 	uint32_t leaving = pool->rules.capacity - pool->count[SLOT_FREE] - pool_serving(pool) - pool->count[SLOT_LOST];
 
-	return pool->count[SLOT_FREE] > 0 || leaving > 0 || current[SLOT_ASKED] > 0 || current[SLOT_STARTING] > 0;
+	return pool_policy_room(pool) > 0 || leaving > 0 || current[SLOT_ASKED] > 0 || current[SLOT_STARTING] > 0;
 }
 
 /* Whether a new worker may start now, and only an old one is in its way. */

@@ -658,3 +658,73 @@ Test(policy_rolling, rolls_on_while_the_next_canary_is_tried)
 	cr_expect_eq(pool.policy.count_of[POOL_CURRENT][SLOT_READY], 1);
 	PLAN("retire 5 reload, retire 4 reload, ask 1, ask 2");
 }
+
+/* ---- the rules of a roll ---- */
+
+static void roll_by(struct pool_rules rules, uint32_t target)
+{
+	pool_begin(8, target);
+	born_ready(0, target - 1);
+	cr_assert(pool_policy_reload(&pool.policy, 2, &rules, target, pool.now_ms));
+	canary_born(target);
+	ready(target);
+	cr_assert(pool_policy_commit(&pool.policy));
+}
+
+Test(policy_rolling, goes_by_the_step_of_the_rules)
+{
+	struct pool_rules rules = new_rules;
+
+	rules.roll_step = 1;
+	roll_by(rules, 3);
+	PLAN("retire 2 reload");
+	retired(2);
+	PLAN("ask 2");
+	rules.roll_step = 2;
+	roll_by(rules, 3);
+	PLAN("retire 2 reload, ask 4");
+}
+
+Test(policy_rolling, an_old_worker_has_the_time_of_one_that_is_replaced)
+{
+	struct pool_rules rules = new_rules;
+
+	rules.replace_timeout_ms = 700;
+	roll_by(rules, 2);
+	tell(1, SLOT_RETIRE, SLOT_REASON_RELOAD);
+	cr_expect_eq(pool.slots[1].deadline_ms, pool.now_ms + 700);
+	/* One that leaves since there are fewer has no bound. */
+	tell(0, SLOT_RETIRE, SLOT_REASON_SCALE_DOWN);
+	cr_expect_eq(pool.slots[0].deadline_ms, DEADLINE_NONE);
+}
+
+/* ---- a pool at its limit ---- */
+
+Test(policy_rolling, a_canary_comes_on_top_of_the_limit_and_then_counts)
+{
+	struct pool_rules rules = new_rules;
+
+	rules.limit = 2;
+	pool_begin(8, 1);
+	pool.policy.rules.limit = 2;
+	born_ready(0, 0);
+	tell(0, SLOT_TAKEN, SLOT_REASON_NONE);
+	PLAN("ask 1");
+	born(1);
+	ready(1);
+	tell(1, SLOT_TAKEN, SLOT_REASON_NONE);
+	cr_expect_eq(pool_policy_room(&pool.policy), 0);
+	IDLE();
+	cr_assert(pool_policy_reload(&pool.policy, 2, &rules, 1, pool.now_ms));
+	PLAN("ask 2 reload");
+	canary_born(2);
+	ready(2);
+	cr_assert(pool_policy_commit(&pool.policy));
+	/* Two run: it is one too many. */
+	PLAN("retire 2 scale down");
+	tell(2, SLOT_RETIRE, SLOT_REASON_SCALE_DOWN);
+	cr_expect_eq(died(2, (struct death){ .code = 0 }).kind, DEATH_RETIRED);
+	IDLE();
+	died(0, (struct death){ .code = 0, .serving = true, .served = 1 });
+	PLAN("ask 0");
+}
