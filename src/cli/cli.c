@@ -2,7 +2,11 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/exit_status.h"
 #include "base/fd.h"
@@ -19,21 +23,17 @@
 #include "net/inherited.h"
 #include "worker/probe_program.h"
 
-static int load(const struct cli_options *options, struct config **ret_config)
+static const struct config_probe probe = {
+	.module_describe = module_describe,
+	.module_check = module_check,
+	.program = probe_program,
+	.description_free = module_description_free,
+};
+static const struct config_host host = { .handlers = handlers_builtin, .probe = &probe };
+
+static int load(const struct cli_options *options, const struct config_overrides *overrides, struct config **ret_config)
 {
-	const struct config_overrides overrides = {
-		.pidfile = options->pidfile,
-		.log_target = options->log_target,
-		.log_level = options->log_level,
-	};
-	static const struct config_probe probe = {
-		.module_describe = module_describe,
-		.module_check = module_check,
-		.program = probe_program,
-		.description_free = module_description_free,
-	};
-	const struct config_host host = { .handlers = handlers_builtin, .probe = &probe };
-	int result = config_load(options->config, &host, &overrides, stderr, ret_config);
+	int result = config_load(options->config, &host, overrides, stderr, ret_config);
 
 	if (result == 0)
 		return EXIT_STATUS_OK;
@@ -41,6 +41,16 @@ static int load(const struct cli_options *options, struct config **ret_config)
 		return EXIT_STATUS_CONFIG;
 	fprintf(stderr, "brood: cannot load %s: %s\n", options->config, log_strerror(result));
 	return EXIT_STATUS_SYSTEM;
+}
+
+/* To be freed. Links are not followed: whoever changes one means the file to be another one from then on. */
+static char *absolute_path(const char *path)
+{
+	char directory[PATH_MAX], *absolute = NULL;
+
+	if (path[0] == '/' || !getcwd(directory, sizeof(directory)))
+		return strdup(path);
+	return asprintf(&absolute, "%s/%s", directory, path) < 0 ? NULL : absolute;
 }
 
 /* Whether what was printed has reached its file is part of the answer: a script may look at nothing else. */
@@ -54,13 +64,14 @@ static void report_ready(void)
 	daemonize_report(EXIT_STATUS_OK);
 }
 
-static int run(const struct cli_options *options, const struct config *config)
+static int run(const struct cli_options *options, const struct config *config, const struct config_origin *origin)
 {
 	struct inherited inherited = { 0 };
 	const struct master_options master = {
 		.detached = options->daemonize,
 		.inherited = &inherited,
 		.report_ready = report_ready,
+		.origin = origin,
 	};
 	int result = inherited_take(&inherited);
 	int status;
@@ -82,10 +93,32 @@ static int run(const struct cli_options *options, const struct config *config)
 	return status;
 }
 
+/* Runs, with all that is needed to load the configuration again. */
+static int run_from(
+	const struct cli_options *options, const struct config *config, const struct config_overrides *overrides)
+{
+	char *file = absolute_path(options->config);
+	const struct config_origin origin = { .file = file, .host = &host, .overrides = overrides };
+	int status;
+
+	if (!file) {
+		fprintf(stderr, "brood: cannot start: %s\n", log_strerror(-ENOMEM));
+		return EXIT_STATUS_SYSTEM;
+	}
+	status = run(options, config, &origin);
+	free(file);
+	return status;
+}
+
 static int with_config(const struct cli_options *options)
 {
+	const struct config_overrides overrides = {
+		.pidfile = options->pidfile,
+		.log_target = options->log_target,
+		.log_level = options->log_level,
+	};
 	struct config *config = NULL;
-	int status = load(options, &config);
+	int status = load(options, &overrides, &config);
 
 	if (status != EXIT_STATUS_OK)
 		return status;
@@ -99,7 +132,7 @@ static int with_config(const struct cli_options *options)
 		status = flush(stdout);
 		break;
 	default:
-		status = run(options, config);
+		status = run_from(options, config, &overrides);
 		break;
 	}
 	config_free(config);

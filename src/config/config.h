@@ -193,6 +193,13 @@ struct config_host {
 	const struct config_probe *probe;           /* NULL: nothing is asked */
 };
 
+/* What a load goes by, for whoever loads again. All of it outlives him. */
+struct config_origin {
+	const char *file; /* absolute: who loads again may have left the directory he was started in */
+	const struct config_host *host;
+	const struct config_overrides *overrides;
+};
+
 /*
  * Loads FILE. HOST need not outlive the call; the handlers must outlive the configuration. Every error is written to
  * ERRORS as a line. Returns 0; -EINVAL after errors of the file's; -ENOMEM.

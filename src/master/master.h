@@ -16,6 +16,7 @@ struct master_options {
 	struct inherited *inherited; /* sockets of the service manager's; what is not used is closed */
 	/* Called once: EXIT_STATUS_OK when every pool is ready. A start that fails is the result of master_run(). */
 	void (*report_ready)(void);
+	const struct config_origin *origin; /* where the configuration comes from, and may come from again */
 };
 
 /* Runs until a signal ends it. Returns an exit status (base/exit_status.h); everything it made is removed. */
