@@ -145,6 +145,7 @@ static void clear_lines(struct board_slot *slot)
 		atomic_store_explicit(words[i], 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->listener, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->peer_size, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->error, 0, memory_order_relaxed);
 	slot->status[0] = '\0';
 	clear_histogram(&slot->latency);
 }

@@ -123,6 +123,13 @@ static inline void board_worker_closed(
 	board_worker_state(slot, BOARD_IDLE, now_us);
 }
 
+/* A connection of an inetd pool has come to nothing: ERROR is the negative errno. */
+static inline void board_worker_failed(struct board_slot *slot, int error, uint64_t now_us)
+{
+	atomic_store_explicit(&slot->error, (uint32_t)-error, memory_order_relaxed);
+	board_worker_state(slot, BOARD_FAILED, now_us);
+}
+
 /* ---- readers ---- */
 
 /* "idle", ...; "unknown" for what is no state. */

@@ -23,7 +23,7 @@
 #include "board/histogram.h"
 
 #define BOARD_MAGIC          UINT64_C(0x6472616f62646f62) /* "bodboard" */
-#define BOARD_LAYOUT_VERSION 2
+#define BOARD_LAYOUT_VERSION 3
 #define BOARD_LINE           64
 #define BOARD_POOL_NAME_MAX  40
 #define BOARD_PEER_MAX       48
@@ -80,7 +80,8 @@ struct board_slot {
 
 	/* Line 2, the worker's: whom it serves, or served last. */
 	_Alignas(BOARD_LINE) _Atomic uint32_t peer_size;
-	uint32_t reserved_peer[3];
+	_Atomic uint32_t error; /* of BOARD_FAILED: the errno */
+	uint32_t reserved_peer[2];
 	unsigned char peer[BOARD_PEER_MAX]; /* the beginning of the peer's sockaddr */
 
 	/* Lines 3 and 4, the master's: what a program has said of itself by sd_notify(3). */

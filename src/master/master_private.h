@@ -49,6 +49,7 @@ struct worker {
 	uint32_t board_slot;              /* meaningful while there is a pid */
 	uint32_t serial;                  /* of this worker in its pool: master/watch.h */
 	int signal;                       /* the last one sent to it; 0: none */
+	bool taken;                       /* of an inetd pool: it has its connection, which was logged */
 	/* Of a program: */
 	int notify_fd;          /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */
 	int error;              /* what it has said by ERRNO= */
@@ -222,6 +223,8 @@ void report_ready(struct master *master);
 void report_start_failed(const struct master *master);
 /* At every turn of the loop. */
 void report_status(struct master *master, uint64_t now_ms);
+/* The worker in SLOT of an inetd pool has taken its connection. */
+void report_taken(const struct master *master, const struct pool *pool, uint32_t slot);
 void report_logger_death(const struct logger_process *logger, const struct death *death, uint64_t now_ms);
 void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
 	const struct death_verdict *verdict);

@@ -262,7 +262,8 @@ void output_taken(struct master *master, struct pool *pool, uint32_t slot, uint6
 		master->output.watch_ms = now_ms + OUTPUT_WATCH_MS;
 }
 
-/* Watches the pipes of programs that are not watched yet. Where there is no memory for it, another time. */
+/* Watches the pipes of programs that are not watched yet; one whose start was not logged yet has its lines after that.
+ * Where there is no memory for it, another time. */
 static void watch_pool(struct master *master, struct pool *pool, uint64_t now_ms)
 {
 	for (uint32_t slot = 0; slot < pool->output.capacity; slot++) {
@@ -270,8 +271,7 @@ static void watch_pool(struct master *master, struct pool *pool, uint64_t now_ms
 		const struct worker *worker = &pool->workers[slot];
 		const struct watch watch = worker_watch(pool, slot, worker->serial, OUTPUT_STDERR);
 
-		if (!output->open || output->watched ||
-			board_slot_state(pool_board_slot(master, pool, slot)) != BOARD_RUNNING)
+		if (!output->open || output->watched || !worker->taken)
 			continue;
 		if (output_watch(master, output, &watch) < 0)
 			output_taken(master, pool, slot, now_ms);

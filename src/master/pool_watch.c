@@ -41,6 +41,17 @@ static bool says_taken(const struct board_slot *slot)
 	return state == BOARD_RUNNING || state == BOARD_FAILED;
 }
 
+static void pool_note_taken(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
+{
+	if (!pool->workers[slot].taken) {
+		pool->workers[slot].taken = true;
+		report_taken(master, pool, slot);
+		output_taken(master, pool, slot, now_ms);
+	}
+	if (pool->slots[slot].state == SLOT_READY)
+		pool_policy_event(&pool->policy, slot, SLOT_TAKEN, SLOT_REASON_NONE, now_ms);
+}
+
 void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
 	/* A program does not write there. */
@@ -48,11 +59,8 @@ void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, u
 		return;
 	if (awaits_ready(&pool->slots[slot]) && says_ready(pool_board_slot(master, pool, slot)))
 		pool_policy_event(&pool->policy, slot, SLOT_BECAME_READY, SLOT_REASON_NONE, now_ms);
-	if (worker_kind(pool, slot) != HANDLER_BECOMES || !says_taken(pool_board_slot(master, pool, slot)))
-		return;
-	output_taken(master, pool, slot, now_ms);
-	if (pool->slots[slot].state == SLOT_READY)
-		pool_policy_event(&pool->policy, slot, SLOT_TAKEN, SLOT_REASON_NONE, now_ms);
+	if (worker_kind(pool, slot) == HANDLER_BECOMES && says_taken(pool_board_slot(master, pool, slot)))
+		pool_note_taken(master, pool, slot, now_ms);
 }
 
 static void pool_note_ready(struct master *master, struct pool *pool, uint64_t now_ms)

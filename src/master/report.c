@@ -130,15 +130,21 @@ static const char *what_follows(const struct pool *pool, const struct death_verd
 	return buffer;
 }
 
-/* Whom the worker was serving when it died; "none". */
-static const char *whom_served(const struct board_slot *slot, const struct death *death, char *buffer, size_t size)
+/* Whom the worker serves, or served last; "none". */
+static const char *peer_text(const struct board_slot *slot, char *buffer, size_t size)
 {
 	struct sockaddr_storage peer;
 	socklen_t peer_size = board_slot_peer(slot, &peer);
 
-	if (!death->serving || peer_size == 0)
+	if (peer_size == 0)
 		return "none";
 	return address_format((const struct sockaddr *)&peer, peer_size, true, buffer, size);
+}
+
+/* Whom the worker was serving when it died; "none". */
+static const char *whom_served(const struct board_slot *slot, const struct death *death, char *buffer, size_t size)
+{
+	return death->serving ? peer_text(slot, buffer, size) : "none";
 }
 
 static enum log_level death_level(const struct death_verdict *verdict)
@@ -153,7 +159,29 @@ static enum log_level death_level(const struct death_verdict *verdict)
 	}
 }
 
-/* The program that served one connection has ended: one of the two lines that every connection has. */
+/* ---- the lines that every connection of an inetd pool has ---- */
+
+void report_taken(const struct master *master, const struct pool *pool, uint32_t slot)
+{
+	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);
+	char peer[ADDRESS_TEXT_MAX];
+
+	log_event(LOG_LEVEL_INFO, "START", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
+		LOG_INT("pid", pool->workers[slot].pid), LOG_TEXT("peer", peer_text(board_slot, peer, sizeof(peer))));
+}
+
+/* It has come to nothing: the worker could not become the program. */
+static void report_fail(const struct pool *pool, uint32_t slot, const struct board_slot *board_slot)
+{
+	int error = (int)atomic_load_explicit(&board_slot->error, memory_order_relaxed);
+	char peer[ADDRESS_TEXT_MAX];
+
+	log_event(LOG_LEVEL_ERROR, "FAIL", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
+		LOG_INT("pid", pool->workers[slot].pid), LOG_TEXT("peer", peer_text(board_slot, peer, sizeof(peer))),
+		LOG_TEXT("program", pool->workers[slot].config->program.path), LOG_ERRNO("reason", error));
+}
+
+/* The program that served it has ended. */
 static void report_exit(const struct pool *pool, uint32_t slot, const struct board_slot *board_slot,
 	const struct death *death, const struct death_verdict *verdict)
 {
@@ -242,6 +270,8 @@ void report_death(const struct master *master, const struct pool *pool, uint32_t
 {
 	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);
 
+	if (death->not_executed)
+		report_fail(pool, slot, board_slot);
 	if (board_slot_state(board_slot) == BOARD_RUNNING)
 		report_exit(pool, slot, board_slot, death, verdict);
 	else

@@ -56,24 +56,6 @@ static int inetd_start(const struct brood_start *start, void **ret_state)
 
 /* ---- the connection ---- */
 
-static void log_connection(
-	enum log_level level, const char *event, const struct sockaddr *peer, socklen_t peer_size, int error)
-{
-	const struct pool_config *pool = inetd.host->pool;
-	char text[ADDRESS_TEXT_MAX];
-
-	if (level > log_get_level())
-		return;
-	address_format(peer, peer_size, true, text, sizeof(text));
-	if (error == 0)
-		log_event(level, event, LOG_TEXT("pool", pool->name), LOG_INT("slot", inetd.host->number),
-			LOG_INT("pid", getpid()), LOG_TEXT("peer", text));
-	else
-		log_event(level, event, LOG_TEXT("pool", pool->name), LOG_INT("slot", inetd.host->number),
-			LOG_INT("pid", getpid()), LOG_TEXT("peer", text), LOG_TEXT("program", pool->program.path),
-			LOG_ERRNO("reason", error));
-}
-
 static int set_variables(const struct brood_stream *stream, const struct sockaddr *peer, socklen_t peer_size)
 {
 	struct sockaddr_storage local;
@@ -116,16 +98,13 @@ static int inetd_serve(void *state, struct brood_stream *stream)
 	int result;
 
 	(void)state;
-	/* First, so that the master makes the replacement meanwhile. */
+	/* First, so that the master makes the replacement, and logs the connection, meanwhile. */
 	board_worker_state(host->slot, BOARD_RUNNING, clock_monotonic_us());
 	host->wake_master(host);
 	result = set_variables(stream, peer, peer_size);
-	if (result == 0) {
-		log_connection(LOG_LEVEL_INFO, "START", peer, peer_size, 0);
+	if (result == 0)
 		result = become_program(stream);
-	}
-	board_worker_state(host->slot, BOARD_FAILED, clock_monotonic_us());
-	log_connection(LOG_LEVEL_ERROR, "FAIL", peer, peer_size, result);
+	board_worker_failed(host->slot, result, clock_monotonic_us());
 	return result;
 }
 
