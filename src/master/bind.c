@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/attrs.h"
+#include "base/clock.h"
 #include "base/exit_status.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "master/master_private.h"
 
@@ -55,6 +57,7 @@ void bind_close(struct master *master, struct listener *listener)
 	while (table->list[i] != listener)
 		i++;
 	table->list[i] = table->list[--table->count];
+	store_drop(&master->store, listener->fd);
 	listener_close(listener);
 	free(listener);
 }
@@ -169,16 +172,21 @@ static struct listener *find_open(const struct binder *binder, const struct sock
 
 /* ---- new ones ---- */
 
-/* Takes over a socket of the service manager's. Returns 0 or a negative errno. */
+/* Takes over a socket of the service manager's: its own, or one of ours that it has kept. Returns 0 or a negative
+ * errno. */
 static int adopt(const struct binder *binder, struct inherited_socket *socket, const char *spec)
 {
+	enum listener_origin origin = store_is_ours(socket->name) ? LISTENER_STORE : LISTENER_SYSTEMD;
 	struct listener *listener;
 	int result = table_add(&binder->master->listeners, &listener);
 
+	if (result < 0)
+		return result;
+	result = listener_adopt(listener, socket->fd, origin, spec, &binder->config->listener);
 	if (result == 0)
 		result = set_add(binder->set, listener);
-	if (result == 0)
-		result = listener_adopt(listener, socket->fd, LISTENER_SYSTEMD, spec, &binder->config->listener);
+	if (result < 0)
+		bind_close(binder->master, listener);
 	if (result == 0)
 		socket->fd = -1;
 	return result;
@@ -224,20 +232,39 @@ static int bind_new(
 	return result;
 }
 
+/* Which of the service manager's is for ADDRESS, if any. */
+static struct inherited_socket *find_inherited(const struct binder *binder, const struct socket_address *address)
+{
+	struct inherited *inherited = binder->master->options->inherited;
+
+	if (address->storage.ss_family != AF_UNIX && address_port(address) == 0)
+		return store_find_chosen(inherited, binder->config->name, address);
+	return inherited_by_address(inherited, address);
+}
+
+/* -ESTALE: it was about to end with its last owner, and a new one takes its address. */
+static int adopt_at(const struct binder *binder, const char *spec, const struct socket_address *address)
+{
+	struct inherited_socket *socket = find_inherited(binder, address);
+	int result = socket == NULL ? -ENOENT : adopt(binder, socket, spec);
+
+	if (result == -ESTALE) {
+		log_event(LOG_LEVEL_WARNING, "a stored listener hears nobody any more, and is opened anew",
+			LOG_TEXT("pool", binder->config->name), LOG_TEXT("name", socket->name));
+		fd_close(&socket->fd);
+	}
+	return result == -ESTALE ? -ENOENT : result;
+}
+
 static int bind_address(const struct binder *binder, const char *spec, const struct socket_address *address)
 {
-	struct inherited_socket *inherited = inherited_by_address(binder->master->options->inherited, address);
 	struct listener *open = find_open(binder, address);
 	char text[ADDRESS_TEXT_MAX];
 	const char *step = "take over";
-	int result = 0;
+	int result = open != NULL ? set_add(binder->set, open) : adopt_at(binder, spec, address);
 
-	if (open != NULL)
-		result = set_add(binder->set, open);
-	else if (inherited != NULL)
-		result = adopt(binder, inherited, spec);
-	else if (!set_serves(binder->set, address))
-		result = bind_new(binder, spec, address, &step);
+	if (result == -ENOENT)
+		result = set_serves(binder->set, address) ? 0 : bind_new(binder, spec, address, &step);
 	if (result < 0)
 		binder_failed(binder,
 			address_format(
@@ -388,14 +415,36 @@ static void warn_of_backlog(const struct pool_config *config)
 		LOG_INT("somaxconn", somaxconn));
 }
 
-int bind_listen(const struct pool_config *config, const struct listener_set *set, struct bind_failure *ret_failure)
+/* systemd has its own, and would hand one over twice. */
+static void store_listener(struct master *master, const struct pool_config *config, const struct listener *listener)
+{
+	char name[STORE_NAME_MAX];
+	int result = 0;
+
+	if (listener->origin == LISTENER_SYSTEMD)
+		return;
+	store_listener_name(listener, config->name, name);
+	if (listener->origin != LISTENER_STORE || !store_keep(&master->store, name, listener->fd))
+		result = store_put(&master->store, name, listener->fd);
+	if (result < 0)
+		log_event(LOG_LEVEL_WARNING, "a listener will not outlive this master", LOG_TEXT("name", name),
+			LOG_ERRNO("reason", result));
+}
+
+int bind_listen(struct master *master, const struct pool_config *config, const struct listener_set *set,
+	struct bind_failure *ret_failure)
 {
 	const struct binder binder = { .config = config, .failure = ret_failure };
 
 	for (size_t i = 0; i < set->count; i++) {
-		int result = set->list[i]->listening ? 0 : listener_listen(set->list[i]);
+		int result;
 		char text[ADDRESS_TEXT_MAX];
 
+		if (set->list[i]->listening)
+			continue;
+		result = listener_listen(set->list[i]);
+		if (result == 0)
+			store_listener(master, config, set->list[i]);
 		if (result < 0)
 			return binder_failed(&binder, listener_text(set->list[i], text, sizeof(text)), "listen",
 				log_strerror(result));
@@ -431,17 +480,30 @@ static int bind_first(struct master *master)
 		return EXIT_STATUS_UNAVAILABLE;
 	}
 	FOR_EACH_POOL(master, pool)
-	if (bind_listen(pool->config, &pool->listeners, &failure) < 0) {
+	if (bind_listen(master, pool->config, &pool->listeners, &failure) < 0) {
 		bind_report(pool->config, &failure);
 		return EXIT_STATUS_UNAVAILABLE;
 	}
 	return EXIT_STATUS_OK;
 }
 
+/* What was handed over is in the store already. It is taken out, but for what is kept: before others come in, since a
+ * socket may be there under another name. */
+static void note_stored(struct master *master)
+{
+	const struct inherited *inherited = master->options->inherited;
+
+	for (size_t i = 0; i < inherited->count; i++)
+		if (store_is_ours(inherited->sockets[i].name))
+			store_note(&master->store, inherited->sockets[i].name);
+}
+
 int bind_all(struct master *master)
 {
-	int status = bind_first(master);
+	int status;
 
+	note_stored(master);
+	status = bind_first(master);
 	if (status == EXIT_STATUS_OK)
 		warn_of_unused(master->options->inherited);
 	inherited_done(master->options->inherited);
@@ -450,11 +512,15 @@ int bind_all(struct master *master)
 
 /* ---- the end ---- */
 
-void bind_refuse(struct listener *listener)
+void bind_refuse(struct master *master, struct listener *listener)
 {
-	int result = listener_refuse(listener);
 	char text[ADDRESS_TEXT_MAX];
+	int result;
 
+	/* The next master would else be given one that hears nobody. */
+	store_drop(&master->store, listener->fd);
+	store_flush(&master->store, &master->notify, clock_monotonic_ms());
+	result = listener_refuse(listener);
 	if (result < 0)
 		log_event(LOG_LEVEL_WARNING, "cannot refuse new clients",
 			LOG_TEXT("address", listener_text(listener, text, sizeof(text))), LOG_ERRNO("reason", result));
@@ -463,7 +529,7 @@ void bind_refuse(struct listener *listener)
 void bind_refuse_all(struct master *master)
 {
 	for (size_t i = 0; i < master->listeners.count; i++)
-		bind_refuse(master->listeners.list[i]);
+		bind_refuse(master, master->listeners.list[i]);
 }
 
 /* Whether the kernel may answer when it is asked again. */

@@ -48,9 +48,9 @@ struct bind_failure {
 ATTR_NODISCARD int bind_pool(struct master *master, const struct pool_config *config, struct listener_set *ret_set,
 	struct bind_failure *ret_failure);
 
-/* Has the new ones listen. Returns 0, or -1 with *ret_failure. */
-ATTR_NODISCARD int bind_listen(
-	const struct pool_config *config, const struct listener_set *set, struct bind_failure *ret_failure);
+/* Has the new ones listen, and puts our own into the descriptor store (store.h). Returns 0, or -1 with *ret_failure. */
+ATTR_NODISCARD int bind_listen(struct master *master, const struct pool_config *config, const struct listener_set *set,
+	struct bind_failure *ret_failure);
 
 bool listener_set_has(const struct listener_set *set, const struct listener *listener);
 /* Forgets them; they stay open. */
@@ -66,7 +66,8 @@ int bind_all(struct master *master);
 /* Closes what was bound and does not listen. */
 void bind_drop_unlistened(struct master *master);
 void bind_refuse_all(struct master *master);
-void bind_refuse(struct listener *listener);
+/* It leaves the descriptor store first. */
+void bind_refuse(struct master *master, struct listener *listener);
 /* True once nothing is queued and no handshake is under way on any listener of our own. */
 bool bind_all_drained(const struct master *master);
 bool bind_drained(const struct listener *listener);

@@ -340,6 +340,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, ack_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, logger_process_check(master, now_ms));
 	report_status(master, now_ms);
+	wake_ms = deadline_earlier(wake_ms, store_flush(&master->store, &master->notify, now_ms));
 	return deadline_earlier(wake_ms, notify_flush(&master->notify, now_ms));
 }
 
@@ -378,6 +379,7 @@ static void clean_up(struct master *master)
 	logger_process_stop(master);
 	notify_flush(&master->notify, clock_monotonic_ms());
 	notify_done(&master->notify);
+	store_done(&master->store);
 	pidfile_release(&master->pidfile);
 	ack_close(master);
 	pools_done(master);
@@ -398,6 +400,7 @@ static void live(struct master *master)
 	master->has_terminal = has_controlling_terminal();
 	master->exit_status = prepare(master);
 	if (master->exit_status == EXIT_STATUS_OK) {
+		store_flush(&master->store, &master->notify, clock_monotonic_ms());
 		set_title(master);
 		logger_process_start(master);
 		report_start(master);

@@ -15,7 +15,8 @@
  *	logger.c      keeps a logger process
  *	report.c      what is said at the start, in the status line, and of a death
  *
- * What only workers that are programs need has headers of its own: program.h, ack.h, orphans.h, output.h.
+ * What only workers that are programs need has headers of its own: program.h, ack.h, orphans.h, output.h; so has what
+ * outlives the master: store.h.
  *
  * All of this, but for what `struct worker_start` points at, is memory that a worker does not have (base/memory.h).
  */
@@ -36,6 +37,7 @@
 #include "master/output.h"
 #include "master/pidfile.h"
 #include "master/program.h"
+#include "master/store.h"
 #include "master/watch.h"
 #include "net/listener.h"
 #include "policy/backoff.h"
@@ -109,6 +111,7 @@ struct master {
 	struct listener_table listeners;
 	struct logger_process logger;
 	struct notify notify;
+	struct store store;
 	struct output_master output;
 	struct ack_server ack;
 	struct orphans orphans;

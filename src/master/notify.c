@@ -16,6 +16,10 @@
 #define NOTIFY_RETRY_MS  100
 #define NOTIFY_STATUS_MS 1000
 
+/* How much time is asked for at once, and how often. */
+#define NOTIFY_EXTEND_MS       30000
+#define NOTIFY_EXTEND_AGAIN_MS 10000
+
 /* "/path", or "@name" in the abstract name space. */
 static bool notify_address(struct notify *notify, const char *path)
 {
@@ -46,7 +50,9 @@ void notify_init(struct notify *notify, uint64_t now_ms)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
 
-	*notify = (struct notify){ .fd = -1, .retry_ms = DEADLINE_NONE, .next_ping_ms = DEADLINE_NONE };
+	*notify = (struct notify){
+		.fd = -1, .retry_ms = DEADLINE_NONE, .next_ping_ms = DEADLINE_NONE, .extend_ms = DEADLINE_NONE
+	};
 	if (path != NULL && !notify_address(notify, path))
 		log_event(LOG_LEVEL_WARNING, "NOTIFY_SOCKET is no address of a unix socket", LOG_TEXT("value", path));
 	else if (path != NULL && (notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
@@ -59,6 +65,7 @@ void notify_init(struct notify *notify, uint64_t now_ms)
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("WATCHDOG_USEC");
 	unsetenv("WATCHDOG_PID");
+	unsetenv("FDSTORE");
 }
 
 void notify_done(struct notify *notify)
@@ -75,6 +82,15 @@ void notify_ready(struct notify *notify)
 void notify_stopping(struct notify *notify)
 {
 	notify->stopping = true;
+	notify->extend_ms = 0;
+	notify->retry_ms = 0;
+}
+
+void notify_reloading(struct notify *notify, uint64_t now_us)
+{
+	/* A reload before it may have ended without the manager's hearing of it: now it has not. */
+	notify->ready = false;
+	notify->reloading_us = now_us;
 	notify->retry_ms = 0;
 }
 
@@ -92,32 +108,92 @@ void notify_status(struct notify *notify, const char *text)
 	notify->retry_ms = 0;
 }
 
-/* Returns false where the manager's queue is full; any other failure would fail again, and counts as sent. */
-static bool notify_send(const struct notify *notify, const char *message)
+/* As many descriptors may be on their way as a process may have open; and a queue holds so many messages. */
+static bool is_congestion(int error)
 {
-	ssize_t sent = sendto(notify->fd, message, strlen(message), MSG_DONTWAIT | MSG_NOSIGNAL,
-		(const struct sockaddr *)&notify->address, notify->address_size);
-
-	return sent >= 0 || (errno != EAGAIN && errno != ENOBUFS && errno != EINTR);
+	return error == EAGAIN || error == ENOBUFS || error == EINTR || error == ETOOMANYREFS;
 }
 
-static void notify_send_pending(struct notify *notify, uint64_t now_ms)
+static void attach(struct msghdr *header, int fd)
+{
+	struct cmsghdr *control;
+
+	control = CMSG_FIRSTHDR(header);
+	control->cmsg_level = SOL_SOCKET;
+	control->cmsg_type = SCM_RIGHTS;
+	control->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(control), &fd, sizeof(fd));
+}
+
+/* A failure other than a congestion would fail again, and counts as sent. */
+bool notify_send(const struct notify *notify, const char *message, int fd)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fd))] = { 0 };
+	struct sockaddr_un address = notify->address;
+	struct iovec text = { .iov_base = (void *)(uintptr_t)message, .iov_len = strlen(message) };
+	struct msghdr header = {
+		.msg_name = &address, .msg_namelen = notify->address_size, .msg_iov = &text, .msg_iovlen = 1
+	};
+
+	if (notify->fd < 0)
+		return true;
+	if (fd >= 0) {
+		header.msg_control = control;
+		header.msg_controllen = sizeof(control);
+		attach(&header, fd);
+	}
+	return sendmsg(notify->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || !is_congestion(errno);
+}
+
+/* What the manager waits for, and the time of its begin, are one message (sd_notify(3)). */
+static bool send_reloading(struct notify *notify)
+{
+	char message[80];
+
+	if (notify->reloading_us == 0)
+		return true;
+	snprintf(message, sizeof(message), "RELOADING=1\nMONOTONIC_USEC=%llu\n",
+		(unsigned long long)notify->reloading_us);
+	if (!notify_send(notify, message, -1))
+		return false;
+	notify->reloading_us = 0;
+	return true;
+}
+
+static bool send_states(struct notify *notify, uint64_t now_ms)
 {
 	char message[512];
 
+	if (!notify->ready && !notify->stopping && !notify->status_changed)
+		return true;
 	snprintf(message, sizeof(message), "%s%s%s%s%s", notify->ready ? "READY=1\n" : "",
 		notify->stopping ? "STOPPING=1\n" : "", notify->status_changed ? "STATUS=" : "",
 		notify->status_changed ? notify->status : "", notify->status_changed ? "\n" : "");
-	if (!notify_send(notify, message)) {
-		notify->retry_ms = deadline_after(now_ms, NOTIFY_RETRY_MS);
-		return;
-	}
+	if (!notify_send(notify, message, -1))
+		return false;
 	if (notify->status_changed)
 		notify->status_ms = deadline_after(now_ms, NOTIFY_STATUS_MS);
 	notify->ready = false;
 	notify->stopping = false;
 	notify->status_changed = false;
-	notify->retry_ms = DEADLINE_NONE;
+	return true;
+}
+
+static void send_pending(struct notify *notify, uint64_t now_ms)
+{
+	bool sent = send_reloading(notify) && send_states(notify, now_ms);
+
+	notify->retry_ms = sent ? DEADLINE_NONE : deadline_after(now_ms, NOTIFY_RETRY_MS);
+}
+
+static void send_extension(struct notify *notify, uint64_t now_ms)
+{
+	char message[64];
+	bool sent;
+
+	snprintf(message, sizeof(message), "EXTEND_TIMEOUT_USEC=%llu", NOTIFY_EXTEND_MS * 1000ULL);
+	sent = notify_send(notify, message, -1);
+	notify->extend_ms = deadline_after(now_ms, sent ? NOTIFY_EXTEND_AGAIN_MS : NOTIFY_RETRY_MS);
 }
 
 uint64_t notify_flush(struct notify *notify, uint64_t now_ms)
@@ -127,12 +203,15 @@ uint64_t notify_flush(struct notify *notify, uint64_t now_ms)
 	if (notify->fd < 0)
 		return DEADLINE_NONE;
 	if (deadline_passed(notify->retry_ms, now_ms))
-		notify_send_pending(notify, now_ms);
+		send_pending(notify, now_ms);
+	if (deadline_passed(notify->extend_ms, now_ms))
+		send_extension(notify, now_ms);
 	if (deadline_passed(notify->next_ping_ms, now_ms)) {
-		bool sent = notify_send(notify, "WATCHDOG=1");
+		bool sent = notify_send(notify, "WATCHDOG=1", -1);
 
 		notify->next_ping_ms = deadline_after(now_ms, sent ? notify->watchdog_ms : NOTIFY_RETRY_MS);
 	}
 	wake_ms = deadline_earlier(notify->retry_ms, notify->next_ping_ms);
+	wake_ms = deadline_earlier(wake_ms, notify->extend_ms);
 	return deadline_passed(notify->status_ms, now_ms) ? wake_ms : deadline_earlier(wake_ms, notify->status_ms);
 }

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/attrs.h"
+
 struct notify {
 	int fd; /* -1: nobody to tell */
 	struct sockaddr_un address;
@@ -20,6 +22,8 @@ struct notify {
 	uint64_t retry_ms; /* when to try again to send what is pending; DEADLINE_NONE: nothing is */
 	bool ready;        /* each: to be sent */
 	bool stopping;
+	uint64_t reloading_us; /* the reload's begin, to be sent before all else; 0: none */
+	uint64_t extend_ms;    /* when to ask for time again; DEADLINE_NONE: not asked for */
 	bool status_changed;
 	uint64_t status_ms; /* the status is not said again before */
 	char status[256];
@@ -30,7 +34,19 @@ void notify_init(struct notify *notify, uint64_t now_ms);
 void notify_done(struct notify *notify);
 
 void notify_ready(struct notify *notify);
+
+/*
+ * A stop begins, or goes on past what the manager gives it: from here on it is asked for more time again and again, as
+ * long as notify_flush() is called. A master that hangs is not waited for.
+ */
 void notify_stopping(struct notify *notify);
+
+/* A reload begins now. Its end, whatever came of it, is notify_ready(): the protocol knows no other answer. */
+void notify_reloading(struct notify *notify, uint64_t now_us);
+
+/* Sends MESSAGE at once, with FD unless that is negative. Returns false where the manager cannot take it now, and it is
+ * to be tried again; true where there is nobody, too. */
+ATTR_NODISCARD bool notify_send(const struct notify *notify, const char *message, int fd);
 
 /*
  * Whether notify_status() is of use now: a status changes with each connection of an inetd pool, and the manager is

@@ -187,6 +187,18 @@ static int check_listening_stream(int fd)
 	return listening ? 0 : -EINVAL;
 }
 
+/* One that was refusing: only a process with CAP_NET_RAW may bind it to all interfaces again. */
+static int hear_again(int fd)
+{
+	static const struct option everywhere = { true, SOL_SOCKET, SO_BINDTOIFINDEX, 0, "SO_BINDTOIFINDEX" };
+	int interface = 0;
+
+	/* An older kernel has no such option, and its listener cannot have been refused by it. */
+	if (get_int(fd, SO_BINDTOIFINDEX, &interface) < 0 || interface != NO_INTERFACE)
+		return 0;
+	return set_option(fd, &everywhere) < 0 ? -ESTALE : 0;
+}
+
 int listener_adopt(struct listener *listener, int fd, enum listener_origin origin, const char *spec,
 	const struct listener_options *options)
 {
@@ -198,6 +210,8 @@ int listener_adopt(struct listener *listener, int fd, enum listener_origin origi
 		result = read_address(&adopted);
 	if (result == 0)
 		result = fd_set_cloexec(fd, true);
+	if (result == 0 && origin == LISTENER_STORE)
+		result = is_unix(&adopted) ? listener_unix_reclaim(&adopted) : hear_again(fd);
 	if (result < 0)
 		return result;
 	if (!is_unix(&adopted))

@@ -56,7 +56,8 @@ struct listener {
 	struct listener_options options;
 	bool listening; /* offered to clients */
 	bool refused;
-	/* The path a unix socket was bound to by this process: removed by it, if it is still the same file. */
+	/* The path a unix socket was bound to by this process, or by the one before it: removed by it, if it is still
+	 * the same file. */
 	pid_t path_owner;
 	dev_t path_device;
 	ino_t path_inode;
@@ -72,8 +73,11 @@ struct listener {
 ATTR_NODISCARD int listener_bind(struct listener *listener, const char *spec, const struct socket_address *address,
 	const struct listener_options *options, const char **ret_step);
 
-/* Takes over FD, which must be a listening stream socket, of TCP or unix (-ENOTSOCK, -EPROTOTYPE, -EINVAL otherwise).
- * On failure it stays the caller's. */
+/*
+ * Takes over FD, which must be a listening stream socket, of TCP or unix (-ENOTSOCK, -EPROTOTYPE, -EINVAL otherwise).
+ * One from the descriptor store is our own, with a unix socket's path; -ESTALE: it hears no new clients any more, as
+ * its last owner was about to stop, or its path is gone. On failure it stays the caller's.
+ */
 ATTR_NODISCARD int listener_adopt(struct listener *listener, int fd, enum listener_origin origin, const char *spec,
 	const struct listener_options *options);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -140,6 +141,42 @@ int listener_unix_bind(struct listener *listener, const char **ret_step)
 	if (result < 0)
 		return result;
 	return own_path(listener, ret_step);
+}
+
+/* A socket that was shut down for reading says so, and hears nobody. */
+static bool is_shut(int fd)
+{
+	struct pollfd look = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP)) != 0;
+}
+
+/*
+ * Whether PATH is known to be another socket's. The kernel says which inode a socket is bound to, and of which device;
+ * a file system of layers may give stat(2) other numbers, of which nothing follows.
+ */
+static bool is_others(int fd, const struct stat *path)
+{
+	uint64_t device = 0, inode = 0;
+
+	return sock_diag_unix_file(fd, &device, &inode) == 0 && device == path->st_dev && inode != path->st_ino;
+}
+
+int listener_unix_reclaim(struct listener *listener)
+{
+	const char *path = listener_unix_path(listener);
+	struct stat status;
+
+	if (is_shut(listener->fd))
+		return -ESTALE;
+	if (path[0] == '\0')
+		return 0;
+	if (lstat(path, &status) < 0 || !S_ISSOCK(status.st_mode) || is_others(listener->fd, &status))
+		return -ESTALE;
+	listener->path_owner = getpid();
+	listener->path_device = status.st_dev;
+	listener->path_inode = status.st_ino;
+	return 0;
 }
 
 void listener_unix_remove(struct listener *listener)

@@ -18,6 +18,10 @@ const char *listener_unix_path(const struct listener *listener);
  * takes back what was made. */
 ATTR_NODISCARD int listener_unix_bind(struct listener *listener, const char **ret_step);
 
+/* The listener was bound by another process, which has left it and its path to this one. -ESTALE: nobody finds it there
+ * any more. */
+ATTR_NODISCARD int listener_unix_reclaim(struct listener *listener);
+
 /* Removes the path, if this process has made it and it is still the same. */
 void listener_unix_remove(struct listener *listener);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -223,6 +224,29 @@ static const void *unix_attribute(const struct nlmsghdr *message, unsigned short
 	return NULL;
 }
 
+/* Asks about one socket: what SHOW (UDIAG_SHOW_*) adds to the answer. */
+static int query_one(int fd, uint32_t show, reply_visitor visit, void *context)
+{
+	struct stat status;
+	struct unix_request request = {
+		.header = {
+			.nlmsg_len = sizeof(request),
+			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST,
+		},
+		.query = {
+			.sdiag_family = AF_UNIX,
+			.udiag_show = show,
+			.udiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE },
+		},
+	};
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	request.query.udiag_ino = (uint32_t)status.st_ino;
+	return diag_query(&request.header, visit, context);
+}
+
 struct unix_queue {
 	bool found;
 	uint32_t queued;
@@ -245,30 +269,45 @@ static void read_queue(const struct nlmsghdr *message, void *context)
 int sock_diag_unix_queue(int fd, uint32_t *ret_queued)
 {
 	struct unix_queue queue = { .found = false };
-	struct stat status;
-	struct unix_request request = {
-		.header = {
-			.nlmsg_len = sizeof(request),
-			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
-			.nlmsg_flags = NLM_F_REQUEST,
-		},
-		.query = {
-			.sdiag_family = AF_UNIX,
-			.udiag_show = UDIAG_SHOW_RQLEN,
-			.udiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE },
-		},
-	};
-	int result;
+	int result = query_one(fd, UDIAG_SHOW_RQLEN, read_queue, &queue);
 
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	request.query.udiag_ino = (uint32_t)status.st_ino;
-	result = diag_query(&request.header, read_queue, &queue);
 	if (result < 0)
 		return result;
 	if (!queue.found)
 		return -EOPNOTSUPP;
 	*ret_queued = queue.queued;
+	return 0;
+}
+
+struct unix_file {
+	bool found;
+	struct unix_diag_vfs file;
+};
+
+static void read_file(const struct nlmsghdr *message, void *context)
+{
+	struct unix_file *file = context;
+	size_t size;
+	const void *attribute = unix_attribute(message, UNIX_DIAG_VFS, sizeof(file->file), &size);
+
+	if (attribute == NULL)
+		return;
+	memcpy(&file->file, attribute, sizeof(file->file));
+	file->found = true;
+}
+
+int sock_diag_unix_file(int fd, uint64_t *ret_device, uint64_t *ret_inode)
+{
+	struct unix_file file = { .found = false };
+	int result = query_one(fd, UDIAG_SHOW_VFS, read_file, &file);
+
+	if (result < 0)
+		return result;
+	if (!file.found)
+		return -ENOENT;
+	/* The kernel's own form of a device's number: 12 bits and 20. */
+	*ret_device = makedev(file.file.udiag_vfs_dev >> 20, file.file.udiag_vfs_dev & 0xfffff);
+	*ret_inode = file.file.udiag_vfs_ino;
 	return 0;
 }
 

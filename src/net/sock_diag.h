@@ -20,6 +20,9 @@ ATTR_NODISCARD int sock_diag_tcp_handshakes(const struct socket_address *local, 
 /* The length of the accept queue of a listening unix socket. */
 ATTR_NODISCARD int sock_diag_unix_queue(int fd, uint32_t *ret_queued);
 
+/* The file that a unix socket is bound to, as stat(2) counts devices and inodes. -ENOENT: it is bound to none. */
+ATTR_NODISCARD int sock_diag_unix_file(int fd, uint64_t *ret_device, uint64_t *ret_inode);
+
 /* Whether a socket of any process is bound to PATH, spelled so, and does not listen yet. Returns 1, 0 or a negative
  * errno. */
 ATTR_NODISCARD int sock_diag_unix_is_reserved(const char *path);

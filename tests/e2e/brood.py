@@ -216,8 +216,18 @@ def retire_in_storm(one, pids, times, clients):
 
 # ---- what systemd is to a service ----
 
+class Stored:
+    """A descriptor that the service manager keeps."""
+
+    def __init__(self, fd):
+        self.fd = fd
+
+    def fileno(self):
+        return self.fd
+
+
 class NotifySocket:
-    """The receiving end of $NOTIFY_SOCKET: keeps every message with the time it came."""
+    """The receiving end of $NOTIFY_SOCKET: keeps every message with the time it came, and what it is given to store."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -225,18 +235,33 @@ class NotifySocket:
         self.socket.bind(self.path)
         os.chmod(self.path, 0o666)
         self.messages = []
+        self.stored = {}
         self.thread = threading.Thread(target=self._receive, daemon=True)
         self.thread.start()
 
     def _receive(self):
         while True:
             try:
-                message = self.socket.recv(65536)
+                message, fds, _, _ = socket.recv_fds(self.socket, 65536, 16)
             except OSError:
                 return
             if not message:
                 return
+            self._store(dict(line.split("=", 1) for line in message.decode().splitlines()), fds)
             self.messages.append((time.monotonic(), message.decode()))
+
+    def _store(self, fields, fds):
+        """As systemd does: several may be of one name, and leave together."""
+        name = fields.get("FDNAME", "stored")
+        if fields.get("FDSTORE") == "1":
+            self.stored.setdefault(name, []).extend(fds)
+            return
+        for fd in fds + (self.stored.pop(name, []) if fields.get("FDSTOREREMOVE") == "1" else []):
+            os.close(fd)
+
+    def sockets(self):
+        """What a next start is handed: the `sockets` of a Brood."""
+        return [(name, Stored(fd)) for name, fds in self.stored.items() for fd in fds]
 
     def lines(self):
         return [line for _, message in list(self.messages) for line in message.splitlines()]
@@ -246,6 +271,9 @@ class NotifySocket:
             self.socket.shutdown(socket.SHUT_RDWR)
         self.thread.join(DEADLINE_S)
         self.socket.close()
+        for fd in [fd for fds in self.stored.values() for fd in fds]:
+            os.close(fd)
+        self.stored = {}
         with contextlib.suppress(OSError):
             os.unlink(self.path)
 

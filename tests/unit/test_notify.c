@@ -175,3 +175,52 @@ Test(notify, a_watchdog_for_another_process_is_not_ours)
 	cr_assert_str_eq(heard(), "");
 	notify_done(&notify);
 }
+
+Test(notify, a_reload_is_announced_before_its_end_and_with_its_time)
+{
+	struct notify notify;
+
+	notify_init(&notify, 0);
+	notify_reloading(&notify, 1234567);
+	notify_ready(&notify);
+	notify_flush(&notify, 0);
+	cr_assert_str_eq(heard(), "RELOADING=1\nMONOTONIC_USEC=1234567\n");
+	cr_assert_str_eq(heard(), "READY=1\n");
+	notify_done(&notify);
+}
+
+Test(notify, the_end_of_a_reload_is_not_that_of_the_next)
+{
+	struct notify notify;
+
+	notify_init(&notify, 0);
+	notify_reloading(&notify, 1);
+	notify_ready(&notify);
+	notify_reloading(&notify, 2);
+	notify_flush(&notify, 0);
+	cr_assert_str_eq(heard(), "RELOADING=1\nMONOTONIC_USEC=2\n");
+	cr_assert_str_eq(heard(), "", "it is not ready yet");
+	notify_ready(&notify);
+	notify_flush(&notify, 0);
+	cr_assert_str_eq(heard(), "READY=1\n");
+	notify_done(&notify);
+}
+
+Test(notify, a_stop_asks_for_time_again_and_again)
+{
+	struct notify notify;
+	uint64_t wake_ms;
+
+	notify_init(&notify, 0);
+	cr_assert_eq(notify_flush(&notify, 5), DEADLINE_NONE);
+	notify_stopping(&notify);
+	wake_ms = notify_flush(&notify, 10);
+	cr_assert_str_eq(heard(), "STOPPING=1\n");
+	cr_assert_str_eq(heard(), "EXTEND_TIMEOUT_USEC=30000000");
+	cr_assert_leq(wake_ms, 10 + 15000, "at half of it at the latest");
+	notify_flush(&notify, wake_ms - 1);
+	cr_assert_str_eq(heard(), "");
+	notify_flush(&notify, wake_ms);
+	cr_assert_str_eq(heard(), "EXTEND_TIMEOUT_USEC=30000000");
+	notify_done(&notify);
+}
