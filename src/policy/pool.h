@@ -173,6 +173,8 @@ enum canary_state pool_policy_canary(const struct pool_policy *pool, uint64_t no
 /* The new generation, rules and target hold. What the old generation has failed at holds nothing back any more. Returns
  * false, and changes nothing, unless the canary is CANARY_READY. */
 bool pool_policy_commit(struct pool_policy *pool);
+/* The same whatever has become of the canary; false where no reload is under way. */
+bool pool_policy_commit_anyway(struct pool_policy *pool);
 
 /* Nothing holds; the canary is retired. Does nothing where no reload is under way. */
 void pool_policy_undo(struct pool_policy *pool);

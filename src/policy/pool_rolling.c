@@ -100,7 +100,12 @@ static void backoff_forget(struct pool_policy *pool)
 
 bool pool_policy_commit(struct pool_policy *pool)
 {
-	if (pool->reload.canary != CANARY_READY)
+	return pool->reload.canary == CANARY_READY && pool_policy_commit_anyway(pool);
+}
+
+bool pool_policy_commit_anyway(struct pool_policy *pool)
+{
+	if (pool->reload.canary == CANARY_NONE)
 		return false;
 	pool->generation = pool->reload.generation;
 	pool->rules = pool->reload.rules;

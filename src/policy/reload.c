@@ -144,6 +144,27 @@ bool reload_begin(
 	return true;
 }
 
+bool reload_stands(const struct reload *reload, uint64_t now_ms)
+{
+	struct reload look = *reload;
+
+	return reload->phase == RELOAD_CANARY && !some_pool_ends(reload) &&
+	       canaries_say(&look, now_ms) == RELOAD_COMMIT;
+}
+
+void reload_undo(struct reload *reload)
+{
+	undo_all(reload);
+	reload->phase = reload_next(reload->phase, RELOAD_UNDO);
+}
+
+void reload_commit(struct reload *reload)
+{
+	for (size_t i = 0; i < reload->member_count; i++)
+		pool_policy_commit_anyway(reload->member[i].pool);
+	reload->phase = reload_next(reload->phase, RELOAD_COMMIT);
+}
+
 /* What is due in the phase that the reload is in; RELOAD_EVENTS: nothing. */
 static enum reload_event reload_due(struct reload *reload, uint64_t now_ms)
 {

@@ -73,6 +73,19 @@ struct reload {
 bool reload_begin(
 	struct reload *reload, struct reload_member *member, size_t member_count, uint32_t generation, uint64_t now_ms);
 
+/* Every canary is ready, and a step would commit. Whoever has something to do before that, which may fail, does it now.
+ */
+bool reload_stands(const struct reload *reload, uint64_t now_ms);
+
+/* The caller refuses it, for a reason of its own: undone in all pools. Only in RELOAD_CANARY. */
+void reload_undo(struct reload *reload);
+
+/*
+ * Commits in all pools, whatever has become of canaries since they were ready: what the caller did after
+ * reload_stands() cannot be undone. A pool whose canary is gone rolls all the same. Only in RELOAD_CANARY.
+ */
+void reload_commit(struct reload *reload);
+
 /* Makes the next transition that is due, if there is one, and says which; then it is to be called again. */
 bool reload_step(struct reload *reload, uint64_t now_ms, enum reload_event *ret_event);
 

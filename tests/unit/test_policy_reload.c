@@ -292,3 +292,37 @@ Test(policy_reload, without_pools_it_is_done_at_once)
 	expect_step(RELOAD_COMMIT, RELOAD_ROLLING);
 	expect_step(RELOAD_ROLLED, RELOAD_IDLE);
 }
+
+/* ---- what the caller decides ---- */
+
+Test(policy_reload, stands_when_every_canary_does)
+{
+	begin();
+	cr_expect_not(reload_stands(&d.reload, NOW_MS));
+	cr_assert(begin_reload(2));
+	for (size_t i = 0; i < POOLS; i++) {
+		cr_expect_not(reload_stands(&d.reload, NOW_MS));
+		start(i, 1, SLOT_REASON_RELOAD);
+	}
+	cr_expect(reload_stands(&d.reload, NOW_MS));
+	pool_policy_retire(&d.pool[2], NOW_MS);
+	cr_expect_not(reload_stands(&d.reload, NOW_MS));
+}
+
+Test(policy_reload, the_caller_may_refuse_one_that_stands)
+{
+	bring_to(RELOAD_CANARY);
+	cr_assert(reload_stands(&d.reload, NOW_MS));
+	reload_undo(&d.reload);
+	cr_expect_eq(d.reload.phase, RELOAD_UNDOING);
+	expect_pools(1, 1, 5000);
+}
+
+Test(policy_reload, the_caller_may_commit_whatever_became_of_a_canary)
+{
+	bring_to(RELOAD_CANARY);
+	d.pool[1].reload.canary = CANARY_DIED;
+	reload_commit(&d.reload);
+	cr_expect_eq(d.reload.phase, RELOAD_ROLLING);
+	expect_pools(2, 2, 7000);
+}
