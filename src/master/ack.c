@@ -2,7 +2,6 @@
 #include "master/ack.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,8 +21,6 @@
 #define WORKER_CONNECTIONS_MAX 4
 #define LINE_TIMEOUT_MS        5000
 #define LINES_A_TURN           8
-/* Where a connection cannot be accepted, for want of descriptors or memory, so long none is. */
-#define PAUSE_MS         100
 #define REPORTS_A_SECOND 10
 
 /* ---- the socket ---- */
@@ -74,12 +71,11 @@ int ack_open(struct master *master)
 		return -ENOMEM;
 	for (size_t i = 0; i < ACK_CONNECTIONS_MAX; i++)
 		server->connections[i].fd = -1;
-	server->resume_ms = DEADLINE_NONE;
 	result = runtime_dir_make(server->directory);
 	if (result == 0)
 		result = open_socket(server);
 	if (result == 0)
-		result = master_watch(master, server->fd, &listener_watch);
+		result = accept_gate_open(master, &server->gate, server->fd, &listener_watch, "acknowledgements");
 	return result;
 }
 
@@ -314,49 +310,15 @@ static void take_connection(struct master *master, int fd, uint64_t now_ms)
 		connection_close(master, connection);
 }
 
-/* A connection stays in the queue, and would be an event for ever; if there is one: accept4(2) looks for a free
- * descriptor first. */
-static void accept_failed(struct master *master, int error, uint64_t now_ms)
-{
-	struct ack_server *server = &master->ack;
-	struct pollfd polled = { .fd = server->fd, .events = POLLIN };
-
-	if (error == EAGAIN || poll(&polled, 1, 0) <= 0)
-		return;
-	if (!server->failing)
-		log_event(LOG_LEVEL_WARNING, "cannot accept acknowledgements for now", LOG_ERRNO("reason", error));
-	server->failing = true;
-	if (server->resume_ms != DEADLINE_NONE)
-		return;
-	master_unwatch(master, server->fd);
-	server->resume_ms = deadline_after(now_ms, PAUSE_MS);
-}
-
 void ack_accept(struct master *master, uint64_t now_ms)
 {
 	for (int i = 0; i < LINES_A_TURN; i++) {
-		int fd = accept4(master->ack.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept_gate_next(master, &master->ack.gate, now_ms);
 
-		if (fd < 0) {
-			accept_failed(master, errno, now_ms);
+		if (fd < 0)
 			return;
-		}
-		if (master->ack.failing)
-			log_event(LOG_LEVEL_NOTICE, "accepting acknowledgements again");
-		master->ack.failing = false;
 		take_connection(master, fd, now_ms);
 	}
-}
-
-/* Ends a pause. Where there is no memory for it, another time. */
-static void accept_again(struct master *master, uint64_t now_ms)
-{
-	struct ack_server *server = &master->ack;
-
-	if (!deadline_passed(server->resume_ms, now_ms))
-		return;
-	server->resume_ms = master_watch(master, server->fd, &listener_watch) == 0 ? DEADLINE_NONE
-										   : deadline_after(now_ms, PAUSE_MS);
 }
 
 /* ---- at its turn ---- */
@@ -391,8 +353,7 @@ uint64_t ack_check(struct master *master, uint64_t now_ms)
 
 	if (server->fd < 0)
 		return DEADLINE_NONE;
-	accept_again(master, now_ms);
-	wake_ms = server->resume_ms;
+	wake_ms = accept_gate_check(master, &server->gate, now_ms);
 	for (size_t i = 0; i < ACK_CONNECTIONS_MAX; i++) {
 		struct ack_connection *connection = &server->connections[i];
 

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "base/attrs.h"
+#include "master/accept_gate.h"
 #include "master/ack_line.h"
 #include "master/runtime_dir.h"
 #include "master/watch.h"
@@ -40,13 +41,12 @@ struct ack_connection {
 
 /* Where no pool has ready = ack: no socket. */
 struct ack_server {
-	int fd;
+	int fd; /* -1: none */
+	struct accept_gate gate;
 	char directory[RUNTIME_DIR_MAX];
 	char path[ACK_PATH_MAX];
 	struct ack_connection *connections; /* ACK_CONNECTIONS_MAX */
 	uint64_t accepted;
-	uint64_t resume_ms;  /* when to accept again; DEADLINE_NONE: it goes on */
-	bool failing;        /* said so once */
 	uint64_t reports_ms; /* when the second began whose refusals are counted */
 	uint32_t reports;    /* of that second, told of or not */
 };
