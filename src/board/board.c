@@ -71,7 +71,8 @@ int board_create(struct board *board, uint32_t slot_count)
 	if (slot_count == 0)
 		return -EINVAL;
 	fd = memfd_create(BOARD_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0 || ftruncate(fd, (off_t)board_size(slot_count)) < 0 ||
+	/* Whoever is given a descriptor to read by (the control socket's clients) cannot open it again to write. */
+	if (fd < 0 || fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)board_size(slot_count)) < 0 ||
 		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
 	result = map(&made, fd, board_size(slot_count), PROT_READ | PROT_WRITE);

@@ -10,6 +10,7 @@
 #include "config/load.h"
 #include "config/root.h"
 #include "net/address.h"
+#include "net/control_path.h"
 
 /* Whether a key of a pool is given. */
 static bool given(const struct pool_draft *draft, const char *name)
@@ -76,6 +77,21 @@ static void check_pidfile(struct load *load)
 	if (path && path[0] != '\0')
 		load_check_path(load, overrides && overrides->pidfile ? 0 : global_line(load, "pidfile"),
 			overrides && overrides->pidfile ? "command line" : "", "pidfile", path, path);
+}
+
+static void check_control(struct load *load)
+{
+	const char *path = load->config->control;
+	unsigned int line = global_line(load, "control");
+
+	if (!path || strcmp(path, CONTROL_AUTO) == 0 || strcmp(path, CONTROL_OFF) == 0)
+		return;
+	if (path[0] != '/')
+		load_refuse_value(load, line, "", "control", path, "is neither auto nor off, and not an absolute path");
+	else if (strlen(path) >= CONTROL_PATH_MAX)
+		load_refuse_value(load, line, "", "control", path, "is too long for a socket: at most 107 bytes");
+	else
+		load_check_path(load, line, "", "control", path, path);
 }
 
 static void check_log_target(struct load *load)
@@ -372,6 +388,7 @@ void load_check(struct load *load)
 	struct config *config = load->config;
 
 	check_pidfile(load);
+	check_control(load);
 	check_log_target(load);
 	check_global_identity(load);
 	if (config->pool_count == 0 && !load->outline.damaged)

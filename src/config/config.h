@@ -148,6 +148,8 @@ struct config {
 	char *user; /* "": stay as started */
 	char *group;
 	char *pidfile;    /* "": none */
+	char *control;    /* the control socket's absolute path, or CONTROL_AUTO or CONTROL_OFF (net/control_path.h) */
+	mode_t control_mode;
 	char *log_target; /* accepted by log_target_parse() */
 	enum log_level log_level;
 	enum log_format log_format;

@@ -50,7 +50,7 @@ struct key {
 
 #define KEY_KIND(kind) (1U << (kind))
 
-enum { SCHEMA_KEYS = 43 };
+enum { SCHEMA_KEYS = 45 };
 
 extern const struct key schema_keys[SCHEMA_KEYS];
 

@@ -61,6 +61,8 @@ void lifecycle_event(struct master *master, enum life_event event, uint64_t now_
 		return;
 	log_event(LOG_LEVEL_DEBUG, "phase", LOG_TEXT("from", lifecycle_phase_name(from)),
 		LOG_TEXT("to", lifecycle_phase_name(master->phase)));
+	if (master->phase != LIFE_GONE)
+		control_note_phase(master);
 	switch (master->phase) {
 	case LIFE_SERVING:
 		report_ready(master);

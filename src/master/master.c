@@ -123,6 +123,13 @@ void master_unwatch(const struct master *master, int fd)
 	epoll_ctl(master->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
+void master_watch_for(const struct master *master, int fd, const struct watch *watch, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.u64 = watch_pack(watch) };
+
+	epoll_ctl(master->epoll_fd, EPOLL_CTL_MOD, fd, &event);
+}
+
 static int open_events(struct master *master)
 {
 	static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD,
@@ -210,6 +217,8 @@ static int prepare(struct master *master)
 		status = bind_all(master);
 	if (status == EXIT_STATUS_OK)
 		status = prepare_programs(master);
+	if (status == EXIT_STATUS_OK)
+		status = control_open(master);
 	if (status == EXIT_STATUS_OK)
 		status = logger_process_prepare(master);
 	if (status == EXIT_STATUS_OK)
@@ -311,6 +320,12 @@ static void handle_event(struct master *master, const struct watch *watch, uint6
 	case WATCH_ACK:
 		ack_read(master, watch, now_ms);
 		break;
+	case WATCH_CONTROL_LISTENER:
+		control_accept(master, now_ms);
+		break;
+	case WATCH_CONTROL:
+		control_event(master, watch, now_ms);
+		break;
 	default:
 		break;
 	}
@@ -338,6 +353,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, output_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, ack_check(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, control_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, logger_process_check(master, now_ms));
 	report_status(master, now_ms);
 	wake_ms = deadline_earlier(wake_ms, store_flush(&master->store, &master->notify, now_ms));
@@ -382,6 +398,7 @@ static void clean_up(struct master *master)
 	store_done(&master->store);
 	pidfile_release(&master->pidfile);
 	ack_close(master);
+	control_close(master);
 	pools_done(master);
 	output_done(master);
 	children_done(&master->children);
@@ -427,6 +444,7 @@ int master_run(const struct config *config, const struct master_options *options
 		.wake_fd = -1,
 		.dead_fd = -1,
 		.ack = { .fd = -1 },
+		.control = CONTROL_NONE,
 		.board = { .fd = -1 },
 		.logger = { .channel = LOGGER_CHANNEL_NONE },
 		.phase = LIFE_STARTING,

@@ -31,6 +31,7 @@
 #include "master/ack.h"
 #include "master/bind.h"
 #include "master/children.h"
+#include "master/control.h"
 #include "master/master.h"
 #include "master/notify.h"
 #include "master/orphans.h"
@@ -38,6 +39,7 @@
 #include "master/pidfile.h"
 #include "master/program.h"
 #include "master/store.h"
+#include "master/totals.h"
 #include "master/watch.h"
 #include "net/listener.h"
 #include "policy/backoff.h"
@@ -77,6 +79,7 @@ struct pool {
 	bool options_failing;  /* of a listener; said so once */
 	bool full;             /* nobody waits for connections, since there are max_workers */
 	uint64_t full_ms;      /* when it last was; 0: never */
+	struct pool_totals totals;
 };
 
 /* More pools than this are none: watch.h has 16 bits for their number. */
@@ -114,6 +117,7 @@ struct master {
 	struct store store;
 	struct output_master output;
 	struct ack_server ack;
+	struct control control;
 	struct orphans orphans;
 
 	enum life_phase phase;
@@ -134,6 +138,8 @@ struct master {
  * taken out again: a child that is just being made would keep it in. */
 ATTR_NODISCARD int master_watch(const struct master *master, int fd, const struct watch *watch);
 void master_unwatch(const struct master *master, int fd);
+/* The same descriptor and watch, but for EVENTS, of EPOLLIN and EPOLLOUT; that it has hung up comes in any case. */
+void master_watch_for(const struct master *master, int fd, const struct watch *watch, uint32_t events);
 
 /* ---- pool.c ---- */
 

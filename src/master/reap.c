@@ -63,6 +63,13 @@ static void reap_logger(struct master *master, int status, uint64_t now_ms)
 	logger_process_died(master, &death, now_ms);
 }
 
+static void note_death(struct master *master, struct pool *pool, uint32_t slot, const struct death *death,
+	const struct death_verdict *verdict)
+{
+	report_death(master, pool, slot, death, verdict);
+	totals_add(&pool->totals, pool_board_slot(master, pool, slot), verdict->kind);
+}
+
 static void reap_worker(struct master *master, const struct child *child, int status, uint64_t now_ms)
 {
 	struct pool *pool = &master->pools[child->pool];
@@ -74,7 +81,7 @@ static void reap_worker(struct master *master, const struct child *child, int st
 	pool_note_worker(master, pool, child->slot, now_ms);
 	output_worker_died(master, pool, child->slot, now_ms);
 	if (pool_policy_died(&pool->policy, child->slot, &death, now_ms, &verdict))
-		report_death(master, pool, child->slot, &death, &verdict);
+		note_death(master, pool, child->slot, &death, &verdict);
 	pool_forget_worker(master, pool, child->slot);
 	if (program)
 		orphans_worker_died(master, child->pid, now_ms);

@@ -373,6 +373,12 @@ int listener_pending(const struct listener *listener, uint32_t *ret_queued, uint
 	return sock_diag_unix_queue(listener->fd, ret_queued);
 }
 
+int listener_queue(const struct listener *listener, uint32_t *ret_queued)
+{
+	return is_unix(listener) ? sock_diag_unix_queue(listener->fd, ret_queued)
+				 : tcp_queue(listener->fd, ret_queued);
+}
+
 void listener_close(struct listener *listener)
 {
 	if (listener->fd < 0)

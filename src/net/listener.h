@@ -123,6 +123,10 @@ int listener_pending(const struct listener *listener, uint32_t *ret_queued, uint
 /* Closes it, and removes the path that this very process has made. Takes LISTENER_NONE. */
 void listener_close(struct listener *listener);
 
+/* The length of its queue, by one system call, or for a unix socket a question to the kernel's sock_diag(7): see
+ * listener_pending() for when nothing is known. */
+ATTR_NODISCARD int listener_queue(const struct listener *listener, uint32_t *ret_queued);
+
 /* "0.0.0.0:8080", "unix:/path", ... */
 char *listener_text(const struct listener *listener, char *buffer, size_t size);
 

@@ -318,7 +318,11 @@ class Brood:
         self.sanitizer_dir = self.directory / "sanitizer"
         self.sanitizer_dir.mkdir(exist_ok=True)
         self.sanitizer_dir.chmod(0o1777)
+        self.control = self.directory / "brood.sock"
         head = "log_format = json\n" if json_log else ""
+        # Daemons that run side by side: each has a control socket of its own.
+        if not re.search(r"^\s*control\s*=", config, re.MULTILINE):
+            head += f'control = "{self.control}"\n'
         self.config_path.write_text(head + config)
         self.notify = NotifySocket(self.directory / "notify") if notify else None
 
@@ -544,7 +548,8 @@ class Brood:
             assert status == self.status, f"exit status {status}, not {self.status}:\n{self.log_text()}"
             assert not left, f"processes are left: {left}\n{self.log_text()}"
             assert not self.unexpected(), "unexpected in the log:\n" + "\n".join(self.unexpected())
-            files = [str(p) for p in self.directory.rglob("*") if p.suffix in (".sock", ".pid") and p.name not in self.leave]
+            leave = self.leave | ({self.control.name} if status == -signal.SIGKILL else set())
+            files = [str(p) for p in self.directory.rglob("*") if p.suffix in (".sock", ".pid") and p.name not in leave]
             assert not files, f"files are left: {files}"
         finally:
             self.kill_leftovers()

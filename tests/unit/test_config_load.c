@@ -98,6 +98,8 @@ Test(config_load, defaults)
 	cr_expect_str_eq(config->file, "t.conf");
 	cr_expect_str_eq(config->log_target, "auto");
 	cr_expect_str_empty(config->pidfile);
+	cr_expect_str_eq(config->control, "auto");
+	cr_expect_eq(config->control_mode, 0600);
 	cr_expect_eq(config->log_level, LOG_LEVEL_INFO);
 	cr_expect_eq(config->log_format, LOG_FORMAT_TEXT);
 	cr_expect_eq(config->max_workers, 1024);

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+#include "master/control_status.h"
+
+#include "base/attrs.h"
+#include "build_config.h"
+#include "master/master_private.h"
+#include "policy/deadline.h"
+
+/* Raised when what a script relies on changes. */
+#define PROTOCOL 1
+
+/* ---- the daemon ---- */
+
+static void put_reload(const struct control_verdict *verdict, struct json *json)
+{
+	if (verdict->time_us == 0) {
+		json_null(json, "reload_ok");
+		return;
+	}
+	json_bool(json, "reload_ok", verdict->good);
+	json_number(json, "reload_at", (int64_t)(verdict->time_us / 1000000));
+	json_number(json, "reload_generation", verdict->generation);
+	json_text(json, "reload_text", verdict->text);
+}
+
+static void put_daemon(const struct master *master, uint64_t now_ms, struct json *json)
+{
+	const struct control *control = &master->control;
+
+	json_text(json, "type", "daemon");
+	json_number(json, "protocol", PROTOCOL);
+	json_text(json, "version", BROOD_VERSION);
+	json_number(json, "pid", master->pid);
+	json_text(json, "binary", control->binary);
+	json_text(json, "config", control->config_path);
+	json_text(json, "phase", lifecycle_phase_name(master->phase));
+	json_number(json, "generation", master->generation);
+	json_number(json, "started_at", (int64_t)(control->started_us / 1000000));
+	json_number(json, "uptime_ms", (int64_t)(now_ms - control->started_ms));
+	json_number(json, "pools", (int64_t)master->config->pool_count);
+	json_number(json, "workers", pools_living(master));
+	json_number(json, "max_workers", master->config->max_workers);
+	put_reload(&control->last_reload, json);
+}
+
+/* ---- a pool ---- */
+
+/* In one word, the worst first. */
+static const char *pool_state(const struct pool *pool, uint64_t now_ms)
+{
+	const struct pool_policy *policy = &pool->policy;
+
+	if (policy->phase != POOL_SERVING)
+		return policy->phase == POOL_RETIRING ? "retiring" : "ending";
+	if (pool->fork_failing)
+		return "no-fork";
+	if (policy->backoff.level > 0)
+		return "backing-off";
+	if (pool_policy_canary(policy, now_ms) != CANARY_NONE)
+		return "trying";
+	if (pool_policy_is_rolling(policy))
+		return "rolling";
+	if (pool->full)
+		return "full";
+	return policy->count[SLOT_READY] < policy->target ? "starting" : "serving";
+}
+
+static void put_workers(const struct pool_policy *policy, struct json *json)
+{
+	const uint32_t *count = policy->count;
+
+	json_number(json, "workers", policy->target);
+	json_number(json, "capacity", policy->rules.capacity);
+	json_number(json, "starting", count[SLOT_ASKED] + count[SLOT_STARTING]);
+	json_number(json, "ready", count[SLOT_READY]);
+	json_number(json, "running", count[SLOT_RUNNING]);
+	json_number(
+		json, "leaving", count[SLOT_RETIRING] + count[SLOT_QUITTING] + count[SLOT_KILLED] + count[SLOT_LOST]);
+}
+
+static void put_backoff(const struct backoff *backoff, uint64_t now_ms, struct json *json)
+{
+	bool waits = backoff_holds(backoff, now_ms) && backoff->until_ms > now_ms;
+
+	json_number(json, "failures", backoff->level);
+	json_number(json, "retry_ms", waits ? (int64_t)(backoff->until_ms - now_ms) : 0);
+}
+
+static void put_totals(const struct pool *pool, struct json *json)
+{
+	const struct pool_totals *totals = &pool->totals;
+	static const enum death_kind kinds[] = { DEATH_RETIRED, DEATH_RECYCLED, DEATH_FINISHED, DEATH_EXITED,
+		DEATH_SIGNALED, DEATH_KILLED };
+
+	static_assert(ARRAY_SIZE(kinds) == DEATH_KINDS, "each kind of death is told");
+	json_number(json, "started", (int64_t)pool->spawn_count);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		json_number(json, death_kind_name(kinds[i]), (int64_t)totals->deaths[kinds[i]]);
+	json_number(json, "past_connections", (int64_t)totals->connections);
+	json_number(json, "past_requests", (int64_t)totals->requests);
+	json_number(json, "past_bytes_in", (int64_t)totals->bytes_in);
+	json_number(json, "past_bytes_out", (int64_t)totals->bytes_out);
+	json_number(json, "past_failed", (int64_t)totals->failed);
+}
+
+static void put_pool(const struct pool *pool, uint64_t now_ms, struct json *json)
+{
+	json_text(json, "type", "pool");
+	json_text(json, "name", pool->config->name);
+	json_text(json, "handler", pool->config->handler_name);
+	json_text(json, "state", pool_state(pool, now_ms));
+	json_number(json, "generation", pool->policy.generation);
+	json_text(json, "canary", canary_state_name(pool_policy_canary(&pool->policy, now_ms)));
+	put_workers(&pool->policy, json);
+	put_backoff(&pool->policy.backoff, now_ms, json);
+	put_totals(pool, json);
+}
+
+/* ---- a listener ---- */
+
+static void put_listener(const struct pool *pool, const struct listener *listener, struct json *json)
+{
+	char address[ADDRESS_TEXT_MAX];
+	uint32_t queued;
+
+	json_text(json, "type", "listener");
+	json_text(json, "pool", pool->config->name);
+	json_text(json, "address", listener_text(listener, address, sizeof(address)));
+	json_text(json, "origin", listener_origin_name(listener->origin));
+	json_bool(json, "refusing", listener->refused);
+	if (listener_queue(listener, &queued) == 0)
+		json_number(json, "queue", queued);
+	else
+		json_null(json, "queue");
+	json_number(json, "backlog", listener->options.backlog);
+}
+
+/* ---- one after the other ---- */
+
+bool control_status_next(const struct master *master, struct status_cursor *cursor, uint64_t now_ms, struct json *json)
+{
+	const struct pool *pool;
+
+	if (!cursor->told_daemon) {
+		cursor->told_daemon = true;
+		put_daemon(master, now_ms, json);
+		return true;
+	}
+	for (; cursor->pool < master->pool_count; cursor->pool++, cursor->told_pool = false, cursor->listener = 0) {
+		pool = &master->pools[cursor->pool];
+		if (pool->config == NULL)
+			continue;
+		if (!cursor->told_pool) {
+			cursor->told_pool = true;
+			put_pool(pool, now_ms, json);
+			return true;
+		}
+		if (cursor->listener < pool->listeners.count) {
+			put_listener(pool, pool->listeners.list[cursor->listener++], json);
+			return true;
+		}
+	}
+	return false;
+}

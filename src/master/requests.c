@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* What is done with a request: each kind is another file's. */
+#include "master/requests.h"
+
+#include "base/log.h"
+#include "master/master_private.h"
+
+static void refuse(struct master *master, const struct control_request *request, const char *text)
+{
+	log_event(LOG_LEVEL_WARNING, text, LOG_TEXT("request", request_kind_name(request->kind)));
+	control_verdict(master, request->kind, control_ticket(master), false, text);
+}
+
+/* The verdict comes when the daemon has ended: control_close(). */
+static void begin_stop(struct master *master, const struct control_request *request, uint64_t now_ms)
+{
+	lifecycle_event(master, request->argument[0] != '\0' ? LIFE_QUIT : LIFE_STOP, now_ms);
+}
+
+void request_begin(struct master *master, const struct control_request *request, uint64_t now_ms)
+{
+	switch (request->kind) {
+	case REQUEST_STOP:
+		begin_stop(master, request, now_ms);
+		break;
+	case REQUEST_RELOAD:
+		refuse(master, request, "reload is not built yet; the configuration stays as it is");
+		break;
+	case REQUEST_UPGRADE:
+		refuse(master, request, "upgrade in place is not built yet; this binary goes on");
+		break;
+	default:
+		refuse(master, request, "this is not built yet");
+		break;
+	}
+}
