@@ -229,26 +229,48 @@ bool listener_serves(const struct listener *listener, const struct socket_addres
 
 /* ---- listen, and what workers need ---- */
 
-int listener_listen(struct listener *listener)
+static int listen_with_options(const struct listener *listener, const char **ret_step)
 {
 	const struct listener_options *wanted = &listener->options;
 	const struct option options[] = {
 		{true,  IPPROTO_TCP, TCP_DEFER_ACCEPT, (int)wanted->defer_accept_s, "TCP_DEFER_ACCEPT"},
 		{ true, IPPROTO_TCP, TCP_FASTOPEN,     wanted->fastopen,            "TCP_FASTOPEN"    },
 	};
-	const char *step;
 	int result = 0;
 
+	if (!is_unix(listener))
+		result = set_options(listener->fd, options, ARRAY_SIZE(options), ret_step);
+	if (result < 0)
+		return result;
+	*ret_step = "listen";
+	return listen(listener->fd, wanted->backlog) < 0 ? -errno : 0;
+}
+
+int listener_listen(struct listener *listener)
+{
+	const char *step;
+
 	/* A socket unit has settings of its own for all of this. */
-	if (listener->origin != LISTENER_SYSTEMD) {
-		if (!is_unix(listener))
-			result = set_options(listener->fd, options, ARRAY_SIZE(options), &step);
-		if (result == 0 && listen(listener->fd, wanted->backlog) < 0)
-			result = -errno;
-	}
-	if (result == 0)
-		listener->listening = true;
-	return result;
+	if (listener->origin == LISTENER_SYSTEMD)
+		return 0;
+	return listen_with_options(listener, &step);
+}
+
+int listener_change(struct listener *listener, const struct listener_options *options, const char **ret_step)
+{
+	struct listener_options before = listener->options;
+	int result;
+
+	listener->options = *options;
+	listener->options.reuse_port = before.reuse_port;
+	listener->options.freebind = before.freebind;
+	if (listener->origin == LISTENER_SYSTEMD || listener->refused)
+		return 0;
+	/* To listen again changes the length of the queue and nothing else: inet_listen(), unix_listen(). */
+	result = listen_with_options(listener, ret_step);
+	if (result < 0 || !is_unix(listener))
+		return result;
+	return listener_unix_change(listener, &before, ret_step);
 }
 
 int listener_revive(struct listener *listener)

@@ -6,6 +6,7 @@
  *
  *	listener_bind()    socket, options, bind: nothing can connect yet, and nothing is lost by listener_close()
  *	listener_listen()  clients may connect
+ *	listener_change()  other options, while it listens
  *	listener_prepare_workers()  before a start of workers: what the handler needs of the shared socket
  *	listener_refuse()  new clients are refused at once; handshakes under way complete, the queue stays
  *	listener_pending() how much is left in the queue and in handshakes
@@ -87,6 +88,14 @@ bool listener_serves(const struct listener *listener, const struct socket_addres
 /* listen(2), and the options that need it. -EADDRINUSE is possible here too: TCP addresses may be bound twice as long
  * as nobody listens. Does nothing to sockets of systemd's, which have a unit's settings. */
 ATTR_NODISCARD int listener_listen(struct listener *listener);
+
+/*
+ * Gives a listener that listens other options: backlog, defer_accept_s, fastopen, and of a path its mode and owner. The
+ * others are of its binding, and stay. What could not be set is what *ret_step names; it is tried no more, and the
+ * others may or may not be set. Does nothing to sockets of systemd's, nor to one that is refused.
+ */
+ATTR_NODISCARD int listener_change(
+	struct listener *listener, const struct listener_options *options, const char **ret_step);
 
 /*
  * Listens again where a process that shares a TCP listener has shut it down (shutdown(2): some servers do so to wake

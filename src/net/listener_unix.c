@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -179,15 +180,71 @@ int listener_unix_reclaim(struct listener *listener)
 	return 0;
 }
 
+/* Whether this process has made the path, and FILE is it still. */
+static bool is_own(const struct listener *listener, const struct stat *file)
+{
+	return listener->path_owner != 0 && listener->path_owner == getpid() && S_ISSOCK(file->st_mode) &&
+	       file->st_dev == listener->path_device && file->st_ino == listener->path_inode;
+}
+
+/* A file that was opened by O_PATH takes no fchmod(2) (open(2)). */
+static int set_mode(int file, mode_t mode)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	return chmod(path, mode) < 0 ? -errno : 0;
+}
+
+/* What is no more somebody else's is as this process would create it. */
+static int set_owner(int file, const struct listener_options *before, const struct listener_options *after)
+{
+	uid_t uid = after->socket_uid;
+	gid_t gid = after->socket_gid;
+
+	if (uid == (uid_t)-1 && before->socket_uid != (uid_t)-1)
+		uid = geteuid();
+	if (gid == (gid_t)-1 && before->socket_gid != (gid_t)-1)
+		gid = getegid();
+	if (uid == (uid_t)-1 && gid == (gid_t)-1)
+		return 0;
+	return fchownat(file, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+/* In an order in which the new owner never has the old mode's rights, nor the old one the new mode's. */
+int listener_unix_change(const struct listener *listener, const struct listener_options *before, const char **ret_step)
+{
+	const struct listener_options *after = &listener->options;
+	FD_AUTO int file = -1;
+	struct stat status;
+	int result;
+
+	if (listener_unix_path(listener)[0] == '\0')
+		return 0;
+	*ret_step = "stat";
+	file = open(listener_unix_path(listener), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (file < 0 || fstat(file, &status) < 0)
+		return -errno;
+	if (!is_own(listener, &status))
+		return -ESTALE;
+	*ret_step = "chmod";
+	result = set_mode(file, status.st_mode & after->socket_mode & 0777);
+	if (result < 0)
+		return result;
+	*ret_step = "chown";
+	result = set_owner(file, before, after);
+	if (result < 0)
+		return result;
+	*ret_step = "chmod";
+	return set_mode(file, after->socket_mode);
+}
+
 void listener_unix_remove(struct listener *listener)
 {
 	const char *path = listener_unix_path(listener);
 	struct stat status;
 
-	if (listener->path_owner == 0 || listener->path_owner != getpid())
-		return;
-	if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) && status.st_dev == listener->path_device &&
-		status.st_ino == listener->path_inode)
+	if (lstat(path, &status) == 0 && is_own(listener, &status))
 		unlink(path);
 	listener->path_owner = 0;
 }

@@ -22,6 +22,11 @@ ATTR_NODISCARD int listener_unix_bind(struct listener *listener, const char **re
  * any more. */
 ATTR_NODISCARD int listener_unix_reclaim(struct listener *listener);
 
+/* Gives the path the mode and the owner of listener->options, in the place of those of BEFORE. -ESTALE: it is none of
+ * this process's any more. */
+ATTR_NODISCARD int listener_unix_change(
+	const struct listener *listener, const struct listener_options *before, const char **ret_step);
+
 /* Removes the path, if this process has made it and it is still the same. */
 void listener_unix_remove(struct listener *listener);
 

@@ -269,6 +269,67 @@ Test(listener, backlog_reaches_the_kernel)
 	listener_close(&listener);
 }
 
+/* The longest that its queue may become. */
+static uint32_t queue_limit(int fd)
+{
+	struct tcp_info info;
+	socklen_t size = sizeof(info);
+
+	cr_assert_eq(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+	return info.tcpi_sacked;
+}
+
+static int change(struct listener *listener, const struct listener_options *options)
+{
+	const char *step = "none";
+	int result = listener_change(listener, options, &step);
+
+	cr_expect(result == 0 || strcmp(step, "none") != 0);
+	return result;
+}
+
+/* While it listens; what is queued stays. */
+Test(listener, takes_other_options)
+{
+	struct listener_options options = defaults;
+	struct listener listener = listening("127.0.0.1:0", &options);
+	int connected = client(&listener.address), accepted;
+
+	cr_assert_geq(connected, 0);
+	options.backlog = 5;
+	options.defer_accept_s = 3;
+	options.fastopen = 7;
+	options.reuse_port = true;
+	cr_assert_eq(change(&listener, &options), 0);
+	cr_expect_eq(queue_limit(listener.fd), 5);
+	cr_expect_geq(option(listener.fd, IPPROTO_TCP, TCP_DEFER_ACCEPT), 3);
+	cr_expect_eq(option(listener.fd, IPPROTO_TCP, TCP_FASTOPEN), 7);
+	cr_expect_eq(option(listener.fd, SOL_SOCKET, SO_REUSEPORT), 0);
+	cr_expect_not(listener.options.reuse_port, "it is bound without");
+	accepted = accept(listener.fd, NULL, NULL);
+	cr_expect_geq(accepted, 0);
+	options.defer_accept_s = 0;
+	options.fastopen = 0;
+	cr_assert_eq(change(&listener, &options), 0);
+	cr_expect_eq(option(listener.fd, IPPROTO_TCP, TCP_DEFER_ACCEPT), 0);
+	cr_expect_eq(option(listener.fd, IPPROTO_TCP, TCP_FASTOPEN), 0);
+	close(accepted);
+	close(connected);
+	listener_close(&listener);
+}
+
+Test(listener, socket_of_systemds_takes_no_other_options)
+{
+	struct listener_options options = defaults;
+	struct listener own = listening("127.0.0.1:0", &options), listener;
+
+	cr_assert_eq(listener_adopt(&listener, own.fd, LISTENER_SYSTEMD, "systemd:a", &options), 0);
+	options.backlog = 5;
+	cr_assert_eq(change(&listener, &options), 0);
+	cr_expect_eq(queue_limit(listener.fd), 16);
+	listener_close(&listener);
+}
+
 Test(listener, freebind_takes_addresses_that_are_not_there)
 {
 	struct listener_options wanted = defaults;
@@ -550,6 +611,64 @@ Test(listener_unix, nothing_is_left_when_the_owner_cannot_be_set, .init = make_d
 	cr_assert(WIFEXITED(status));
 	cr_assert_eq(WEXITSTATUS(status), 0, "failed at step %d", WEXITSTATUS(status));
 	cr_assert_not(exists(text));
+}
+
+Test(listener_unix, path_takes_another_mode, .init = make_directory, .fini = remove_directory)
+{
+	const char *path = path_in_directory("a.sock");
+	struct listener_options options = defaults;
+	struct listener listener = listening(path, &options);
+
+	options.socket_mode = 0606;
+	cr_assert_eq(change(&listener, &options), 0);
+	cr_expect_eq(mode_of(path) & 0777, 0606);
+	options.socket_mode = 0666;
+	cr_assert_eq(change(&listener, &options), 0);
+	cr_expect_eq(mode_of(path) & 0777, 0666);
+	close(client(&listener.address));
+	listener_close(&listener);
+	cr_expect_not(exists(path));
+}
+
+Test(listener_unix, path_takes_another_owner, .init = make_directory, .fini = remove_directory)
+{
+	const char *path = path_in_directory("a.sock");
+	struct listener_options options = defaults;
+	struct listener listener;
+	struct stat status;
+
+	if (geteuid() != 0)
+		return;
+	listener = listening(path, &options);
+	options.socket_uid = 65534;
+	options.socket_gid = 65533;
+	cr_assert_eq(change(&listener, &options), 0);
+	cr_assert_eq(lstat(path + strlen("unix:"), &status), 0);
+	cr_expect(status.st_uid == 65534 && status.st_gid == 65533 && (status.st_mode & 0777) == 0660);
+	options.socket_uid = (uid_t)-1;
+	options.socket_gid = (gid_t)-1;
+	cr_assert_eq(change(&listener, &options), 0);
+	cr_assert_eq(lstat(path + strlen("unix:"), &status), 0);
+	cr_expect(status.st_uid == 0 && status.st_gid == getegid());
+	listener_close(&listener);
+}
+
+/* Another daemon's socket, say, is nothing to us. */
+Test(listener_unix, what_took_its_place_keeps_its_mode, .init = make_directory, .fini = remove_directory)
+{
+	const char *path = path_in_directory("a.sock");
+	struct listener_options options = defaults;
+	struct listener listener = listening(path, &options), other;
+
+	cr_assert_eq(unlink(path + strlen("unix:")), 0);
+	options.socket_mode = 0600;
+	cr_expect_eq(change(&listener, &options), -ENOENT);
+	other = listening(path, &defaults);
+	cr_expect_eq(change(&listener, &options), -ESTALE);
+	cr_expect_eq(mode_of(path) & 0777, 0660);
+	listener_close(&listener);
+	cr_expect(exists(path));
+	listener_close(&other);
 }
 
 Test(listener_unix, serves_at_its_path_and_removes_it, .init = make_directory, .fini = remove_directory)
