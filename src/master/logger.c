@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +22,8 @@ static const struct backoff_rules logger_backoff = { .min_ms = 100, .max_ms = 30
 
 /* A logger that has lived this long starts the backoff from the beginning. */
 #define LOGGER_HEALTHY_MS 10000
+/* How long one that is to be replaced may write what is queued: LOGGER_LEAVE_MS, and some time to get to that. */
+#define LOGGER_CHANGE_MS 2000
 /* How long the end of the daemon waits for what is queued to be written. */
 #define LOGGER_STOP_MS 1000
 
@@ -58,9 +61,8 @@ static void logger_spawn(struct master *master, uint64_t now_ms)
 	children_add(&master->children, &(struct child){ .pid = pid, .kind = CHILD_LOGGER });
 }
 
-static struct logger_config logger_configure(const struct master *master)
+static struct logger_config logger_configure(const struct master *master, const struct config *config)
 {
-	const struct config *config = master->config;
 	struct logger_config logger = {
 		.file = config->log_target,
 		.format = config->log_format,
@@ -81,7 +83,8 @@ int logger_process_prepare(struct master *master)
 	const char *path = NULL;
 	int result;
 
-	logger->config = logger_configure(master);
+	logger->config = logger_configure(master, master->config);
+	logger->keeps_terminal = logger->config.target == LOG_TARGET_STDERR;
 	result = logger_check(&logger->config, &path);
 	if (result < 0) {
 		log_event(LOG_LEVEL_ERROR, "cannot write the log", LOG_TEXT("file", path), LOG_ERRNO("reason", result));
@@ -114,15 +117,28 @@ static void renew_channel(struct logger_process *logger)
 	log_event(LOG_LEVEL_ERROR, "a worker has shut down the log's socket: a new one is for new workers");
 }
 
+/* It has left since it was told to, or since it took too long for that. */
+static bool left_for_another(const struct logger_process *logger, const struct death *death)
+{
+	return logger->changing && (death->by_signal ? death->code == SIGKILL : death->code == 0);
+}
+
+static void note_failure(struct logger_process *logger, const struct death *death, uint64_t now_ms)
+{
+	if (now_ms - logger->started_ms >= LOGGER_HEALTHY_MS)
+		logger->backoff.level = 0;
+	logger->backoff = backoff_next(&logger_backoff, logger->backoff, now_ms);
+	report_logger_death(logger, death, now_ms); /* queued, for the next one to write */
+}
+
 void logger_process_died(struct master *master, const struct death *death, uint64_t now_ms)
 {
 	struct logger_process *logger = &master->logger;
 
-	if (now_ms - logger->started_ms >= LOGGER_HEALTHY_MS)
-		logger->backoff.level = 0;
-	logger->backoff = backoff_next(&logger_backoff, logger->backoff, now_ms);
 	renew_channel(logger);
-	report_logger_death(logger, death, now_ms); /* queued, for the next one to write */
+	if (!left_for_another(logger, death))
+		note_failure(logger, death, now_ms);
+	logger->changing = false;
 	logger->pid = 0;
 }
 
@@ -132,7 +148,52 @@ uint64_t logger_process_check(struct master *master, uint64_t now_ms)
 
 	if (logger->pid == 0 && !backoff_holds(&logger->backoff, now_ms))
 		logger_spawn(master, now_ms);
+	if (logger->changing && deadline_passed(logger->kill_ms, now_ms)) {
+		kill(logger->pid, SIGKILL);
+		logger->kill_ms = DEADLINE_NONE;
+	}
+	if (logger->changing)
+		return logger->kill_ms;
 	return logger->pid == 0 ? logger->backoff.until_ms : DEADLINE_NONE;
+}
+
+int logger_process_try(const struct master *master, const struct config *config, const char **ret_path)
+{
+	const struct logger_config wanted = logger_configure(master, config);
+
+	/* A detached master has given its standard error up for good, unless the log was there. */
+	if (wanted.target == LOG_TARGET_STDERR && wanted.detached && !master->logger.keeps_terminal) {
+		*ret_path = config->log_target;
+		return -ENOTTY;
+	}
+	return logger_check(&wanted, ret_path);
+}
+
+static bool configs_are_equal(const struct logger_config *a, const struct logger_config *b)
+{
+	if (a->target != b->target || a->format != b->format || strcmp(a->file, b->file) != 0 ||
+		a->access_count != b->access_count)
+		return false;
+	for (size_t i = 0; i < a->access_count; i++)
+		if (strcmp(a->access_files[i], b->access_files[i]) != 0)
+			return false;
+	return true;
+}
+
+void logger_process_change(struct master *master, const struct config *config, uint64_t now_ms)
+{
+	struct logger_process *logger = &master->logger;
+	const struct logger_config before = logger->config;
+
+	/* The texts are the configuration's, which may be gone soon. */
+	logger->config = logger_configure(master, config);
+	if (logger->pid == 0 || configs_are_equal(&before, &logger->config))
+		return;
+	/* One that is leaving already is asked no second time: it would end at once. */
+	if (!logger->changing)
+		kill(logger->pid, SIGTERM);
+	logger->changing = true;
+	logger->kill_ms = deadline_after(now_ms, LOGGER_CHANGE_MS);
 }
 
 void logger_process_reopen(const struct master *master)

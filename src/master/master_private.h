@@ -91,7 +91,10 @@ struct logger_process {
 	pid_t pid; /* 0: none */
 	struct backoff backoff;
 	uint64_t started_ms;
-	bool fork_failing; /* said so once in this episode */
+	bool fork_failing;   /* said so once in this episode */
+	bool changing;       /* it was told to make room for one of another configuration */
+	uint64_t kill_ms;    /* and is killed then, if it has not */
+	bool keeps_terminal; /* a detached master has left standard error open for it */
 };
 
 struct master {
@@ -221,6 +224,10 @@ void logger_process_start(struct master *master);
 void logger_process_died(struct master *master, const struct death *death, uint64_t now_ms);
 /* Starts it again where it is due. Returns when to call again at the latest. */
 uint64_t logger_process_check(struct master *master, uint64_t now_ms);
+/* Whether a logger could go by CONFIG: opens and closes its files. Returns 0 or a negative errno, and which it is. */
+int logger_process_try(const struct master *master, const struct config *config, const char **ret_path);
+/* From now on it goes by CONFIG; another process takes over where there is a difference. Lines are queued meanwhile. */
+void logger_process_change(struct master *master, const struct config *config, uint64_t now_ms);
 void logger_process_reopen(const struct master *master);
 /* Has it write what is queued, and waits for it, for a bounded time. */
 void logger_process_stop(struct master *master);
