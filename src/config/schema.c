@@ -298,6 +298,15 @@ struct value_rule schema_option_rule(const struct brood_option *option)
 	return rule;
 }
 
+static const char *const reload_names[] = {
+	[RELOAD_UNDECIDED] = "",
+	[RELOAD_LIVE] = "live",
+	[RELOAD_ROLL] = "roll",
+	[RELOAD_BIND] = "bind",
+	[RELOAD_RESTART] = "restart",
+};
+static_assert(ARRAY_SIZE(reload_names) == RELOADS, "a name for each way");
+
 static void list_rule(const struct value_rule *rule, FILE *out)
 {
 	char min[VALUE_TEXT_MAX] = "-", max[VALUE_TEXT_MAX] = "-";
@@ -333,7 +342,7 @@ static void list_limits(FILE *out)
 	for (size_t i = 0; i < LIMIT_KEYS; i++) {
 		fprintf(out, "limits\t%s\t", limit_keys[i].name);
 		list_rule(&limit_keys[i].rule, out);
-		fputs("\t(inherited)\t\t\n", out);
+		fprintf(out, "\t(inherited)\t\t\t%s\n", reload_names[RELOAD_ROLL]);
 	}
 }
 
@@ -348,7 +357,7 @@ void schema_list(const struct brood_module *const *handlers, FILE *out)
 		list_choices(key->rule.choices, out);
 		fprintf(out, "\t");
 		list_kinds(key, handlers, out);
-		fprintf(out, "\n");
+		fprintf(out, "\t%s\n", reload_names[key->reload]);
 	}
 	list_limits(out);
 	for (; *handlers; handlers++) {
@@ -359,7 +368,7 @@ void schema_list(const struct brood_module *const *handlers, FILE *out)
 			list_rule(&rule, out);
 			fprintf(out, "\t%s\t", option->fallback ? option->fallback : "(required)");
 			list_choices(rule.choices, out);
-			fprintf(out, "\t\n");
+			fprintf(out, "\t\t%s\n", reload_names[RELOAD_ROLL]);
 		}
 	}
 }

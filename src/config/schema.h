@@ -30,6 +30,7 @@ enum key_reload {
 	RELOAD_ROLL,      /* it holds for the new workers; those of earlier generations end by the old value */
 	RELOAD_BIND,      /* it holds for the listeners that are opened from now on, and not for those that are kept */
 	RELOAD_RESTART,   /* it holds from the next start on; until then the old value does */
+	RELOADS,
 };
 
 struct key {
@@ -92,7 +93,8 @@ struct value_rule schema_option_rule(const struct brood_option *option);
  * Writes each key and each option of HANDLERS as a line, fields parted by tabs: "global", "pool", "limits" or the
  * handler's name; the key; its kind; its least and its largest value; its default, or "(required)", "(global)" where
  * the global key of that name is it, or "(inherited)"; its choices, parted by spaces; the handlers it goes with, where
- * these are not all. For tests of the manual and of the sample file.
+ * these are not all; "live", "roll", "bind" or "restart", as a reload takes it. For tests of the manual and of the
+ * sample file.
  */
 void schema_list(const struct brood_module *const *handlers, FILE *out);
 

@@ -13,7 +13,7 @@
 
 /* A line of schema_list(). */
 struct row {
-	char *section, *name, *kind, *min, *max, *fallback, *choices, *handlers;
+	char *section, *name, *kind, *min, *max, *fallback, *choices, *handlers, *reload;
 };
 
 /* The handlers of the manual, whether they are compiled in or not. */
@@ -62,11 +62,11 @@ static void each_row(void (*check)(const struct row *row, const char *text), con
 	for (line = strtok_r(list, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest), count++) {
 		struct row row;
 		char **fields[] = { &row.section, &row.name, &row.kind, &row.min, &row.max, &row.fallback, &row.choices,
-			&row.handlers };
+			&row.handlers, &row.reload };
 
 		for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 			*fields[i] = strsep(&line, "\t");
-		cr_assert(row.handlers, "eight fields");
+		cr_assert(row.reload, "nine fields");
 		check(&row, text);
 	}
 	cr_expect_geq(count, least);
@@ -148,6 +148,14 @@ static void manual_handlers(const struct row *row, char *sentence, size_t size)
 	sentence[used] = '\0';
 }
 
+/* What a reload does not simply take over; "" else. */
+static const char *manual_reload(const struct row *row)
+{
+	if (strcmp(row->reload, "restart") == 0)
+		return "\nA reload does not change it.";
+	return strcmp(row->reload, "bind") == 0 ? "\nA reload changes it for listeners that are added." : "";
+}
+
 static void check_manual(const struct row *row, const char *text)
 {
 	char *entry = manual_entry(row, text), sentence[256], *choice, *rest;
@@ -162,6 +170,10 @@ static void check_manual(const struct row *row, const char *text)
 		cr_expect(strstr(entry, sentence), "%s %s: the manual does not say: %s", row->section, row->name,
 			sentence);
 	}
+	cr_expect(strstr(entry, manual_reload(row)), "%s %s: the manual does not say:%s", row->section, row->name,
+		manual_reload(row));
+	cr_expect(row->reload[0] != '\0' && (manual_reload(row)[0] != '\0' || !strstr(entry, "\nA reload ")), "%s %s",
+		row->section, row->name);
 	if (row->handlers[0]) {
 		manual_handlers(row, sentence, sizeof(sentence));
 		cr_expect(strstr(entry, sentence), "%s %s: the manual does not say:%s", row->section, row->name,
