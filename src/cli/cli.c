@@ -19,6 +19,7 @@
 #include "config/config.h"
 #include "handlers/handlers.h"
 #include "handlers/module/describe.h"
+#include "handlers/module/description.h"
 #include "master/master.h"
 #include "net/inherited.h"
 #include "worker/probe_program.h"
@@ -28,6 +29,8 @@ static const struct config_probe probe = {
 	.module_check = module_check,
 	.program = probe_program,
 	.description_free = module_description_free,
+	.description_encode = module_description_encode,
+	.description_decode = description_read,
 };
 static const struct config_host host = { .handlers = handlers_builtin, .probe = &probe };
 

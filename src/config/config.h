@@ -147,8 +147,8 @@ struct config {
 
 	char *user; /* "": stay as started */
 	char *group;
-	char *pidfile;    /* "": none */
-	char *control;    /* the control socket's absolute path, or CONTROL_AUTO or CONTROL_OFF (net/control_path.h) */
+	char *pidfile; /* "": none */
+	char *control; /* the control socket's absolute path, or CONTROL_AUTO or CONTROL_OFF (net/control_path.h) */
 	mode_t control_mode;
 	char *log_target; /* accepted by log_target_parse() */
 	enum log_level log_level;
@@ -187,6 +187,11 @@ struct config_probe {
 	/* Whether pool->program can be executed. */
 	int (*program)(const struct pool_config *pool, char *reason, size_t size);
 	void (*description_free)(struct brood_module *description);
+	/* A description as bytes, for another process of ours, and back: DATA is from malloc(), and freed by who gets
+	 * it; a description is made by another process and trusted as little as the module. */
+	int (*description_encode)(const struct brood_module *description, char **ret_data, size_t *ret_size);
+	int (*description_decode)(
+		char *data, size_t data_size, struct brood_module **ret_description, char *reason, size_t size);
 };
 
 /* What a load is given from above. */

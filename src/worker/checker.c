@@ -19,6 +19,7 @@
 #include "base/signals.h"
 #include "base/title.h"
 #include "worker/exec.h"
+#include "worker/findings.h"
 
 /* So much is read at a time: a child that floods the pipe does not hold its parent. */
 #define READ_MAX (64U * 1024)
@@ -43,9 +44,9 @@ const char *checker_verdict_name(enum checker_verdict verdict)
 
 /* Signals are as in a new process: the probes wait for children of theirs. Away from the parent's terminal, whose
  * signals it would else get with it. */
-static int child_setup(pid_t parent, int errors_fd)
+static int child_setup(pid_t parent, int errors_fd, int findings_fd)
 {
-	int keep[] = { errors_fd };
+	int keep[] = { errors_fd, findings_fd };
 
 	setsid();
 	exec_reset_signals();
@@ -58,10 +59,10 @@ static int child_setup(pid_t parent, int errors_fd)
 	return fd_close_others(STDERR_FILENO + 1, keep, ARRAY_SIZE(keep));
 }
 
-static enum exit_status child_check(const struct config_origin *origin, FILE *errors)
+static enum exit_status child_check(const struct config_origin *origin, int findings_fd, FILE *errors)
 {
 	struct config *config = NULL;
-	int result = config_load(origin->file, origin->host, origin->overrides, errors, &config);
+	int result = findings_load_first(origin, findings_fd, errors, &config);
 
 	if (result == 0)
 		return EXIT_STATUS_OK;
@@ -72,7 +73,7 @@ static enum exit_status child_check(const struct config_origin *origin, FILE *er
 }
 
 /* Nobody waits for the memory to be given back. */
-ATTR_NORETURN static void child_main(const struct config_origin *origin, pid_t parent, int errors_fd)
+ATTR_NORETURN static void child_main(const struct config_origin *origin, pid_t parent, int errors_fd, int findings_fd)
 {
 	FILE *errors = fdopen(errors_fd, "w");
 	enum exit_status status;
@@ -80,12 +81,12 @@ ATTR_NORETURN static void child_main(const struct config_origin *origin, pid_t p
 
 	if (errors == NULL)
 		_exit(EXIT_STATUS_SYSTEM);
-	result = child_setup(parent, errors_fd);
+	result = child_setup(parent, errors_fd, findings_fd);
 	if (result < 0) {
 		fprintf(errors, "%s: cannot be checked: %s\n", origin->file, log_strerror(result));
 		status = EXIT_STATUS_SYSTEM;
 	} else {
-		status = child_check(origin, errors);
+		status = child_check(origin, findings_fd, errors);
 	}
 	_exit(fflush(errors) == 0 && !ferror(errors) ? (int)status : EXIT_STATUS_SYSTEM);
 }
@@ -97,8 +98,11 @@ int checker_start(struct checker *checker, const struct config_origin *origin, u
 	pid_t parent = getpid(), pid;
 	FD_AUTO int reading = -1;
 	FD_AUTO int writing = -1;
+	FD_AUTO int findings = findings_open();
 	int ends[2];
 
+	if (findings < 0)
+		return findings;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	reading = ends[0];
@@ -109,10 +113,11 @@ int checker_start(struct checker *checker, const struct config_origin *origin, u
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		child_main(origin, parent, writing); /* CHECKER may be memory that it does not have */
+		child_main(origin, parent, writing, findings); /* CHECKER may be memory that it does not have */
 	*checker = (struct checker){
 		.pid = pid,
 		.errors_fd = fd_steal(&reading),
+		.findings_fd = fd_steal(&findings),
 		.deadline_ms = now_ms + timeout_ms,
 		.timeout_ms = timeout_ms,
 	};
@@ -230,8 +235,15 @@ enum checker_verdict checker_reaped(struct checker *checker, const struct config
 	return verdict;
 }
 
+int checker_load(
+	const struct checker *checker, const struct config_origin *origin, FILE *errors, struct config **ret_config)
+{
+	return findings_load_again(origin, checker->findings_fd, errors, ret_config);
+}
+
 void checker_done(struct checker *checker)
 {
+	fd_close(&checker->findings_fd);
 	fd_close(&checker->errors_fd);
 	free(checker->text);
 	checker->text = NULL;

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "base/attrs.h"
@@ -44,6 +45,7 @@ const char *checker_verdict_name(enum checker_verdict verdict);
 struct checker {
 	pid_t pid;            /* 0: none */
 	int errors_fd;        /* the reading end of the pipe, non-blocking; -1: closed */
+	int findings_fd;      /* what it leaves: worker/findings.h; -1: closed */
 	uint64_t deadline_ms; /* UINT64_MAX once it was killed */
 	uint32_t timeout_ms;
 	bool killed; /* at its deadline */
@@ -52,7 +54,7 @@ struct checker {
 	size_t size;
 };
 
-#define CHECKER_NONE ((struct checker){ .errors_fd = -1 })
+#define CHECKER_NONE ((struct checker){ .errors_fd = -1, .findings_fd = -1 })
 
 /* Forks a child that loads ORIGIN, which it reads in memory that is inherited. Returns 0 or a negative errno. */
 ATTR_NODISCARD int checker_start(
@@ -72,7 +74,14 @@ void checker_stop(struct checker *checker);
  * `text` says why, whatever the reason. */
 enum checker_verdict checker_reaped(struct checker *checker, const struct config_origin *origin, int status);
 
-/* Frees the text. Only where there is no child. */
+/*
+ * After CHECKER_ACCEPTS: loads the file once more, in this process, by what the child has found out. No probe is asked.
+ * As config_load(); a file that has changed meanwhile is refused with a line that says so.
+ */
+ATTR_NODISCARD int checker_load(
+	const struct checker *checker, const struct config_origin *origin, FILE *errors, struct config **ret_config);
+
+/* Frees the text, and what was found. Only where there is no child. */
 void checker_done(struct checker *checker);
 
 #endif

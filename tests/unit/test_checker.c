@@ -24,7 +24,7 @@
 static char directory[] = "/tmp/brood-test-XXXXXX";
 static char path[sizeof(directory) + 16];
 static struct config_origin origin;
-static struct checker checker = { .errors_fd = -1 };
+static struct checker checker = { .errors_fd = -1, .findings_fd = -1 };
 
 static void set_up(void)
 {
@@ -285,6 +285,138 @@ Test(checker, takes_its_probe_along)
 	expect(finish(), CHECKER_DIED);
 	cr_expect(dies(pid_fd));
 	close(pid_fd);
+}
+
+/* ---- the second load, in the parent ---- */
+
+#define MODULE                                                                                                         \
+	"pool a {\n listen = \":1\"\n handler = module module = \"/strict.so\"\n"                                      \
+	"module_options { root = \"/\" names = { x } } }\n"
+
+static unsigned int asked, decoded;
+static bool encodes;
+
+static int describe(const struct pool_config *pool, struct brood_module **ret_description, char *reason, size_t size)
+{
+	asked++;
+	return test_describe(pool, ret_description, reason, size);
+}
+
+static int ask_about_program(const struct pool_config *pool, char *reason, size_t size)
+{
+	(void)pool, (void)reason, (void)size;
+	asked++;
+	return 0;
+}
+
+static int ask_module(const struct pool_config *pool, char *reason, size_t size)
+{
+	(void)pool, (void)reason, (void)size;
+	asked++;
+	return 0;
+}
+
+/* By its name, which is enough for those of the test's own. */
+static int encode(const struct brood_module *description, char **ret_data, size_t *ret_size)
+{
+	if (!encodes)
+		return -ENOMEM;
+	*ret_data = strdup(description->name);
+	*ret_size = strlen(*ret_data);
+	return 0;
+}
+
+static int decode(char *data, size_t data_size, struct brood_module **ret_description, char *reason, size_t size)
+{
+	(void)reason, (void)size;
+	decoded++;
+	cr_assert_eq(data_size, strlen("strict"));
+	cr_assert_str_eq(data, "strict");
+	free(data);
+	*ret_description = malloc(sizeof(**ret_description));
+	**ret_description = module_strict;
+	return 0;
+}
+
+static const struct config_probe asking_probe = {
+	.module_describe = describe,
+	.module_check = ask_module,
+	.program = ask_about_program,
+	.description_free = test_description_free,
+	.description_encode = encode,
+	.description_decode = decode,
+};
+static const struct config_host asking = { .handlers = test_modules, .probe = &asking_probe };
+
+/* Returns checker_load()'s result, and its errors, to be freed. */
+static int load_again(struct config **ret_config, char **ret_errors)
+{
+	size_t size;
+	FILE *errors = open_memstream(ret_errors, &size);
+	int result;
+
+	cr_assert(errors);
+	result = checker_load(&checker, &origin, errors, ret_config);
+	fclose(errors);
+	return result;
+}
+
+static void check_and_load_again(unsigned int expected_asked, unsigned int expected_decoded)
+{
+	struct config *config = NULL;
+	char *errors;
+
+	origin.host = &asking;
+	write_file(MODULE "pool b { listen = \":2\" handler = inetd command = \"/bin/cat\" }");
+	start(TIMEOUT_MS);
+	expect(finish(), CHECKER_ACCEPTS);
+	cr_assert_eq(asked, 0, "the child has asked");
+	cr_assert_eq(load_again(&config, &errors), 0, "%s", errors);
+	cr_expect_str_eq(errors, "");
+	cr_expect_eq(asked, expected_asked);
+	cr_expect_eq(decoded, expected_decoded);
+	cr_expect_str_eq(config->pools[0].description->name, "strict");
+	cr_expect_str_eq(config->pools[0].values[0].text, "/");
+	free(errors);
+	config_free(config);
+}
+
+/* What the child has found out is not asked again. */
+Test(checker, load_asks_nobody)
+{
+	encodes = true;
+	check_and_load_again(0, 1);
+}
+
+Test(checker, load_asks_for_what_was_not_left)
+{
+	encodes = false;
+	check_and_load_again(1, 0);
+}
+
+/* What is loaded is what was checked, or nothing. */
+Test(checker, file_that_changes_meanwhile)
+{
+	struct config *config = NULL;
+	char *errors, expected[128];
+
+	write_file(GOOD);
+	start(TIMEOUT_MS);
+	expect(finish(), CHECKER_ACCEPTS);
+	write_file(GOOD "stop_timeout = 7s\n");
+	cr_expect_eq(load_again(&config, &errors), -EINVAL);
+	snprintf(expected, sizeof(expected), "%s: has changed while it was checked\n", path);
+	cr_expect_str_eq(errors, expected);
+	cr_expect_null(config);
+	free(errors);
+	write_file("nonsense");
+	cr_expect_eq(load_again(&config, &errors), -EINVAL);
+	cr_expect(strstr(errors, "x.conf:1: "), "%s", errors);
+	free(errors);
+	write_file(GOOD "# and not at all\n");
+	cr_expect_eq(load_again(&config, &errors), 0);
+	free(errors);
+	config_free(config);
 }
 
 /* ---- floods ---- */

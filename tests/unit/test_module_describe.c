@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "handlers/module/describe.h"
+#include "handlers/module/description.h"
 #include "handlers/module/load.h"
 #include "worker/probe.h"
 
@@ -44,6 +45,37 @@ static struct brood_module *describe(const char *module)
 	choose(module);
 	cr_assert_eq(module_describe(&pool, &description, reason, sizeof(reason)), 0, "%s", reason);
 	return description;
+}
+
+static bool texts_are_equal(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* What one process of ours was told, another one has as it was. */
+Test(module_describe, a_description_is_handed_on)
+{
+	struct brood_module *description = describe("options"), *copy = NULL;
+	const struct brood_option *a = description->options, *b;
+	char *data;
+	size_t size;
+
+	cr_assert_eq(module_description_encode(description, &data, &size), 0);
+	cr_assert_eq(description_read(data, size, &copy, reason, sizeof(reason)), 0, "%s", reason);
+	cr_expect_str_eq(copy->name, description->name);
+	cr_expect_str_eq(copy->version, description->version);
+	cr_expect_eq(copy->client_first, description->client_first);
+	for (b = copy->options; a->name && b->name; a++, b++) {
+		cr_expect_str_eq(a->name, b->name);
+		cr_expect(a->type == b->type && a->min == b->min && a->max == b->max, "%s", a->name);
+		cr_expect(texts_are_equal(a->fallback, b->fallback), "%s", a->name);
+		cr_expect(texts_are_equal(a->help, b->help), "%s", a->name);
+		for (size_t i = 0; a->choices && (a->choices[i] || b->choices[i]); i++)
+			cr_expect(texts_are_equal(a->choices[i], b->choices[i]), "%s", a->name);
+	}
+	cr_expect(!a->name && !b->name);
+	description_free(copy);
+	description_free(description);
 }
 
 Test(module_describe, a_module_says_what_it_is)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "handlers/module/describe.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +80,26 @@ int module_describe(const struct pool_config *pool, struct brood_module **ret_de
 void module_description_free(struct brood_module *description)
 {
 	description_free(description);
+}
+
+int module_description_encode(const struct brood_module *description, char **ret_data, size_t *ret_size)
+{
+	struct probe_answer *answer = calloc(1, sizeof(*answer));
+	char *data = NULL;
+
+	if (answer != NULL) {
+		description_write(description, answer);
+		data = malloc(answer->size + 1);
+	}
+	/* It came as an answer, and so is no longer than one. */
+	if (data != NULL) {
+		memcpy(data, answer->data, answer->size);
+		data[answer->size] = '\0';
+		*ret_data = data;
+		*ret_size = answer->size;
+	}
+	free(answer);
+	return data == NULL ? -ENOMEM : 0;
 }
 
 int module_check(const struct pool_config *pool, char *reason, size_t size)

@@ -18,6 +18,9 @@ ATTR_NODISCARD int module_describe(
 
 void module_description_free(struct brood_module *description);
 
+/* As bytes that description_read() takes (handlers/module/description.h). Returns 0, to be freed, or -ENOMEM. */
+ATTR_NODISCARD int module_description_encode(const struct brood_module *description, char **ret_data, size_t *ret_size);
+
 /* Has the module look at pool->values, which go with pool->description. Returns 0, or a negative errno with the
  * reason. */
 ATTR_NODISCARD int module_check(const struct pool_config *pool, char *reason, size_t size);
