@@ -53,12 +53,16 @@ void bind_close(struct master *master, struct listener *listener)
 {
 	struct listener_table *table = &master->listeners;
 	size_t i = 0;
+	int result;
 
 	while (table->list[i] != listener)
 		i++;
 	table->list[i] = table->list[--table->count];
 	store_drop(&master->store, listener->fd);
-	listener_close(listener);
+	result = listener_close(listener);
+	if (result < 0)
+		log_event(LOG_LEVEL_WARNING, "cannot remove the file of a unix socket",
+			LOG_TEXT("address", listener->spec), LOG_ERRNO("reason", result));
 	free(listener);
 }
 

@@ -685,12 +685,16 @@ static void say_end(struct master *master)
 void control_close(struct master *master)
 {
 	struct control *control = &master->control;
+	int result;
 
 	if (control->clients != NULL)
 		say_end(master);
 	for (size_t i = 0; control->clients != NULL && i < CONTROL_CLIENTS_MAX; i++)
 		client_close(master, &control->clients[i]);
-	listener_close(&control->listener);
+	result = listener_close(&control->listener);
+	if (result < 0)
+		log_event(LOG_LEVEL_WARNING, "cannot remove the file of the control socket",
+			LOG_TEXT("path", control->listener.spec), LOG_ERRNO("reason", result));
 	fd_close(&control->board_fd);
 	memory_unforked_free(control->clients, CONTROL_CLIENTS_MAX, sizeof(*control->clients));
 	memory_unforked_free(control->buffers, CONTROL_CLIENTS_MAX, sizeof(*control->buffers));

@@ -389,16 +389,26 @@ static void run(struct master *master)
 
 /* ---- the end ---- */
 
+static void release_pidfile(struct master *master)
+{
+	int result = pidfile_release(&master->pidfile);
+
+	if (result < 0)
+		log_event(LOG_LEVEL_WARNING, "cannot remove the pid file", LOG_TEXT("pidfile", master->config->pidfile),
+			LOG_ERRNO("reason", result));
+}
+
 static void clean_up(struct master *master)
 {
 	bind_close_all(master);
+	ack_close(master);
+	control_close(master);
+	release_pidfile(master);
+	/* From here on there is nothing to say. */
 	logger_process_stop(master);
 	notify_flush(&master->notify, clock_monotonic_ms());
 	notify_done(&master->notify);
 	store_done(&master->store);
-	pidfile_release(&master->pidfile);
-	ack_close(master);
-	control_close(master);
 	pools_done(master);
 	output_done(master);
 	children_done(&master->children);

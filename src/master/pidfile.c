@@ -28,12 +28,16 @@ static int pidfile_lock(int fd, pid_t *ret_holder)
 	return -EBUSY;
 }
 
-static bool same_file(const char *path, int fd)
+/* 1: PATH is FD's file; 0: it is another one, or there is none. */
+static int same_file(const char *path, int fd)
 {
 	struct stat by_path, by_fd;
 
-	return lstat(path, &by_path) == 0 && fstat(fd, &by_fd) == 0 && by_path.st_dev == by_fd.st_dev &&
-	       by_path.st_ino == by_fd.st_ino;
+	if (lstat(path, &by_path) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fstat(fd, &by_fd) < 0)
+		return -errno;
+	return by_path.st_dev == by_fd.st_dev && by_path.st_ino == by_fd.st_ino;
 }
 
 /* A new file beside PATH, locked, with the pid in it: what PATH will be. */
@@ -75,8 +79,11 @@ static int pidfile_replace(const char *temporary, const char *path, pid_t *ret_h
 	if (old < 0) {
 		if (link(temporary, path) < 0)
 			return errno == EEXIST ? -EAGAIN : -errno;
-		unlink(temporary);
-		return 0;
+		if (unlink(temporary) == 0 || errno == ENOENT)
+			return 0;
+		result = -errno;
+		unlink(path);
+		return result;
 	}
 	if (fstat(old, &status) < 0)
 		return -errno;
@@ -85,8 +92,9 @@ static int pidfile_replace(const char *temporary, const char *path, pid_t *ret_h
 	result = pidfile_lock(old, ret_holder);
 	if (result < 0)
 		return result;
-	if (!same_file(path, old))
-		return -EAGAIN;
+	result = same_file(path, old);
+	if (result <= 0)
+		return result < 0 ? result : -EAGAIN;
 	return rename(temporary, path) < 0 ? -errno : 0;
 }
 
@@ -114,10 +122,18 @@ int pidfile_take(struct pidfile *pidfile, const char *path, pid_t *ret_holder)
 	return 0;
 }
 
-void pidfile_release(struct pidfile *pidfile)
+int pidfile_release(struct pidfile *pidfile)
 {
-	if (pidfile->path != NULL && pidfile->owner == getpid() && same_file(pidfile->path, pidfile->fd))
-		unlink(pidfile->path);
+	int same = 0;
+	int result = 0;
+
+	if (pidfile->path != NULL && pidfile->owner == getpid())
+		same = same_file(pidfile->path, pidfile->fd);
+	if (same < 0)
+		result = same;
+	else if (same > 0 && unlink(pidfile->path) < 0)
+		result = -errno;
 	fd_close(&pidfile->fd);
 	pidfile->path = NULL;
+	return result;
 }

@@ -21,7 +21,8 @@ struct pidfile {
  */
 ATTR_NODISCARD int pidfile_take(struct pidfile *pidfile, const char *path, pid_t *ret_holder);
 
-/* Removes the file, where this process made it and it is still the same one. */
-void pidfile_release(struct pidfile *pidfile);
+/* Removes the file, where this process made it and it is still the same one. A negative errno: it is this process's no
+ * more, and stays. */
+int pidfile_release(struct pidfile *pidfile);
 
 #endif

@@ -397,17 +397,19 @@ int listener_pending(const struct listener *listener, uint32_t *ret_queued, uint
 
 int listener_queue(const struct listener *listener, uint32_t *ret_queued)
 {
-	return is_unix(listener) ? sock_diag_unix_queue(listener->fd, ret_queued)
-				 : tcp_queue(listener->fd, ret_queued);
+	return is_unix(listener) ? sock_diag_unix_queue(listener->fd, ret_queued) : tcp_queue(listener->fd, ret_queued);
 }
 
-void listener_close(struct listener *listener)
+int listener_close(struct listener *listener)
 {
+	int result = 0;
+
 	if (listener->fd < 0)
-		return;
+		return 0;
 	if (is_unix(listener))
-		listener_unix_remove(listener);
+		result = listener_unix_remove(listener);
 	fd_close(&listener->fd);
+	return result;
 }
 
 /* ---- text and limits ---- */

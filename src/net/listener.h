@@ -129,8 +129,9 @@ int listener_refuse(struct listener *listener);
  */
 int listener_pending(const struct listener *listener, uint32_t *ret_queued, uint32_t *ret_handshakes);
 
-/* Closes it, and removes the path that this very process has made. Takes LISTENER_NONE. */
-void listener_close(struct listener *listener);
+/* Closes it, and removes the path that this very process has made. Takes LISTENER_NONE. A negative errno: it is closed,
+ * and the path stays. */
+int listener_close(struct listener *listener);
 
 /* The length of its queue, by one system call, or for a unix socket a question to the kernel's sock_diag(7): see
  * listener_pending() for when nothing is known. */

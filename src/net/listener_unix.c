@@ -239,12 +239,19 @@ int listener_unix_change(const struct listener *listener, const struct listener_
 	return set_mode(file, after->socket_mode);
 }
 
-void listener_unix_remove(struct listener *listener)
+int listener_unix_remove(struct listener *listener)
 {
 	const char *path = listener_unix_path(listener);
 	struct stat status;
 
-	if (lstat(path, &status) == 0 && is_own(listener, &status))
-		unlink(path);
+	if (listener->path_owner != getpid())
+		return 0;
+	if (lstat(path, &status) < 0) {
+		if (errno != ENOENT)
+			return -errno;
+	} else if (is_own(listener, &status) && unlink(path) < 0) {
+		return -errno;
+	}
 	listener->path_owner = 0;
+	return 0;
 }

@@ -27,7 +27,8 @@ ATTR_NODISCARD int listener_unix_reclaim(struct listener *listener);
 ATTR_NODISCARD int listener_unix_change(
 	const struct listener *listener, const struct listener_options *before, const char **ret_step);
 
-/* Removes the path, if this process has made it and it is still the same. */
-void listener_unix_remove(struct listener *listener);
+/* Removes the path, if this process has made it and it is still the same. Where that fails, the next call tries again.
+ */
+int listener_unix_remove(struct listener *listener);
 
 #endif
