@@ -125,8 +125,16 @@ static void attach(struct msghdr *header, int fd)
 	memcpy(CMSG_DATA(control), &fd, sizeof(fd));
 }
 
+/* Once an episode: whoever waits for the message waits in vain. */
+static void note_failure(struct notify *notify, int error)
+{
+	if (!notify->failing)
+		log_event(LOG_LEVEL_WARNING, "the service manager cannot be told", LOG_ERRNO("reason", error));
+	notify->failing = true;
+}
+
 /* A failure other than a congestion would fail again, and counts as sent. */
-bool notify_send(const struct notify *notify, const char *message, int fd)
+bool notify_send(struct notify *notify, const char *message, int fd)
 {
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fd))] = { 0 };
 	struct sockaddr_un address = notify->address;
@@ -142,7 +150,14 @@ bool notify_send(const struct notify *notify, const char *message, int fd)
 		header.msg_controllen = sizeof(control);
 		attach(&header, fd);
 	}
-	return sendmsg(notify->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || !is_congestion(errno);
+	if (sendmsg(notify->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+		notify->failing = false;
+		return true;
+	}
+	if (is_congestion(errno))
+		return false;
+	note_failure(notify, errno);
+	return true;
 }
 
 /* What the manager waits for, and the time of its begin, are one message (sd_notify(3)). */

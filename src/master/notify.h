@@ -20,6 +20,7 @@ struct notify {
 	uint64_t watchdog_ms; /* half of what the manager asks for: the interval of pings; 0: none is asked for */
 	uint64_t next_ping_ms;
 	uint64_t retry_ms; /* when to try again to send what is pending; DEADLINE_NONE: nothing is */
+	bool failing;      /* a message could not be sent, nor would it be another time; said so once in this episode */
 	bool ready;        /* each: to be sent */
 	bool stopping;
 	uint64_t reloading_us; /* the reload's begin, to be sent before all else; 0: none */
@@ -46,7 +47,7 @@ void notify_reloading(struct notify *notify, uint64_t now_us);
 
 /* Sends MESSAGE at once, with FD unless that is negative. Returns false where the manager cannot take it now, and it is
  * to be tried again; true where there is nobody, too. */
-ATTR_NODISCARD bool notify_send(const struct notify *notify, const char *message, int fd);
+ATTR_NODISCARD bool notify_send(struct notify *notify, const char *message, int fd);
 
 /*
  * Whether notify_status() is of use now: a status changes with each connection of an inetd pool, and the manager is

@@ -127,7 +127,7 @@ void store_drop(struct store *store, int fd)
 
 /* ---- telling the manager ---- */
 
-static bool tell_to_remove(const struct store_entry *entry, const struct notify *notify)
+static bool tell_to_remove(const struct store_entry *entry, struct notify *notify)
 {
 	char message[STORE_NAME_MAX + 40];
 
@@ -137,7 +137,7 @@ static bool tell_to_remove(const struct store_entry *entry, const struct notify 
 
 /* FDPOLL=0: systemd else throws out a descriptor that reports a hang-up, as a listener that a program has shut down
  * does, which is ours to mend. */
-static bool tell_to_keep(const struct store_entry *entry, const struct notify *notify)
+static bool tell_to_keep(const struct store_entry *entry, struct notify *notify)
 {
 	char message[STORE_NAME_MAX + 40];
 
@@ -146,7 +146,7 @@ static bool tell_to_keep(const struct store_entry *entry, const struct notify *n
 }
 
 /* One message. Returns false where the manager cannot take it now. */
-static bool tell(struct store *store, struct store_entry *entry, const struct notify *notify)
+static bool tell(struct store *store, struct store_entry *entry, struct notify *notify)
 {
 	bool told = entry->state == STORE_WANTED ? tell_to_keep(entry, notify) : tell_to_remove(entry, notify);
 
@@ -167,7 +167,7 @@ static struct store_entry *next_pending(const struct store *store)
 	return NULL;
 }
 
-uint64_t store_flush(struct store *store, const struct notify *notify, uint64_t now_ms)
+uint64_t store_flush(struct store *store, struct notify *notify, uint64_t now_ms)
 {
 	if (store->pending == 0)
 		return DEADLINE_NONE;

@@ -67,7 +67,7 @@ bool store_keep(struct store *store, const char *name, int fd);
 void store_drop(struct store *store, int fd);
 
 /* Tells the manager what it was not told yet. Returns when to call again at the latest. */
-uint64_t store_flush(struct store *store, const struct notify *notify, uint64_t now_ms);
+uint64_t store_flush(struct store *store, struct notify *notify, uint64_t now_ms);
 
 /* ---- names ---- */
 

@@ -152,3 +152,14 @@ def test_nonsense_in_notify_socket_is_a_warning(brood):
     one.spawn()
     one.wait_workers(2)
     assert one.log("NOTIFY_SOCKET")
+
+
+def test_a_manager_that_cannot_be_told_is_a_line_in_the_log(brood):
+    one = brood(echo_pool(), expect=["the service manager cannot be told"])
+    os.unlink(one.notify.path)
+    one.spawn()
+    one.wait_log("the service manager cannot be told.*No such file or directory")  # before there is a logger
+    one.wait_log("^ready")
+    assert echo_once(one.address()) == b"hello"
+    one.stop()
+    assert len(one.log("cannot be told")) == 1
