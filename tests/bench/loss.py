@@ -18,11 +18,11 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bench import build  # noqa: E402
-from benchlib import loss, machine  # noqa: E402
+from benchlib import loss, loss_systemd, machine  # noqa: E402
 from benchlib.server import Server, ServerError  # noqa: E402
 
-FULL = {"connections": 20000, "times": {"kill": 20, "resize": 3, "reload": 6, "mend": 2, "upgrade": 2}}
-QUICK = {"connections": 500, "times": {"kill": 2, "resize": 1, "reload": 1, "mend": 1, "upgrade": 1}}
+FULL = {"connections": 20000, "times": {"kill": 20, "resize": 3, "reload": 6, "mend": 2, "upgrade": 2, "master": 1, "stop": 2}}
+QUICK = {"connections": 500, "times": {"kill": 2, "resize": 1, "reload": 1, "mend": 1, "upgrade": 1, "master": 1, "stop": 1}}
 
 
 class Bench:
@@ -49,7 +49,8 @@ def parse(arguments):
     parser.add_argument("--build", type=Path, metavar="DIR", help="a build directory with -Dbench=true (build-bench)")
     parser.add_argument("--brood", metavar="FILE", help="the brood to try (default: the one in the build directory)")
     parser.add_argument("--only", action="append", metavar="SERVER",
-                        help="only servers whose name has this in it: echo, http, inetd, program, module, nginx, Apache")
+                        help="only servers whose name has this in it: echo, http, inetd, program, module, systemd, "
+                        "\"socket unit\", nginx, Apache")
     parser.add_argument("--connections", type=int, metavar="N",
                         help=f"of each cell with a connection per request, at least ({FULL['connections']})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts there too")
@@ -60,7 +61,7 @@ def parse(arguments):
 
 # ---- the table ----
 
-STAGES = ("kill", "resize", "reload", "mend", "upgrade")
+STAGES = ("kill", "resize", "reload", "mend", "upgrade", "master", "stop", "restart")
 HEAD = ("server", "socket", "way", "connections", "requests", "answered", *STAGES, "else", "failed", "allowed", "idle closed",
         "longest gap ms")
 
@@ -84,8 +85,12 @@ def row(outcome):
 
 
 def table(outcomes):
+    """Columns that nobody has an entry in are left out."""
     rows = [HEAD] + [tuple(map(str, row(outcome))) for outcome in outcomes]
-    widths = [max(len(line[i]) for line in rows if len(line) == len(HEAD)) for i in range(len(HEAD))]
+    whole = [line for line in rows[1:] if len(line) == len(HEAD)]
+    kept = [i for i in range(len(HEAD)) if any(line[i] != "-" for line in whole)]
+    rows = [tuple(line[i] for i in kept) if len(line) == len(HEAD) else line for line in rows]
+    widths = [max(len(line[i]) for line in rows if len(line) == len(kept)) for i in range(len(kept))]
     for line in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip()
 
@@ -148,8 +153,14 @@ def main(arguments):
     chance = random.Random(settings.seed)
     cells = [*loss.brood_cells(settings.brood or str(directory / "src/brood"), directory, amounts["times"]),
              *loss.peer_cells(amounts["times"])]
-    outcomes = [run(bench, cell, settings.connections or amounts["connections"], chance) for cell in cells
+    connections = settings.connections or amounts["connections"]
+    outcomes = [run(bench, cell, connections, chance) for cell in cells
                 if not settings.only or any(name in cell.server for name in settings.only)]
+    missing = loss_systemd.why_not()
+    if missing:
+        bench.say(f"no machine with a systemd: {missing}")
+    else:
+        outcomes += loss_systemd.run(directory, amounts["times"], connections // 10, settings.only, bench.say)
     print_report(outcomes)
     if settings.json:
         settings.json.write_text(json.dumps([as_data(outcome) for outcome in outcomes], indent=1) + "\n")

@@ -178,7 +178,7 @@ def test_http_answers_are_read_to_their_announced_end():
 
 def test_counts_are_told_while_it_runs():
     with serve(lambda _number, connection: echo(connection)) as listener:
-        running = loss.Client(BUILD, listener.getsockname()[1], rate=100, http=False, keep=False)
+        running = loss.Client(loss.client_command(str(PROGRAM), listener.getsockname()[1], rate=100, http=False, keep=False))
         try:
             before = running.look()
             after = loss.wait_until(lambda: (now := running.look())["answered"] > before["answered"] and now, "an answer")

@@ -34,15 +34,18 @@ class NotPossible(Exception):
 
 # ---- the client ----
 
-class Client:
-    """bench-loss in the background. WRAP makes of its command the one that is run."""
+def client_command(program, address, *, rate, http, keep):
+    command = [program, "-r", str(rate), "-T", str(TIMEOUT_S)]
+    command += ["-u", address] if isinstance(address, str) else ["-p", str(address)]
+    command += ["-k", str(KEPT), "-l", str(LIFE)] if keep else []
+    return command + (["-g", load.PATH, "-e", str(len(load.BODY))] if http else [])
 
-    def __init__(self, build, address, *, rate, http, keep, wrap=list):
-        command = [f"{build}/tests/bench/bench-loss", "-r", str(rate), "-T", str(TIMEOUT_S)]
-        command += ["-u", address] if isinstance(address, str) else ["-p", str(address)]
-        command += ["-k", str(KEPT), "-l", str(LIFE)] if keep else []
-        command += ["-g", load.PATH, "-e", str(len(load.BODY))] if http else []
-        self.process = subprocess.Popen(wrap(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+class Client:
+    """bench-loss in the background."""
+
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
     def read(self):
         line = self.process.stdout.readline()
@@ -75,7 +78,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Handler:
-    """What stands in the pool; each of the texts may have {build}, {root} and {workers}."""
+    """What stands in the pool: each text has {programs}, a directory, and {root}, the one of the files."""
     name: str
     once: str  # a connection a request
     kept: str
@@ -87,12 +90,12 @@ class Handler:
 HANDLERS = (
     Handler("echo", "echo {{ framing = raw messages = 1 }}", "echo {{ framing = raw }}"),
     Handler("http", 'http {{ root = "{root}" }}', 'http {{ root = "{root}" keepalive_requests = 0 }}', http=True),
-    Handler("inetd", 'command = {{"{build}/tests/bench/bench-answer"}} max_workers = 64 stderr = null',
+    Handler("inetd", 'command = {{"{programs}/bench-answer"}} max_workers = 64 stderr = null',
             'command = {{"/bin/cat"}} max_workers = 64 stderr = null', rate=500),
-    Handler("program", 'command = {{"{build}/tests/bench/bench-program", "1"}} ready = alive ready_after = 50ms',
-            'command = {{"{build}/tests/bench/bench-program"}} ready = alive ready_after = 50ms'),
-    Handler("module", 'module = "{build}/tests/bench/bench-module.so" module_options {{ messages = 1 }}',
-            'module = "{build}/tests/bench/bench-module.so"'),
+    Handler("program", 'command = {{"{programs}/bench-program", "1"}} ready = alive ready_after = 50ms',
+            'command = {{"{programs}/bench-program"}} ready = alive ready_after = 50ms'),
+    Handler("module", 'module = "{programs}/bench-module.so" module_options {{ messages = 1 }}',
+            'module = "{programs}/bench-module.so"'),
 )
 
 BROOD_CONF = """\
@@ -111,15 +114,15 @@ pool "bench" {{
 """
 
 
-def brood_conf(handler, build, directory, listen, keep, workers=WORKERS):
-    more = (handler.kept if keep else handler.once).format(build=build, root=web_root(directory))
+def brood_conf(handler, programs, root, listen, keep, workers=WORKERS):
+    more = (handler.kept if keep else handler.once).format(programs=programs, root=root)
     return BROOD_CONF.format(listen=listen, backlog=BACKLOG, handler=handler.name, workers=workers, more=more)
 
 
 def brood(binary, build, handler, unix, keep):
     def prepare(directory, port):
         listen = f"unix:{directory}/socket" if unix else f"127.0.0.1:{port}"
-        conf = brood_conf(handler, build, directory, listen, keep)
+        conf = brood_conf(handler, f"{build}/tests/bench", web_root(directory), listen, keep)
         return [binary, "-c", write(Path(directory) / "brood.conf", conf), "-L", "stderr"]
 
     return Program("brood " + handler.name, prepare, binary, http="keep" if handler.http and keep else
@@ -289,7 +292,7 @@ class Cell:
     server: str
     unix: bool
     keep: bool
-    program: Program
+    program: Optional[Program]
     stages: tuple
     rate: int
     http: bool
@@ -369,20 +372,26 @@ def run_stage(stage, server, client, say):
     return entry
 
 
+def run_stages(outcome, server, client, connections, say):
+    """All stages of a cell, and then on until there were so many CONNECTIONS."""
+    for stage in outcome.cell.stages:
+        outcome.stages[stage.name] = run_stage(stage, server, client, say)
+    while not outcome.cell.keep and client.look()["connections"] < connections:
+        time.sleep(0.2)
+    outcome.result = client.stop()
+
+
 def run_cell(bench, cell, connections, random):
-    """One start of the server, all stages under the client, and then on until there were so many CONNECTIONS."""
+    """One start of the server, and all stages under the client."""
     outcome = Outcome(cell)
     with bench.server(cell.program) as server:
         server.random = random
         server.wait_workers()
-        client = Client(bench.build, server.address, rate=cell.rate, http=cell.http, keep=cell.keep)
+        client = Client(client_command(f"{bench.build}/tests/bench/bench-loss", server.address, rate=cell.rate,
+                                       http=cell.http, keep=cell.keep))
         try:
             time.sleep(SETTLE_S)
-            for stage in cell.stages:
-                outcome.stages[stage.name] = run_stage(stage, server, client, bench.say)
-            while not cell.keep and client.look()["connections"] < connections:
-                time.sleep(0.2)
-            outcome.result = client.stop()
+            run_stages(outcome, server, client, connections, bench.say)
             server.check_alive()
         finally:
             client.end()
