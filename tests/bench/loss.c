@@ -12,9 +12,9 @@
  * "Connection: close" is expected to be closed (`announced`).
  *
  * It ends after -d seconds, -n requests, or at SIGTERM or SIGINT: no more requests are begun, those under way have
- * until their time-out. On standard output it then writes one line, a JSON object; and one at each SIGUSR1, so that
- * whoever does something to the server can tell what came of it. The first failures stand in it with the time they
- * happened, as CLOCK_MONOTONIC has it.
+ * until their time-out. On standard output it then writes one line, a JSON object; one at its beginning, from which on
+ * it takes signals; and one at each SIGUSR1, so that whoever does something to the server can tell what came of it. The
+ * first failures stand in it with the time they happened, as CLOCK_MONOTONIC has it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -705,6 +705,7 @@ int main(int argc, char **argv)
 	make_clients();
 	begin_ns = client_now_ns();
 	results.last_answer_ns = begin_ns;
+	print_results(false);
 	run(signal_fd);
 	print_results(true);
 	return 0;

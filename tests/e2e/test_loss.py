@@ -12,11 +12,12 @@ import sys
 import threading
 
 import pytest
-from brood import BINARY, BUILD, TOP
+from brood import BINARY, BUILD, SANITIZED, TOP
+from systemd import why_not
 
 sys.path.insert(0, str(TOP / "tests/bench"))
 
-from benchlib import loss  # noqa: E402
+from benchlib import loss, loss_systemd  # noqa: E402
 from benchlib.server import Server  # noqa: E402
 
 PROGRAM = pathlib.Path(BUILD, "tests/bench/bench-loss")
@@ -61,6 +62,20 @@ def test_nothing_is_lost_but_what_dies_with_a_worker(cell):
     assert outcome.excess == 0, outcome
 
 
+SANITIZED_OR = "the plain build's business" if SANITIZED else why_not()
+
+
+@pytest.mark.skipif(SANITIZED_OR is not None, reason=SANITIZED_OR or "")
+@pytest.mark.xdist_group("systemd")
+def test_nothing_is_lost_when_a_master_under_systemd_is_killed_or_restarted():
+    outcomes = list(loss_systemd.run(BUILD, {"master": 2, "reload": 1, "stop": 1}, CONNECTIONS, ["echo"], print))
+    assert len(outcomes) == 6
+    for outcome in outcomes:
+        assert not outcome.problems, outcome
+        assert outcome.stages["master"]["times"] == 2 and outcome.result["answered"] > 100, outcome
+        assert outcome.excess == 0, outcome
+
+
 # ---- the client sees what is lost ----
 
 def serve(behave):
@@ -85,7 +100,7 @@ def client(listener, *options):
     port = listener.getsockname()[1]
     done = subprocess.run([PROGRAM, "-p", str(port), "-r", "200", "-T", "1", *map(str, options)], stdout=subprocess.PIPE,
                           check=True, text=True, timeout=60)
-    result = json.loads(done.stdout)
+    result = json.loads(done.stdout.splitlines()[-1])
     result["kinds"] = {name: count for name, count in result["failures"].items() if count}
     assert result["failed"] == sum(result["kinds"].values())
     assert len(result["first"]) == result["failed"]

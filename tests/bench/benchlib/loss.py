@@ -46,6 +46,7 @@ class Client:
 
     def __init__(self, command):
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.read()  # from here on it takes signals
 
     def read(self):
         line = self.process.stdout.readline()

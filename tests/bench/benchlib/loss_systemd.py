@@ -55,14 +55,14 @@ class MachineClient(loss.Client):
     def __init__(self, brood, machine, command):
         super().__init__(machine.inside(*command))
         self.children = brood.proc_children
-        self.pid = brood.wait_for(self.find, "the client in the machine")
+        self.pid = self.find()
 
     def find(self):
         for pid in self.children(self.process.pid):
             with contextlib.suppress(OSError):
                 if Path(f"/proc/{pid}/exe").resolve().name == "bench-loss":
                     return pid
-        return None
+        raise RuntimeError("the client in the machine has ended")
 
     def signal(self, number):
         os.kill(self.pid, number)
