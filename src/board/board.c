@@ -23,9 +23,11 @@ static const char *const state_names[] = {
 };
 static_assert(ARRAY_SIZE(state_names) == BOARD_STATES, "each state has a name");
 
+#define SLOTS_OFFSET (sizeof(struct board_header) + BOARD_POOLS * sizeof(struct board_pool))
+
 static uint64_t board_size(uint32_t slot_count)
 {
-	return sizeof(struct board_header) + (uint64_t)slot_count * sizeof(struct board_slot);
+	return SLOTS_OFFSET + (uint64_t)slot_count * sizeof(struct board_slot);
 }
 
 static int map(struct board *board, int fd, uint64_t size, int protection)
@@ -35,12 +37,19 @@ static int map(struct board *board, int fd, uint64_t size, int protection)
 	if (memory == MAP_FAILED)
 		return -errno;
 	board->header = memory;
-	board->slots = (struct board_slot *)((char *)memory + sizeof(struct board_header));
+	board->pools = (struct board_pool *)((char *)memory + sizeof(struct board_header));
+	board->slots = (struct board_slot *)((char *)memory + SLOTS_OFFSET);
 	board->size = size;
 	return 0;
 }
 
 /* ---- making and finding one ---- */
+
+static void write_master(struct board_header *header)
+{
+	atomic_store_explicit(&header->started_us, clock_monotonic_us(), memory_order_relaxed);
+	atomic_store_explicit(&header->master_pid, (uint32_t)getpid(), memory_order_relaxed);
+}
 
 static void write_header(struct board_header *header, uint32_t slot_count)
 {
@@ -49,15 +58,16 @@ static void write_header(struct board_header *header, uint32_t slot_count)
 	header->header_size = sizeof(struct board_header);
 	header->slot_size = sizeof(struct board_slot);
 	header->slot_count = slot_count;
+	header->pool_size = sizeof(struct board_pool);
+	header->pool_count = BOARD_POOLS;
 	header->size = board_size(slot_count);
-	atomic_store_explicit(&header->started_us, clock_monotonic_us(), memory_order_relaxed);
-	atomic_store_explicit(&header->master_pid, (uint32_t)getpid(), memory_order_relaxed);
+	write_master(header);
 }
 
 uint32_t board_slots_used(const struct board *board)
 {
 	uint32_t used = atomic_load_explicit(&board->header->slots_used, memory_order_relaxed);
-	uint32_t most = (uint32_t)((board->size - sizeof(struct board_header)) / sizeof(struct board_slot));
+	uint32_t most = (uint32_t)((board->size - SLOTS_OFFSET) / sizeof(struct board_slot));
 
 	return used < most ? used : most;
 }
@@ -90,10 +100,11 @@ static bool header_holds(const struct board_header *header, uint64_t size)
 	// NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
 	return header->magic == BOARD_MAGIC && header->layout_version == BOARD_LAYOUT_VERSION &&
 	       header->header_size == sizeof(struct board_header) && header->slot_size == sizeof(struct board_slot) &&
+	       header->pool_size == sizeof(struct board_pool) && header->pool_count == BOARD_POOLS &&
 	       header->size == size && board_size(header->slot_count) == size;
 }
 
-int board_open(struct board *board, int fd)
+static int open_mapped(struct board *board, int fd, int protection)
 {
 	struct board found = { .fd = -1 };
 	struct stat status;
@@ -102,9 +113,9 @@ int board_open(struct board *board, int fd)
 
 	if (fstat(fd, &status) < 0)
 		return -errno;
-	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || (uint64_t)status.st_size < sizeof(struct board_header))
+	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || (uint64_t)status.st_size < SLOTS_OFFSET)
 		return -EPROTO;
-	result = map(&found, fd, (uint64_t)status.st_size, PROT_READ);
+	result = map(&found, fd, (uint64_t)status.st_size, protection);
 	if (result < 0)
 		return result;
 	if (!header_holds(found.header, found.size)) {
@@ -115,11 +126,34 @@ int board_open(struct board *board, int fd)
 	return 0;
 }
 
+int board_open(struct board *board, int fd)
+{
+	return open_mapped(board, fd, PROT_READ);
+}
+
+int board_adopt(struct board *board, int fd, uint32_t slot_count)
+{
+	struct board found;
+	int result = open_mapped(&found, fd, PROT_READ | PROT_WRITE);
+
+	if (result < 0)
+		return result;
+	if (found.size != board_size(slot_count)) {
+		board_done(&found);
+		return -EPROTO;
+	}
+	write_master(found.header);
+	found.fd = fd;
+	*board = found;
+	return 0;
+}
+
 void board_done(struct board *board)
 {
 	if (board->header != NULL)
 		munmap(board->header, board->size);
 	board->header = NULL;
+	board->pools = NULL;
 	board->slots = NULL;
 	board->size = 0;
 	fd_close(&board->fd);
@@ -180,6 +214,40 @@ void board_slot_release(struct board *board, uint32_t slot)
 
 	atomic_store_explicit(&released->pid, 0, memory_order_relaxed);
 	atomic_store_explicit(&released->state, BOARD_EMPTY, memory_order_relaxed);
+}
+
+static void add(_Atomic uint64_t *into, const _Atomic uint64_t *from)
+{
+	board_worker_add(into, atomic_load_explicit(from, memory_order_relaxed));
+}
+
+static struct board_pool *find_pool(const struct board *board, const char *name)
+{
+	for (size_t i = 0; name[0] != '\0' && i < BOARD_POOLS - 1; i++)
+		if (board->pools[i].name[0] == '\0' ||
+			strncmp(board->pools[i].name, name, sizeof(board->pools[i].name) - 1) == 0)
+			return &board->pools[i];
+	return &board->pools[BOARD_POOLS - 1];
+}
+
+struct board_pool *board_pool(struct board *board, const char *name)
+{
+	struct board_pool *pool = find_pool(board, name);
+
+	if (pool->name[0] == '\0' && pool != &board->pools[BOARD_POOLS - 1])
+		memcpy(pool->name, name, strnlen(name, sizeof(pool->name) - 1));
+	return pool;
+}
+
+void board_pool_add(struct board_pool *pool, const struct board_slot *slot)
+{
+	add(&pool->connections, &slot->connections);
+	add(&pool->requests, &slot->requests);
+	add(&pool->failed, &slot->failed);
+	add(&pool->bytes_in, &slot->bytes_in);
+	add(&pool->bytes_out, &slot->bytes_out);
+	if (atomic_load_explicit(&slot->requests, memory_order_relaxed) > 0)
+		histogram_merge(&pool->latency, &slot->latency);
 }
 
 void board_slot_notified(struct board_slot *slot, const char *status, uint64_t now_us)

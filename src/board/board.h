@@ -14,6 +14,7 @@
 
 struct board {
 	struct board_header *header;
+	struct board_pool *pools; /* BOARD_POOLS of them */
 	struct board_slot *slots;
 	int fd;      /* the memfd, owned; -1 in a worker, which keeps the mapping only, and in a reader */
 	size_t size; /* of the mapping */
@@ -25,6 +26,10 @@ struct board {
 /* Makes a board of SLOT_COUNT slots. The memfd is close-on-exec and sealed against growing and shrinking; pages are
  * allocated as slots come into use. Returns 0 or a negative errno. */
 ATTR_NODISCARD int board_create(struct board *board, uint32_t slot_count);
+
+/* Takes over the board in FD, of a master that is gone, to write to it as it did. -EPROTO: it is not one of SLOT_COUNT
+ * slots and of this layout. FD becomes the board's. */
+ATTR_NODISCARD int board_adopt(struct board *board, int fd, uint32_t slot_count);
 
 /* Below this are all slots that have a worker, or had one. Any worker may have written there whatever it likes: it is
  * never more than there are. */
@@ -47,6 +52,11 @@ void board_slot_born(struct board *board, uint32_t slot, uint32_t pid, uint64_t 
 /* Frees the slot, once its worker has been reaped or could not be made. Counters, times and peer stay until the slot is
  * claimed again. */
 void board_slot_release(struct board *board, uint32_t slot);
+
+/* The sums of the pool of that name, which get a place at first; where there is none any more, those of all others. */
+struct board_pool *board_pool(struct board *board, const char *name);
+/* The worker of SLOT is gone: called once for each, before the slot is claimed again. */
+void board_pool_add(struct board_pool *pool, const struct board_slot *slot);
 
 /* A program in SLOT has said something of itself: sd_notify(3). STATUS: NULL leaves it. */
 void board_slot_notified(struct board_slot *slot, const char *status, uint64_t now_us);

@@ -2,7 +2,8 @@
 #ifndef BOARD_LAYOUT_H
 #define BOARD_LAYOUT_H
 /*
- * The scoreboard's memory: a header, then slots of one fixed size. It lives in a memfd, is mapped by the master and all
+ * The scoreboard's memory: a header, what each pool's workers have done that are gone, then slots of one fixed size. It
+ * lives in a memfd, is mapped by the master and all
  * workers, and is read by anyone who is given the descriptor.
  *
  * Rules: no pointers, no locks. Each 64-byte line has one writer: the master (lines named "master") or the one worker
@@ -13,7 +14,9 @@
  *
  * Times are CLOCK_MONOTONIC microseconds; 0 is "never".
  *
- * A change of this layout raises BOARD_LAYOUT_VERSION; a reader refuses a version or a size it does not know.
+ * A change of this layout raises BOARD_LAYOUT_VERSION; a reader refuses a version or a size it does not know. A master
+ * that finds the board of one before it (board/relic.h) reads other versions too: from 3 on, the header, and
+ * the first two lines of a pool and of a slot stay as they are.
  */
 #include <assert.h>
 #include <stdatomic.h>
@@ -28,6 +31,8 @@
 #define BOARD_POOL_NAME_MAX  40
 #define BOARD_PEER_MAX       48
 #define BOARD_STATUS_MAX     104
+#define BOARD_POOLS          1024 /* the names of pools that there is room for; what is beyond shares the last */
+#define BOARD_DEATHS         6
 
 /* Written by the master. */
 struct board_header {
@@ -41,9 +46,28 @@ struct board_header {
 	_Atomic uint32_t master_pid;
 	_Atomic uint32_t generation;
 	_Atomic uint32_t slots_used; /* those that have a worker, or had one, are all below this */
-	uint32_t reserved[3];
+	uint32_t pool_size;
+	uint32_t pool_count;
+	uint32_t reserved;
 };
 static_assert(sizeof(struct board_header) == BOARD_LINE, "the header is one line");
+
+/*
+ * Written by the master: the sums of what the workers of a pool have done that are gone. With the slots that have a
+ * worker they only ever rise, also over reloads, upgrades and the death of the master.
+ */
+struct board_pool {
+	_Alignas(BOARD_LINE) char name[BOARD_POOL_NAME_MAX]; /* terminated; "": no pool */
+	_Atomic uint64_t connections;
+	_Atomic uint64_t requests;
+	_Atomic uint64_t failed;
+	_Alignas(BOARD_LINE) _Atomic uint64_t bytes_in;
+	_Atomic uint64_t bytes_out;
+	_Atomic uint64_t deaths[BOARD_DEATHS]; /* by their kind, as the master counts them */
+	_Alignas(BOARD_LINE) struct histogram latency;
+};
+static_assert(offsetof(struct board_pool, latency) == 2 * BOARD_LINE, "the histogram's lines");
+static_assert(sizeof(struct board_pool) % BOARD_LINE == 0, "pools do not share lines");
 
 /* What a worker says it is doing; of a program that accepts for itself, what the master knows of it. */
 enum board_state {

@@ -21,7 +21,7 @@
 #define WORKER_CONNECTIONS_MAX 4
 #define LINE_TIMEOUT_MS        5000
 #define LINES_A_TURN           8
-#define REPORTS_A_SECOND 10
+#define REPORTS_A_SECOND       10
 
 /* ---- the socket ---- */
 

@@ -74,6 +74,20 @@ void bind_close_all(struct master *master)
 	master->listeners.list = NULL;
 }
 
+void bind_leave_stored(struct master *master)
+{
+	for (size_t i = 0; i < master->listeners.count; i++) {
+		struct listener *listener = master->listeners.list[i];
+
+		if (listener->origin != LISTENER_STORE)
+			continue;
+		/* The service manager's, as it was. */
+		listener->origin = LISTENER_SYSTEMD;
+		listener->path_owner = 0;
+		store_leave(&master->store, listener->fd);
+	}
+}
+
 void bind_drop_unlistened(struct master *master)
 {
 	for (size_t i = master->listeners.count; i-- > 0;)
@@ -491,23 +505,9 @@ static int bind_first(struct master *master)
 	return EXIT_STATUS_OK;
 }
 
-/* What was handed over is in the store already. It is taken out, but for what is kept: before others come in, since a
- * socket may be there under another name. */
-static void note_stored(struct master *master)
-{
-	const struct inherited *inherited = master->options->inherited;
-
-	for (size_t i = 0; i < inherited->count; i++)
-		if (store_is_ours(inherited->sockets[i].name))
-			store_note(&master->store, inherited->sockets[i].name);
-}
-
 int bind_all(struct master *master)
 {
-	int status;
-
-	note_stored(master);
-	status = bind_first(master);
+	int status = bind_first(master);
 	if (status == EXIT_STATUS_OK)
 		warn_of_unused(master->options->inherited);
 	inherited_done(master->options->inherited);

@@ -74,5 +74,7 @@ bool bind_drained(const struct listener *listener);
 /* Closes one, and takes it out of the table. No set has it any more. */
 void bind_close(struct master *master, struct listener *listener);
 void bind_close_all(struct master *master);
+/* The start has failed: what was kept over the death of a master stays in the store, with its queue and its path. */
+void bind_leave_stored(struct master *master);
 
 #endif

@@ -86,21 +86,26 @@ static void put_backoff(const struct backoff *backoff, uint64_t now_ms, struct j
 	json_number(json, "retry_ms", waits ? (int64_t)(backoff->until_ms - now_ms) : 0);
 }
 
+static int64_t word(const _Atomic uint64_t *of)
+{
+	return (int64_t)atomic_load_explicit(of, memory_order_relaxed);
+}
+
 static void put_totals(const struct pool *pool, struct json *json)
 {
-	const struct pool_totals *totals = &pool->totals;
+	const struct board_pool *totals = pool->totals;
 	static const enum death_kind kinds[] = { DEATH_RETIRED, DEATH_RECYCLED, DEATH_FINISHED, DEATH_EXITED,
 		DEATH_SIGNALED, DEATH_KILLED };
 
 	static_assert(ARRAY_SIZE(kinds) == DEATH_KINDS, "each kind of death is told");
 	json_number(json, "started", (int64_t)pool->spawn_count);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		json_number(json, death_kind_name(kinds[i]), (int64_t)totals->deaths[kinds[i]]);
-	json_number(json, "past_connections", (int64_t)totals->connections);
-	json_number(json, "past_requests", (int64_t)totals->requests);
-	json_number(json, "past_bytes_in", (int64_t)totals->bytes_in);
-	json_number(json, "past_bytes_out", (int64_t)totals->bytes_out);
-	json_number(json, "past_failed", (int64_t)totals->failed);
+		json_number(json, death_kind_name(kinds[i]), (int64_t)totals_deaths(totals, kinds[i]));
+	json_number(json, "past_connections", word(&totals->connections));
+	json_number(json, "past_requests", word(&totals->requests));
+	json_number(json, "past_bytes_in", word(&totals->bytes_in));
+	json_number(json, "past_bytes_out", word(&totals->bytes_out));
+	json_number(json, "past_failed", word(&totals->failed));
 }
 
 static void put_pool(const struct pool *pool, uint64_t now_ms, struct json *json)

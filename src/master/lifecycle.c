@@ -13,10 +13,16 @@
 #define DRAIN_CHECK_MIN_MS 5
 #define DRAIN_CHECK_MAX_MS 100
 
+/* All that a stop waits for. */
+static int64_t living(const struct master *master)
+{
+	return pools_living(master) + (int64_t)master->survivors.left;
+}
+
 static void begin_stop(struct master *master, uint64_t now_ms)
 {
 	master->stop_deadline_ms = deadline_after(now_ms, master->config->stop_timeout_ms);
-	log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("workers", pools_living(master)),
+	log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("workers", living(master)),
 		LOG_INT("stop_timeout_ms", (int64_t)master->config->stop_timeout_ms));
 	notify_stopping(&master->notify);
 	bind_refuse_all(master);
@@ -33,6 +39,7 @@ static void begin_retiring(struct master *master, uint64_t now_ms)
 
 		pool_policy_retire(&pool->policy, deadline_earlier(own_ms, master->stop_deadline_ms));
 	}
+	survivors_hurry(master, now_ms, master->stop_deadline_ms);
 }
 
 static void begin_quitting(struct master *master, enum life_phase from, enum life_event event, uint64_t now_ms)
@@ -42,14 +49,18 @@ static void begin_quitting(struct master *master, enum life_phase from, enum lif
 	if (event == LIFE_START_FAILED) {
 		report_start_failed(master);
 		master->exit_status = EXIT_STATUS_START;
+		/* The next start will want what this one was given. */
+		bind_leave_stored(master);
+		survivors_leave(master);
 	}
 	if (from == LIFE_STARTING || from == LIFE_SERVING)
 		begin_stop(master, now_ms);
 	log_event(LOG_LEVEL_WARNING,
 		event == LIFE_TIMEOUT ? "stop_timeout has passed: ending all workers" : "ending all workers",
-		LOG_INT("workers", pools_living(master)));
+		LOG_INT("workers", living(master)));
 	FOR_EACH_POOL(master, pool)
 	pool_policy_quit(&pool->policy, reason);
+	survivors_hurry(master, now_ms, now_ms);
 }
 
 void lifecycle_event(struct master *master, enum life_event event, uint64_t now_ms)
@@ -114,9 +125,9 @@ static uint64_t check_phase(struct master *master, uint64_t now_ms)
 		return check_draining(master, now_ms);
 	case LIFE_RETIRING:
 	case LIFE_QUITTING:
-		if (pools_living(master) == 0 && orphans_are_left(master, now_ms, &wake_ms))
+		if (living(master) == 0 && orphans_are_left(master, now_ms, &wake_ms))
 			return wake_ms;
-		if (pools_living(master) == 0)
+		if (living(master) == 0)
 			lifecycle_event(master, LIFE_ALL_GONE, now_ms);
 		else if (master->phase == LIFE_RETIRING && deadline_passed(master->stop_deadline_ms, now_ms))
 			lifecycle_event(master, LIFE_TIMEOUT, now_ms);

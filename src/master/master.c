@@ -155,11 +155,11 @@ static int make_tables(struct master *master)
 	int result = output_init(master);
 
 	if (result == 0)
+		result = survivors_make_board(master, master->options->inherited);
+	if (result == 0)
 		result = pools_init(master);
 	if (result == 0)
 		result = children_init(&master->children, master->config->max_workers + MASTER_OWN_CHILDREN);
-	if (result == 0)
-		result = board_create(&master->board, master->config->max_workers);
 	if (result == 0)
 		atomic_store_explicit(&master->board.header->generation, master->generation, memory_order_relaxed);
 	return result < 0 ? failed("cannot make the tables of workers", result) : EXIT_STATUS_OK;
@@ -326,6 +326,9 @@ static void handle_event(struct master *master, const struct watch *watch, uint6
 	case WATCH_CONTROL:
 		control_event(master, watch, now_ms);
 		break;
+	case WATCH_SURVIVOR:
+		survivors_event(master, watch->slot);
+		break;
 	default:
 		break;
 	}
@@ -355,6 +358,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, ack_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, control_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, logger_process_check(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, survivors_check(master, now_ms));
 	report_status(master, now_ms);
 	wake_ms = deadline_earlier(wake_ms, store_flush(&master->store, &master->notify, now_ms));
 	return deadline_earlier(wake_ms, notify_flush(&master->notify, now_ms));
@@ -412,6 +416,7 @@ static void clean_up(struct master *master)
 	pools_done(master);
 	output_done(master);
 	children_done(&master->children);
+	survivors_done(master);
 	board_done(&master->board);
 	signals_close(&master->signals);
 	fd_close(&master->epoll_fd);
@@ -431,8 +436,11 @@ static void live(struct master *master)
 		set_title(master);
 		logger_process_start(master);
 		report_start(master);
+		survivors_begin(master, clock_monotonic_ms());
 		run(master);
 		log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_status", master->exit_status));
+	} else {
+		bind_leave_stored(master);
 	}
 	clean_up(master);
 }

@@ -16,7 +16,7 @@
  *	report.c      what is said at the start, in the status line, and of a death
  *
  * What only workers that are programs need has headers of its own: program.h, ack.h, orphans.h, output.h; so has what
- * outlives the master: store.h.
+ * outlives the master: store.h, survivors.h.
  *
  * All of this, but for what `struct worker_start` points at, is memory that a worker does not have (base/memory.h).
  */
@@ -39,6 +39,7 @@
 #include "master/pidfile.h"
 #include "master/program.h"
 #include "master/store.h"
+#include "master/survivors.h"
 #include "master/totals.h"
 #include "master/watch.h"
 #include "net/listener.h"
@@ -72,14 +73,14 @@ struct pool {
 	struct worker *workers; /* as many */
 	struct output_pool output;
 	struct listener_set listeners;
-	char *title;           /* of its workers */
-	uint64_t spawn_count;  /* workers started ever, those that could not be made included */
-	uint64_t next_scan_ms; /* of the requests' deadlines */
-	bool fork_failing;     /* said so once in this episode */
-	bool options_failing;  /* of a listener; said so once */
-	bool full;             /* nobody waits for connections, since there are max_workers */
-	uint64_t full_ms;      /* when it last was; 0: never */
-	struct pool_totals totals;
+	char *title;               /* of its workers */
+	uint64_t spawn_count;      /* workers started ever, those that could not be made included */
+	uint64_t next_scan_ms;     /* of the requests' deadlines */
+	bool fork_failing;         /* said so once in this episode */
+	bool options_failing;      /* of a listener; said so once */
+	bool full;                 /* nobody waits for connections, since there are max_workers */
+	uint64_t full_ms;          /* when it last was; 0: never */
+	struct board_pool *totals; /* of its workers that are gone: on the board */
 };
 
 /* More pools than this are none: watch.h has 16 bits for their number. */
@@ -118,6 +119,7 @@ struct master {
 	struct logger_process logger;
 	struct notify notify;
 	struct store store;
+	struct survivors survivors;
 	struct output_master output;
 	struct ack_server ack;
 	struct control control;
@@ -184,6 +186,9 @@ void pool_prepare_listeners(struct pool *pool);
 bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action);
 /* The worker in SLOT is gone from the kernel's point of view: forgets its pid, frees its place on the board. */
 void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot);
+/* A place on the board that a worker of the last master's has, until it is freed. */
+void pool_reserve_place(struct master *master, uint32_t place);
+void pool_free_place(struct master *master, uint32_t place);
 struct board_slot *pool_board_slot(const struct master *master, const struct pool *pool, uint32_t slot);
 
 /* ---- pool_signal.c ---- */

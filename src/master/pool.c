@@ -53,6 +53,7 @@ static int pool_init(struct master *master, struct pool *pool, const struct pool
 	};
 
 	*pool = (struct pool){ .config = config, .index = index };
+	pool->totals = board_pool(&master->board, config->name);
 	pool->slots = memory_unforked(capacity, sizeof(*pool->slots));
 	pool->workers = memory_unforked(capacity, sizeof(*pool->workers));
 	if (pool->slots == NULL || pool->workers == NULL || asprintf(&pool->title, "brood: %s", config->name) < 0)

@@ -26,7 +26,13 @@ static uint32_t board_take(struct master *master)
 	return place;
 }
 
-static void board_give_back(struct master *master, uint32_t place)
+void pool_reserve_place(struct master *master, uint32_t place)
+{
+	master->board_used[place] = true;
+	master->board_free--;
+}
+
+void pool_free_place(struct master *master, uint32_t place)
 {
 	board_slot_release(&master->board, place);
 	master->board_used[place] = false;
@@ -41,7 +47,7 @@ struct board_slot *pool_board_slot(const struct master *master, const struct poo
 void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot)
 {
 	program_forget(master, &pool->workers[slot]);
-	board_give_back(master, pool->workers[slot].board_slot);
+	pool_free_place(master, pool->workers[slot].board_slot);
 	pool->workers[slot].pid = 0;
 }
 
@@ -147,7 +153,7 @@ static const char *limit_behind(int error)
 
 static void pool_not_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, int error)
 {
-	board_give_back(master, place);
+	pool_free_place(master, place);
 	pool_policy_event(&pool->policy, slot, SLOT_FAILED, SLOT_REASON_NONE, clock_monotonic_ms());
 	if (!pool->fork_failing)
 		log_event(LOG_LEVEL_ERROR, "cannot start a worker, and will try again",

@@ -67,7 +67,7 @@ static void note_death(struct master *master, struct pool *pool, uint32_t slot, 
 	const struct death_verdict *verdict)
 {
 	report_death(master, pool, slot, death, verdict);
-	totals_add(&pool->totals, pool_board_slot(master, pool, slot), verdict->kind);
+	totals_add(pool->totals, pool_board_slot(master, pool, slot), verdict->kind);
 }
 
 static void reap_worker(struct master *master, const struct child *child, int status, uint64_t now_ms)

@@ -95,6 +95,13 @@ void store_note(struct store *store, const char *name)
 		set_state(store, entry, STORE_UNWANTED);
 }
 
+void store_note_all(struct store *store, const struct inherited *inherited)
+{
+	for (size_t i = 0; i < inherited->count; i++)
+		if (store_is_ours(inherited->sockets[i].name))
+			store_note(store, inherited->sockets[i].name);
+}
+
 bool store_keep(struct store *store, const char *name, int fd)
 {
 	struct store_entry *entry = find(store, name);
@@ -123,6 +130,13 @@ void store_drop(struct store *store, int fd)
 			drop(store, &store->entries[i]);
 			return;
 		}
+}
+
+void store_leave(struct store *store, int fd)
+{
+	for (size_t i = 0; fd >= 0 && i < store->count; i++)
+		if (store->entries[i].fd == fd && store->entries[i].state == STORE_KEPT)
+			store->entries[i].fd = -1;
 }
 
 /* ---- telling the manager ---- */

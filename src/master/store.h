@@ -58,13 +58,17 @@ void store_done(struct store *store);
 
 /* Wants FD kept under NAME. The descriptor must stay open until store_drop(). Returns 0 or -ENOMEM. */
 ATTR_NODISCARD int store_put(struct store *store, const char *name, int fd);
-/* The manager has handed over something of that NAME: it is taken out, unless it is kept. Where there is no memory it
- * stays. */
+/* The manager has handed over something of that NAME: it is taken out, unless it is kept, and before others come in,
+ * since the same descriptor may be wanted under another name. Where there is no memory it stays. */
 void store_note(struct store *store, const char *name);
+/* All that is ours of what was handed over. */
+void store_note_all(struct store *store, const struct inherited *inherited);
 /* What was handed over under NAME is FD now, and stays. False: nothing was. */
 bool store_keep(struct store *store, const char *name, int fd);
 /* Wants FD taken out. Never fails; one that is not there is nothing to do. Before the descriptor is closed. */
 void store_drop(struct store *store, int fd);
+/* What is there under FD stays there, whatever becomes of the descriptor here. */
+void store_leave(struct store *store, int fd);
 
 /* Tells the manager what it was not told yet. Returns when to call again at the latest. */
 uint64_t store_flush(struct store *store, struct notify *notify, uint64_t now_ms);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "master/totals.h"
 
-static uint64_t word(const _Atomic uint64_t *of)
+#include <assert.h>
+
+static_assert(DEATH_KINDS <= BOARD_DEATHS, "each kind of death has a place");
+
+void totals_add(struct board_pool *totals, const struct board_slot *slot, enum death_kind kind)
 {
-	return atomic_load_explicit(of, memory_order_relaxed);
+	board_pool_add(totals, slot);
+	board_worker_add(&totals->deaths[kind], 1);
 }
 
-void totals_add(struct pool_totals *totals, const struct board_slot *slot, enum death_kind kind)
+uint64_t totals_deaths(const struct board_pool *totals, enum death_kind kind)
 {
-	totals->connections += word(&slot->connections);
-	totals->requests += word(&slot->requests);
-	totals->bytes_in += word(&slot->bytes_in);
-	totals->bytes_out += word(&slot->bytes_out);
-	totals->failed += word(&slot->failed);
-	totals->deaths[kind]++;
+	return atomic_load_explicit(&totals->deaths[kind], memory_order_relaxed);
 }

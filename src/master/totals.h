@@ -2,24 +2,16 @@
 #ifndef MASTER_TOTALS_H
 #define MASTER_TOTALS_H
 /*
- * What the workers of a pool have done that are gone: the scoreboard's counters are those of the processes that live.
- * Both together only ever rise. Pure.
+ * What the workers of a pool have done that are gone: the scoreboard's counters of slots are those of the processes
+ * that live. Both together only ever rise. The sums are on the scoreboard too, which outlives the master.
  */
-#include <stdint.h>
-
-#include "board/layout.h"
+#include "board/board.h"
 #include "policy/pool.h"
 
-struct pool_totals {
-	uint64_t connections;
-	uint64_t requests;
-	uint64_t bytes_in;
-	uint64_t bytes_out;
-	uint64_t failed;
-	uint64_t deaths[DEATH_KINDS];
-};
-
 /* The worker of SLOT has died a death of KIND. Called once for each, before its slot is claimed again. */
-void totals_add(struct pool_totals *totals, const struct board_slot *slot, enum death_kind kind);
+void totals_add(struct board_pool *totals, const struct board_slot *slot, enum death_kind kind);
+
+/* How many have died so. */
+uint64_t totals_deaths(const struct board_pool *totals, enum death_kind kind);
 
 #endif

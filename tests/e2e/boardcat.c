@@ -12,8 +12,22 @@
 #include "board/board.h"
 #include "net/address.h"
 
+/* Whether PATH is a board of master PID's: it may keep those of masters before it, too. */
+static int open_board(const char *path, const char *pid, struct board *board)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || board_open(board, fd) < 0)
+		return -1;
+	if (atomic_load(&board->header->master_pid) == (uint32_t)strtoul(pid, NULL, 10))
+		return fd;
+	board_done(board);
+	close(fd);
+	return -1;
+}
+
 /* A descriptor of the memfd of that name that process PID holds, or -1. */
-static int find_board(const char *pid)
+static int find_board(const char *pid, struct board *board)
 {
 	char folder[64], path[400], target[sizeof(BOARD_MEMFD_NAME) + 32];
 	struct dirent *entry;
@@ -31,7 +45,7 @@ static int find_board(const char *pid)
 			continue;
 		target[size] = '\0';
 		if (strncmp(target, "/memfd:" BOARD_MEMFD_NAME, strlen("/memfd:" BOARD_MEMFD_NAME)) == 0)
-			found = open(path, O_RDONLY | O_CLOEXEC);
+			found = open_board(path, pid, board);
 	}
 	if (dir != NULL)
 		closedir(dir);
@@ -47,6 +61,23 @@ static void print_text(const char *name, const char *text)
 }
 
 #define WORD(slot, name) printf("\"" #name "\": %llu, ", (unsigned long long)atomic_load(&(slot)->name))
+
+static void print_pools(const struct board *board)
+{
+	bool first = true;
+
+	printf("\"pools\": {");
+	for (uint32_t i = 0; i < board->header->pool_count && board->pools[i].name[0] != '\0'; i++) {
+		printf("%s\"%.*s\": {", first ? "" : ", ", (int)sizeof(board->pools[i].name), board->pools[i].name);
+		WORD(&board->pools[i], connections);
+		WORD(&board->pools[i], requests);
+		WORD(&board->pools[i], bytes_in);
+		WORD(&board->pools[i], bytes_out);
+		printf("\"latency_count\": %llu}", (unsigned long long)histogram_count(&board->pools[i].latency));
+		first = false;
+	}
+	printf("}, ");
+}
 
 static void print_slot(const struct board_slot *slot)
 {
@@ -89,14 +120,16 @@ int main(int argc, char **argv)
 
 	if (argc != 2)
 		return 64;
-	fd = find_board(argv[1]);
-	if (fd < 0 || board_open(&board, fd) < 0) {
+	fd = find_board(argv[1], &board);
+	if (fd < 0) {
 		fprintf(stderr, "process %s has no scoreboard\n", argv[1]);
 		return 1;
 	}
-	printf("{\"layout_version\": %u, \"slot_count\": %u, \"master_pid\": %u, \"generation\": %u, \"slots\": [",
+	printf("{\"layout_version\": %u, \"slot_count\": %u, \"master_pid\": %u, \"generation\": %u, ",
 		board.header->layout_version, board.header->slot_count, atomic_load(&board.header->master_pid),
 		atomic_load(&board.header->generation));
+	print_pools(&board);
+	printf("\"slots\": [");
 	for (uint32_t i = 0; i < board.header->slot_count; i++) {
 		if (board.slots[i].pool[0] == '\0')
 			continue; /* never used */

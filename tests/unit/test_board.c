@@ -31,11 +31,15 @@ Test(board, is_made_with_its_layout)
 	cr_assert_eq(board.header->layout_version, BOARD_LAYOUT_VERSION);
 	cr_assert_eq(board.header->slot_count, 7);
 	cr_assert_eq(board.header->slot_size, sizeof(struct board_slot));
-	cr_assert_eq(board.header->size, sizeof(struct board_header) + 7 * sizeof(struct board_slot));
+	cr_assert_eq(board.header->pool_size, sizeof(struct board_pool));
+	cr_assert_eq(board.header->pool_count, BOARD_POOLS);
+	cr_assert_eq(board.header->size,
+		sizeof(struct board_header) + BOARD_POOLS * sizeof(struct board_pool) + 7 * sizeof(struct board_slot));
 	cr_assert_eq(board.header->size, board.size);
 	cr_assert_eq(board.header->master_pid, (uint32_t)getpid());
 	cr_assert_gt(board.header->started_us, 0);
-	cr_assert_eq((char *)board.slots - (char *)board.header, board.header->header_size);
+	cr_assert_eq((char *)board.pools - (char *)board.header, board.header->header_size);
+	cr_assert_eq((char *)board.slots, (char *)&board.pools[BOARD_POOLS]);
 	cr_assert_eq((uintptr_t)board.slots % BOARD_LINE, 0);
 	for (uint32_t i = 0; i < 7; i++) {
 		cr_assert_eq(board.slots[i].pid, 0);
@@ -192,6 +196,8 @@ Test(board, refuses_other_layouts_and_sizes)
 	CHECK_CHANGED(header_size);
 	CHECK_CHANGED(slot_size);
 	CHECK_CHANGED(slot_count);
+	CHECK_CHANGED(pool_size);
+	CHECK_CHANGED(pool_count);
 	CHECK_CHANGED(size);
 	board_done(&board);
 }
@@ -351,4 +357,79 @@ Test(board, every_state_has_a_name_of_its_own)
 			cr_assert_str_neq(board_state_name((enum board_state)i), board_state_name((enum board_state)j));
 	}
 	cr_assert_str_eq(board_state_name((enum board_state) - 1), "unknown");
+}
+
+/* ---- what the workers of a pool have done that are gone ---- */
+
+static void work(struct board *board, uint32_t slot, const char *pool, unsigned int requests)
+{
+	struct sockaddr_in6 address = peer();
+	struct board_slot *worker = &board->slots[slot];
+
+	board_slot_claim(board, slot, pool, slot, 1);
+	board_worker_accepted(worker, 0, (struct sockaddr *)&address, sizeof(address), 100);
+	for (unsigned int i = 0; i < requests; i++) {
+		board_worker_request_begin(worker, 200, 0);
+		board_worker_request_end(worker, 210, 10, 20);
+	}
+	board_worker_closed(worker, 300, 1, 2, true);
+}
+
+Test(board, sums_stand_by_the_name_of_the_pool)
+{
+	struct board board = make(2);
+
+	work(&board, 0, "web", 3);
+	work(&board, 1, "mail", 1);
+	board_pool_add(board_pool(&board, "web"), &board.slots[0]);
+	board_pool_add(board_pool(&board, "mail"), &board.slots[1]);
+	work(&board, 0, "web", 2);
+	board_pool_add(board_pool(&board, "web"), &board.slots[0]);
+	cr_expect_eq(board_pool(&board, "web"), &board.pools[0]);
+	cr_expect_str_eq(board.pools[1].name, "mail");
+	cr_expect_eq(board.pools[0].connections, 2);
+	cr_expect_eq(board.pools[0].requests, 5);
+	cr_expect_eq(board.pools[0].failed, 2);
+	cr_expect_eq(board.pools[0].bytes_in, 52);
+	cr_expect_eq(board.pools[0].bytes_out, 104);
+	cr_expect_eq(histogram_count(&board.pools[0].latency), 5);
+	cr_expect_eq(board.pools[1].requests, 1);
+	board_done(&board);
+}
+
+Test(board, pools_beyond_its_room_share_the_last_place)
+{
+	struct board board = make(1);
+	char name[16];
+
+	for (unsigned int i = 0; i < BOARD_POOLS - 1; i++) {
+		snprintf(name, sizeof(name), "pool%u", i);
+		cr_assert_eq(board_pool(&board, name), &board.pools[i]);
+	}
+	cr_expect_eq(board_pool(&board, "more"), &board.pools[BOARD_POOLS - 1]);
+	cr_expect_eq(board_pool(&board, "yet more"), &board.pools[BOARD_POOLS - 1]);
+	cr_expect_eq(board_pool(&board, "pool7"), &board.pools[7]);
+	cr_expect_str_eq(board.pools[BOARD_POOLS - 1].name, "");
+	board_done(&board);
+}
+
+Test(board, is_adopted_with_all_that_it_says)
+{
+	struct board board = make(3), adopted;
+	int fd;
+
+	work(&board, 2, "web", 4);
+	board_slot_born(&board, 2, 4711, 5);
+	board_pool_add(board_pool(&board, "web"), &board.slots[2]);
+	board.header->master_pid = 1;
+	fd = dup(board.fd);
+	cr_assert_eq(board_adopt(&adopted, fd, 4), -EPROTO, "another size");
+	cr_assert_eq(board_adopt(&adopted, fd, 3), 0);
+	cr_expect_eq(adopted.header->master_pid, (uint32_t)getpid());
+	cr_expect_eq(adopted.slots[2].pid, 4711);
+	cr_expect_eq(adopted.pools[0].requests, 4);
+	board_slot_release(&adopted, 2);
+	cr_expect_eq(board.slots[2].pid, 0, "it is the same memory");
+	board_done(&adopted);
+	board_done(&board);
 }
