@@ -272,6 +272,16 @@ static const char *const words[][3] = {
 	{"pool a { listen = \":1\" handler = kinds kinds { number = 7 } }",
 		"pool a { listen = \":1\" handler = plain workers = 2 }",
 		"pool \"a\": handler: \"kinds\" -> \"plain\"\npool \"a\": workers: 8 -> 2\n"},
+	/* A pool that goes by the global key, and one that goes beyond the one that is in force. */
+	{"max_workers = 10 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
+		"max_workers = 20 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
+		"max_workers: 10 -> 20: needs a restart\n"},
+	{"max_workers = 10 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" max_workers = 9 }",
+		"max_workers = 20 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" max_workers = 11 }",
+		"max_workers: 10 -> 20: needs a restart\npool \"a\": max_workers: 9 -> 11: needs a restart\n"},
+	{"max_workers = 10 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
+		"max_workers = 9 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
+		"max_workers: 10 -> 9: needs a restart\npool \"a\": max_workers: 10 -> 9\n"},
 	/* A name and nothing else; and a name and something else. */
 	{"pool a { listen = {\":1\", \":0\"} handler = plain } pool b { listen = \":2\" handler = plain }",
 		"pool b { listen = \":2\" handler = plain } pool c { listen = {\":1\", \":0\"} handler = plain }",
