@@ -14,6 +14,7 @@
 enum child_kind {
 	CHILD_WORKER,
 	CHILD_LOGGER,
+	CHILD_CHECK, /* that a client of the control socket has asked for */
 };
 
 struct child {

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/exit_status.h"
 #include "base/fd.h"
-#include "base/json.h"
+#include "base/json_line.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/rights.h"
@@ -26,7 +26,7 @@
 #define REQUEST_TIMEOUT_MS 5000
 #define TAKE_TIMEOUT_MS    10000
 #define ACCEPTS_A_TURN     16
-#define CONTROL_BACKLOG    128
+#define CONTROL_BACKLOG    511
 /* Of those who may only look. */
 #define LOOKERS_MAX (CONTROL_CLIENTS_MAX / 2)
 /* Refusals for want of permission are logged once in so long. */
@@ -129,22 +129,14 @@ static int open_listener(const struct master *master, struct listener *listener)
 
 /* ---- what the status tells ---- */
 
-/* Found out now: a master that detaches leaves its directory, and the binary may be replaced. */
-static int note_paths(struct control *control, const char *file)
+/* Found out now: it may be replaced. */
+static char *find_binary(void)
 {
-	char binary[PATH_MAX], directory[PATH_MAX];
+	char binary[PATH_MAX];
 	ssize_t size = readlink("/proc/self/exe", binary, sizeof(binary) - 1);
-	int result;
 
 	binary[size > 0 ? size : 0] = '\0';
-	control->binary = strdup(binary);
-	if (file[0] == '/' || getcwd(directory, sizeof(directory)) == NULL)
-		result = asprintf(&control->config_path, "%s", file);
-	else
-		result = asprintf(&control->config_path, "%s/%s", directory, file);
-	if (result < 0)
-		control->config_path = NULL;
-	return control->binary == NULL || control->config_path == NULL ? -ENOMEM : 0;
+	return strdup(binary);
 }
 
 /* A descriptor by which nobody can write, and that nobody can open again for it: board_create() has seen to the mode.
@@ -170,7 +162,8 @@ static int make_tables(struct master *master)
 	control->started_us = clock_realtime_us();
 	control->started_ms = clock_monotonic_ms();
 	control->board_fd = open_board(master);
-	return note_paths(control, master->config->file);
+	control->binary = find_binary();
+	return control->binary == NULL ? -ENOMEM : 0;
 }
 
 int control_open(struct master *master)
@@ -222,37 +215,37 @@ static size_t queue_room(const struct master *master, struct control_client *cli
 	return sizeof(buffer->queue) - client->queued;
 }
 
-static void queue_begin(const struct master *master, struct control_client *client, struct json *json)
+static void queue_begin(const struct master *master, struct control_client *client, struct json_line *json)
 {
 	size_t room = queue_room(master, client);
 
-	json_begin(json, buffer_of(master, client)->queue + client->queued, room);
+	json_line_begin(json, buffer_of(master, client)->queue + client->queued, room);
 }
 
 /* A line that did not fit is left out. */
-static void queue_end(struct control_client *client, struct json *json)
+static void queue_end(struct control_client *client, struct json_line *json)
 {
-	client->queued += json_end(json);
+	client->queued += json_line_end(json);
 }
 
 /* TEXT, cut where it is very long. */
-static void queue_text(struct json *json, const char *text)
+static void queue_text(struct json_line *json, const char *text)
 {
 	char cut[TEXT_MAX];
 
 	snprintf(cut, sizeof(cut), "%s", text);
-	json_text(json, "text", cut);
+	json_line_text(json, "text", cut);
 }
 
 static void queue_result(
 	const struct master *master, struct control_client *client, bool good, const char *code, const char *text)
 {
-	struct json json;
+	struct json_line json;
 
 	queue_begin(master, client, &json);
-	json_text(&json, "type", "result");
-	json_bool(&json, "ok", good);
-	json_text(&json, "code", code);
+	json_line_text(&json, "type", "result");
+	json_line_bool(&json, "ok", good);
+	json_line_text(&json, "code", code);
 	queue_text(&json, text);
 	queue_end(client, &json);
 	client->phase = CONTROL_ENDING;
@@ -304,7 +297,8 @@ static bool client_flush(const struct master *master, struct control_client *cli
 		client->sent += (size_t)sent;
 		client->board_due = false;
 	}
-	if (client->sent == client->queued)
+	/* A socket that takes all may yet not be writable (unix(7): a quarter of it must be free), and is waited for. */
+	if (client->sent == client->queued && client->phase != CONTROL_TELLING)
 		client->deadline_ms = DEADLINE_NONE;
 	else if (sent > 0 || client->deadline_ms == DEADLINE_NONE)
 		client->deadline_ms = deadline_after(now_ms, TAKE_TIMEOUT_MS);
@@ -316,7 +310,7 @@ static bool client_flush(const struct master *master, struct control_client *cli
 static void client_tell(const struct master *master, struct control_client *client, uint64_t now_ms)
 {
 	while (has_room(master, client)) {
-		struct json json;
+		struct json_line json;
 
 		queue_begin(master, client, &json);
 		if (!control_status_next(master, &client->cursor, now_ms, &json)) {
@@ -382,7 +376,7 @@ static void log_denied(struct master *master, const struct control_client *clien
 static void begin_command(
 	struct master *master, struct control_client *client, const struct control_request *request, uint64_t now_ms)
 {
-	struct json json;
+	struct json_line json;
 
 	log_event(LOG_LEVEL_NOTICE, "request at the control socket",
 		LOG_TEXT("request", request_kind_name(request->kind)), LOG_TEXT("argument", request->argument),
@@ -391,8 +385,8 @@ static void begin_command(
 	client->deadline_ms = DEADLINE_NONE;
 	client->ticket = ++master->control.ticket;
 	queue_begin(master, client, &json);
-	json_text(&json, "type", "accepted");
-	json_text(&json, "request", request_kind_name(request->kind));
+	json_line_text(&json, "type", "accepted");
+	json_line_text(&json, "request", request_kind_name(request->kind));
 	queue_end(client, &json);
 	client_go_on(master, client, now_ms);
 	request_begin(master, request, now_ms);
@@ -605,12 +599,32 @@ static bool client_waits(const struct control_client *client, enum request_kind 
 	return client->fd >= 0 && client->phase == CONTROL_WAITING && client->kind == kind && client->ticket <= ticket;
 }
 
+bool control_next(
+	const struct master *master, enum request_kind kind, struct control_request *ret_request, uint64_t *ret_ticket)
+{
+	const struct control *control = &master->control;
+	const struct control_client *first = NULL;
+	const char *request, *reason;
+
+	for (size_t i = 0; control->clients != NULL && i < CONTROL_CLIENTS_MAX; i++) {
+		const struct control_client *client = &control->clients[i];
+
+		if (client_waits(client, kind, control->ticket) && (first == NULL || client->ticket < first->ticket))
+			first = client;
+	}
+	if (first == NULL)
+		return false;
+	request = buffer_of(master, first)->request;
+	*ret_ticket = first->ticket;
+	return control_request_parse(request, strcspn(request, "\n"), ret_request, &reason) == 0;
+}
+
 static void put_progress(const struct master *master, struct control_client *client, const char *text)
 {
-	struct json json;
+	struct json_line json;
 
 	queue_begin(master, client, &json);
-	json_text(&json, "type", "progress");
+	json_line_text(&json, "type", "progress");
 	queue_text(&json, text);
 	queue_end(client, &json);
 }
@@ -699,7 +713,6 @@ void control_close(struct master *master)
 	memory_unforked_free(control->clients, CONTROL_CLIENTS_MAX, sizeof(*control->clients));
 	memory_unforked_free(control->buffers, CONTROL_CLIENTS_MAX, sizeof(*control->buffers));
 	free(control->binary);
-	free(control->config_path);
 	*control = CONTROL_NONE;
 }
 

@@ -94,8 +94,7 @@ struct control {
 	struct control_verdict last_reload;
 	uint64_t started_us; /* since 1970 */
 	uint64_t started_ms;
-	char *binary;      /* absolute, as started */
-	char *config_path; /* the same */
+	char *binary; /* absolute, as started */
 };
 
 #define CONTROL_NONE ((struct control){ .listener = LISTENER_NONE, .board_fd = -1 })

@@ -11,35 +11,35 @@
 
 /* ---- the daemon ---- */
 
-static void put_reload(const struct control_verdict *verdict, struct json *json)
+static void put_reload(const struct control_verdict *verdict, struct json_line *json)
 {
 	if (verdict->time_us == 0) {
-		json_null(json, "reload_ok");
+		json_line_null(json, "reload_ok");
 		return;
 	}
-	json_bool(json, "reload_ok", verdict->good);
-	json_number(json, "reload_at", (int64_t)(verdict->time_us / 1000000));
-	json_number(json, "reload_generation", verdict->generation);
-	json_text(json, "reload_text", verdict->text);
+	json_line_bool(json, "reload_ok", verdict->good);
+	json_line_number(json, "reload_at", (int64_t)(verdict->time_us / 1000000));
+	json_line_number(json, "reload_generation", verdict->generation);
+	json_line_text(json, "reload_text", verdict->text);
 }
 
-static void put_daemon(const struct master *master, uint64_t now_ms, struct json *json)
+static void put_daemon(const struct master *master, uint64_t now_ms, struct json_line *json)
 {
 	const struct control *control = &master->control;
 
-	json_text(json, "type", "daemon");
-	json_number(json, "protocol", PROTOCOL);
-	json_text(json, "version", BROOD_VERSION);
-	json_number(json, "pid", master->pid);
-	json_text(json, "binary", control->binary);
-	json_text(json, "config", control->config_path);
-	json_text(json, "phase", lifecycle_phase_name(master->phase));
-	json_number(json, "generation", master->generation);
-	json_number(json, "started_at", (int64_t)(control->started_us / 1000000));
-	json_number(json, "uptime_ms", (int64_t)(now_ms - control->started_ms));
-	json_number(json, "pools", (int64_t)master->config->pool_count);
-	json_number(json, "workers", pools_living(master));
-	json_number(json, "max_workers", master->config->max_workers);
+	json_line_text(json, "type", "daemon");
+	json_line_number(json, "protocol", PROTOCOL);
+	json_line_text(json, "version", BROOD_VERSION);
+	json_line_number(json, "pid", master->pid);
+	json_line_text(json, "binary", control->binary);
+	json_line_text(json, "config", master->options->origin->file);
+	json_line_text(json, "phase", lifecycle_phase_name(master->phase));
+	json_line_number(json, "generation", master->generation);
+	json_line_number(json, "started_at", (int64_t)(control->started_us / 1000000));
+	json_line_number(json, "uptime_ms", (int64_t)(now_ms - control->started_ms));
+	json_line_number(json, "pools", (int64_t)master->config->pool_count);
+	json_line_number(json, "workers", pools_living(master));
+	json_line_number(json, "max_workers", master->config->max_workers);
 	put_reload(&control->last_reload, json);
 }
 
@@ -65,25 +65,25 @@ static const char *pool_state(const struct pool *pool, uint64_t now_ms)
 	return policy->count[SLOT_READY] < policy->target ? "starting" : "serving";
 }
 
-static void put_workers(const struct pool_policy *policy, struct json *json)
+static void put_workers(const struct pool_policy *policy, struct json_line *json)
 {
 	const uint32_t *count = policy->count;
 
-	json_number(json, "workers", policy->target);
-	json_number(json, "capacity", policy->rules.capacity);
-	json_number(json, "starting", count[SLOT_ASKED] + count[SLOT_STARTING]);
-	json_number(json, "ready", count[SLOT_READY]);
-	json_number(json, "running", count[SLOT_RUNNING]);
-	json_number(
+	json_line_number(json, "wanted", policy->target);
+	json_line_number(json, "capacity", policy->rules.capacity);
+	json_line_number(json, "starting", count[SLOT_ASKED] + count[SLOT_STARTING]);
+	json_line_number(json, "ready", count[SLOT_READY]);
+	json_line_number(json, "running", count[SLOT_RUNNING]);
+	json_line_number(
 		json, "leaving", count[SLOT_RETIRING] + count[SLOT_QUITTING] + count[SLOT_KILLED] + count[SLOT_LOST]);
 }
 
-static void put_backoff(const struct backoff *backoff, uint64_t now_ms, struct json *json)
+static void put_backoff(const struct backoff *backoff, uint64_t now_ms, struct json_line *json)
 {
 	bool waits = backoff_holds(backoff, now_ms) && backoff->until_ms > now_ms;
 
-	json_number(json, "failures", backoff->level);
-	json_number(json, "retry_ms", waits ? (int64_t)(backoff->until_ms - now_ms) : 0);
+	json_line_number(json, "failures", backoff->level);
+	json_line_number(json, "retry_ms", waits ? (int64_t)(backoff->until_ms - now_ms) : 0);
 }
 
 static int64_t word(const _Atomic uint64_t *of)
@@ -91,31 +91,31 @@ static int64_t word(const _Atomic uint64_t *of)
 	return (int64_t)atomic_load_explicit(of, memory_order_relaxed);
 }
 
-static void put_totals(const struct pool *pool, struct json *json)
+static void put_totals(const struct pool *pool, struct json_line *json)
 {
 	const struct board_pool *totals = pool->totals;
 	static const enum death_kind kinds[] = { DEATH_RETIRED, DEATH_RECYCLED, DEATH_FINISHED, DEATH_EXITED,
 		DEATH_SIGNALED, DEATH_KILLED };
 
 	static_assert(ARRAY_SIZE(kinds) == DEATH_KINDS, "each kind of death is told");
-	json_number(json, "started", (int64_t)pool->spawn_count);
+	json_line_number(json, "started", (int64_t)pool->spawn_count);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		json_number(json, death_kind_name(kinds[i]), (int64_t)totals_deaths(totals, kinds[i]));
-	json_number(json, "past_connections", word(&totals->connections));
-	json_number(json, "past_requests", word(&totals->requests));
-	json_number(json, "past_bytes_in", word(&totals->bytes_in));
-	json_number(json, "past_bytes_out", word(&totals->bytes_out));
-	json_number(json, "past_failed", word(&totals->failed));
+		json_line_number(json, death_kind_name(kinds[i]), (int64_t)totals_deaths(totals, kinds[i]));
+	json_line_number(json, "past_connections", word(&totals->connections));
+	json_line_number(json, "past_requests", word(&totals->requests));
+	json_line_number(json, "past_bytes_in", word(&totals->bytes_in));
+	json_line_number(json, "past_bytes_out", word(&totals->bytes_out));
+	json_line_number(json, "past_failed", word(&totals->failed));
 }
 
-static void put_pool(const struct pool *pool, uint64_t now_ms, struct json *json)
+static void put_pool(const struct pool *pool, uint64_t now_ms, struct json_line *json)
 {
-	json_text(json, "type", "pool");
-	json_text(json, "name", pool->config->name);
-	json_text(json, "handler", pool->config->handler_name);
-	json_text(json, "state", pool_state(pool, now_ms));
-	json_number(json, "generation", pool->policy.generation);
-	json_text(json, "canary", canary_state_name(pool_policy_canary(&pool->policy, now_ms)));
+	json_line_text(json, "type", "pool");
+	json_line_text(json, "name", pool->config->name);
+	json_line_text(json, "handler", pool->config->handler_name);
+	json_line_text(json, "state", pool_state(pool, now_ms));
+	json_line_number(json, "generation", pool->policy.generation);
+	json_line_text(json, "canary", canary_state_name(pool_policy_canary(&pool->policy, now_ms)));
 	put_workers(&pool->policy, json);
 	put_backoff(&pool->policy.backoff, now_ms, json);
 	put_totals(pool, json);
@@ -123,26 +123,27 @@ static void put_pool(const struct pool *pool, uint64_t now_ms, struct json *json
 
 /* ---- a listener ---- */
 
-static void put_listener(const struct pool *pool, const struct listener *listener, struct json *json)
+static void put_listener(const struct pool *pool, const struct listener *listener, struct json_line *json)
 {
 	char address[ADDRESS_TEXT_MAX];
 	uint32_t queued;
 
-	json_text(json, "type", "listener");
-	json_text(json, "pool", pool->config->name);
-	json_text(json, "address", listener_text(listener, address, sizeof(address)));
-	json_text(json, "origin", listener_origin_name(listener->origin));
-	json_bool(json, "refusing", listener->refused);
+	json_line_text(json, "type", "listener");
+	json_line_text(json, "pool", pool->config->name);
+	json_line_text(json, "address", listener_text(listener, address, sizeof(address)));
+	json_line_text(json, "origin", listener_origin_name(listener->origin));
+	json_line_bool(json, "refusing", listener->refused);
 	if (listener_queue(listener, &queued) == 0)
-		json_number(json, "queue", queued);
+		json_line_number(json, "queue", queued);
 	else
-		json_null(json, "queue");
-	json_number(json, "backlog", listener->options.backlog);
+		json_line_null(json, "queue");
+	json_line_number(json, "backlog", listener->options.backlog);
 }
 
 /* ---- one after the other ---- */
 
-bool control_status_next(const struct master *master, struct status_cursor *cursor, uint64_t now_ms, struct json *json)
+bool control_status_next(
+	const struct master *master, struct status_cursor *cursor, uint64_t now_ms, struct json_line *json)
 {
 	const struct pool *pool;
 

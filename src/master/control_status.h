@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/json.h"
+#include "base/json_line.h"
 
 struct master;
 
@@ -24,6 +24,7 @@ struct status_cursor {
 };
 
 /* Adds the members of the next line to JSON, which has been begun. Returns false where there is none. */
-bool control_status_next(const struct master *master, struct status_cursor *cursor, uint64_t now_ms, struct json *json);
+bool control_status_next(
+	const struct master *master, struct status_cursor *cursor, uint64_t now_ms, struct json_line *json);
 
 #endif

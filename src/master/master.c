@@ -31,8 +31,8 @@
 /* Of the descriptors that have something to say, so many are read before deaths and deadlines are looked at again. */
 #define EVENTS_A_TURN 64
 
-/* The master's own children beside workers: the logger. */
-#define MASTER_OWN_CHILDREN 1
+/* The master's own children beside workers: the logger, a check of the configuration. */
+#define MASTER_OWN_CHILDREN 2
 
 /* ---- preparing ---- */
 
@@ -320,6 +320,9 @@ static void handle_event(struct master *master, const struct watch *watch, uint6
 	case WATCH_ACK:
 		ack_read(master, watch, now_ms);
 		break;
+	case WATCH_CHECK:
+		check_hear(master);
+		break;
 	case WATCH_CONTROL_LISTENER:
 		control_accept(master, now_ms);
 		break;
@@ -357,6 +360,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, output_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, ack_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, control_check(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, check_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, logger_process_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, survivors_check(master, now_ms));
 	report_status(master, now_ms);
@@ -406,6 +410,7 @@ static void clean_up(struct master *master)
 {
 	bind_close_all(master);
 	ack_close(master);
+	check_done(master);
 	control_close(master);
 	release_pidfile(master);
 	/* From here on there is nothing to say. */
@@ -463,6 +468,7 @@ int master_run(const struct config *config, const struct master_options *options
 		.dead_fd = -1,
 		.ack = { .fd = -1 },
 		.control = CONTROL_NONE,
+		.check = CHECK_NONE,
 		.board = { .fd = -1 },
 		.logger = { .channel = LOGGER_CHANNEL_NONE },
 		.phase = LIFE_STARTING,

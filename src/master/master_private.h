@@ -30,6 +30,7 @@
 #include "config/config.h"
 #include "master/ack.h"
 #include "master/bind.h"
+#include "master/check.h"
 #include "master/children.h"
 #include "master/control.h"
 #include "master/master.h"
@@ -123,6 +124,7 @@ struct master {
 	struct output_master output;
 	struct ack_server ack;
 	struct control control;
+	struct check check;
 	struct orphans orphans;
 
 	enum life_phase phase;

@@ -23,6 +23,9 @@ void request_begin(struct master *master, const struct control_request *request,
 	case REQUEST_STOP:
 		begin_stop(master, request, now_ms);
 		break;
+	case REQUEST_CHECK:
+		check_next(master, now_ms);
+		break;
 	case REQUEST_RELOAD:
 		refuse(master, request, "reload is not built yet; the configuration stays as it is");
 		break;

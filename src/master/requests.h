@@ -19,6 +19,10 @@ struct master;
 /* Begins what is asked for. Its verdict may come at once, and does come at some time. */
 void request_begin(struct master *master, const struct control_request *request, uint64_t now_ms);
 
+/* The first request of KIND that a client waits for, for what is carried out one by one. Returns false: none. */
+bool control_next(
+	const struct master *master, enum request_kind kind, struct control_request *ret_request, uint64_t *ret_ticket);
+
 /* The last ticket that was given. */
 uint64_t control_ticket(const struct master *master);
 

@@ -31,7 +31,7 @@ def test_every_manual_is_installed(installed):
 
 def test_installed_layout(installed):
     base = installed / prefix()
-    for path in ("sbin/brood", "etc/brood/brood.conf", "lib/systemd/system/brood.service",
+    for path in ("sbin/brood", "bin/broodctl", "etc/brood/brood.conf", "lib/systemd/system/brood.service",
                  "lib/systemd/system/brood.socket", "lib/sysusers.d/brood.conf", "lib/tmpfiles.d/brood.conf",
                  "share/man/man8/brood.8", "share/doc/brood/examples/www/index.html",
                  "share/doc/brood/examples/demo.conf"):
@@ -92,6 +92,7 @@ ALLOWED = {
     "handlers": {"base", "net", "board", "config", "worker", "brood"},
     "worker": {"base", "net", "board", "config", "brood"},
     "master": {"base", "net", "board", "policy", "config", "worker", "brood"},
+    "ctl": {"base", "net", "board"},
     "cli": {"base", "net", "board", "policy", "config", "worker", "handlers", "master", "brood"},
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "base/json.h"
+#include "base/json_line.h"
 
 #include <string.h>
 
 #include "base/digits.h"
 
-static void add(struct json *json, const char *data, size_t size)
+static void add(struct json_line *json, const char *data, size_t size)
 {
 	if (size > json->size - json->used) {
 		json->full = true;
@@ -15,7 +15,7 @@ static void add(struct json *json, const char *data, size_t size)
 	json->used += size;
 }
 
-static void add_string(struct json *json, const char *string)
+static void add_string(struct json_line *json, const char *string)
 {
 	add(json, string, strlen(string));
 }
@@ -66,7 +66,7 @@ static size_t character_size(const unsigned char *text)
 	return size;
 }
 
-static void add_control(struct json *json, unsigned char byte)
+static void add_control(struct json_line *json, unsigned char byte)
 {
 	static const char digits[] = "0123456789abcdef";
 	const char escape[] = { '\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 15] };
@@ -80,7 +80,7 @@ static void add_control(struct json *json, unsigned char byte)
 }
 
 /* Returns how many bytes of TEXT were taken. */
-static size_t add_character(struct json *json, const unsigned char *text)
+static size_t add_character(struct json_line *json, const unsigned char *text)
 {
 	size_t size = character_size(text);
 
@@ -98,7 +98,7 @@ static size_t add_character(struct json *json, const unsigned char *text)
 	return size;
 }
 
-static void add_quoted(struct json *json, const char *text)
+static void add_quoted(struct json_line *json, const char *text)
 {
 	const unsigned char *at = (const unsigned char *)text;
 
@@ -110,7 +110,7 @@ static void add_quoted(struct json *json, const char *text)
 
 /* ---- members ---- */
 
-static void add_name(struct json *json, const char *name)
+static void add_name(struct json_line *json, const char *name)
 {
 	add_string(json, json->any ? ",\"" : "\"");
 	add_string(json, name);
@@ -118,13 +118,13 @@ static void add_name(struct json *json, const char *name)
 	json->any = true;
 }
 
-void json_begin(struct json *json, char *data, size_t size)
+void json_line_begin(struct json_line *json, char *data, size_t size)
 {
-	*json = (struct json){ .data = data, .size = size };
+	*json = (struct json_line){ .data = data, .size = size };
 	add_string(json, "{");
 }
 
-void json_text(struct json *json, const char *name, const char *text)
+void json_line_text(struct json_line *json, const char *name, const char *text)
 {
 	add_name(json, name);
 	if (text == NULL)
@@ -133,7 +133,7 @@ void json_text(struct json *json, const char *name, const char *text)
 		add_quoted(json, text);
 }
 
-void json_number(struct json *json, const char *name, int64_t number)
+void json_line_number(struct json_line *json, const char *name, int64_t number)
 {
 	char digits[DIGITS_MAX];
 	uint64_t amount = number < 0 ? -(uint64_t)number : (uint64_t)number;
@@ -144,18 +144,18 @@ void json_number(struct json *json, const char *name, int64_t number)
 	add(json, digits, (size_t)(digits_put(digits, amount, 10) - digits));
 }
 
-void json_bool(struct json *json, const char *name, bool value)
+void json_line_bool(struct json_line *json, const char *name, bool value)
 {
 	add_name(json, name);
 	add_string(json, value ? "true" : "false");
 }
 
-void json_null(struct json *json, const char *name)
+void json_line_null(struct json_line *json, const char *name)
 {
-	json_text(json, name, NULL);
+	json_line_text(json, name, NULL);
 }
 
-size_t json_end(struct json *json)
+size_t json_line_end(struct json_line *json)
 {
 	add_string(json, "}\n");
 	return json->full ? 0 : json->used;

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+#include "ctl/snapshot.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "board/board.h"
+#include "net/address.h"
+
+/* ---- workers, by the scoreboard ---- */
+
+static json_int_t word(const _Atomic uint64_t *of)
+{
+	return (json_int_t)atomic_load_explicit(of, memory_order_relaxed);
+}
+
+/* How long it is since; 0 is never, and clocks of two processors may be a moment apart. */
+static json_t *since(const _Atomic uint64_t *time_us, uint64_t now_us)
+{
+	uint64_t then_us = atomic_load_explicit(time_us, memory_order_relaxed);
+
+	if (then_us == 0)
+		return json_null();
+	return json_integer(now_us > then_us ? (json_int_t)((now_us - then_us) / 1000) : 0);
+}
+
+/* Text of a program's own, in whatever encoding: what is no UTF-8 is replaced. */
+static json_t *text_or_null(const char *text)
+{
+	char ascii[BOARD_STATUS_MAX];
+	json_t *value;
+
+	if (text[0] == '\0')
+		return json_null();
+	value = json_string(text);
+	if (value != NULL)
+		return value;
+	snprintf(ascii, sizeof(ascii), "%s", text);
+	for (char *at = ascii; *at != '\0'; at++)
+		if ((unsigned char)*at >= 0x80)
+			*at = '?';
+	return json_string(ascii);
+}
+
+static json_t *peer_of(const struct board_slot *slot)
+{
+	struct sockaddr_storage peer = { 0 };
+	socklen_t size = board_slot_peer(slot, &peer);
+	char text[ADDRESS_TEXT_MAX];
+
+	if (size == 0)
+		return json_null();
+	return text_or_null(address_format((const struct sockaddr *)&peer, size, true, text, sizeof(text)));
+}
+
+/* The memory that it has in RAM, shared pages included; null where /proc does not show it. */
+static json_t *memory_of(uint32_t pid)
+{
+	unsigned long long size, resident;
+	char path[64];
+	FILE *file;
+	int found;
+
+	snprintf(path, sizeof(path), "/proc/%u/statm", pid);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return json_null();
+	found = fscanf(file, "%llu %llu", &size, &resident);
+	fclose(file);
+	return found == 2 ? json_integer((json_int_t)resident * sysconf(_SC_PAGESIZE)) : json_null();
+}
+
+static json_t *worker_of(const struct board_slot *slot, uint32_t pid, uint64_t now_us)
+{
+	enum board_state state = board_slot_state(slot);
+	char status[BOARD_STATUS_MAX];
+	json_t *worker = json_object();
+
+	json_object_set_new(worker, "slot", json_integer(atomic_load_explicit(&slot->pool_slot, memory_order_relaxed)));
+	json_object_set_new(worker, "pid", json_integer(pid));
+	json_object_set_new(
+		worker, "generation", json_integer(atomic_load_explicit(&slot->generation, memory_order_relaxed)));
+	json_object_set_new(worker, "state", json_string(board_state_name(state)));
+	json_object_set_new(worker, "serving", json_boolean(board_state_is_serving(state)));
+	json_object_set_new(worker, "age_ms", since(&slot->born_us, now_us));
+	json_object_set_new(worker, "state_ms", since(&slot->changed_us, now_us));
+	json_object_set_new(worker, "connections", json_integer(word(&slot->connections)));
+	json_object_set_new(worker, "requests", json_integer(word(&slot->requests)));
+	json_object_set_new(worker, "bytes_in", json_integer(word(&slot->bytes_in)));
+	json_object_set_new(worker, "bytes_out", json_integer(word(&slot->bytes_out)));
+	json_object_set_new(worker, "failed", json_integer(word(&slot->failed)));
+	json_object_set_new(worker, "peer", peer_of(slot));
+	json_object_set_new(worker, "status", text_or_null(board_slot_status(slot, status)));
+	json_object_set_new(worker, "resident_bytes", memory_of(pid));
+	return worker;
+}
+
+/* The pool's object; one that the daemon has not told of, since it came or went just now, is told by its name. */
+static json_t *find_pool(json_t *pools, const char *name)
+{
+	json_t *pool;
+	size_t i;
+
+	json_array_foreach(pools, i, pool) if (strcmp(line_text(pool, "name"), name) == 0) return pool;
+	pool = json_pack("{s:o,s:[],s:[]}", "name", text_or_null(name), "listeners", "workers");
+	json_array_append_new(pools, pool);
+	return pool;
+}
+
+static void add_workers(json_t *pools, const struct board *board)
+{
+	uint64_t now_us = clock_monotonic_us();
+
+	for (uint32_t i = 0; i < board_slots_used(board); i++) {
+		const struct board_slot *slot = &board->slots[i];
+		uint32_t pid = atomic_load_explicit(&slot->pid, memory_order_relaxed);
+		char name[BOARD_POOL_NAME_MAX];
+
+		if (pid != 0)
+			json_array_append_new(json_object_get(find_pool(pools, board_slot_pool(slot, name)), "workers"),
+				worker_of(slot, pid, now_us));
+	}
+}
+
+/* ---- sums ---- */
+
+/* What the pool has done in all: its workers of the past, and those that live. */
+static void add_sum(json_t *pool, const char *name)
+{
+	json_int_t sum;
+	char past[64];
+	json_t *worker;
+	size_t i;
+
+	snprintf(past, sizeof(past), "past_%s", name);
+	sum = json_integer_value(json_object_get(pool, past));
+	json_array_foreach(json_object_get(pool, "workers"), i, worker) sum +=
+		json_integer_value(json_object_get(worker, name));
+	json_object_del(pool, past);
+	json_object_set_new(pool, name, json_integer(sum));
+}
+
+static void add_sums(json_t *pool)
+{
+	static const char *const names[] = { "connections", "requests", "bytes_in", "bytes_out", "failed" };
+	json_int_t busy = 0;
+	json_t *worker;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		add_sum(pool, names[i]);
+	json_array_foreach(json_object_get(pool, "workers"), i, worker) busy +=
+		json_is_true(json_object_get(worker, "serving"));
+	json_object_set_new(pool, "busy", json_integer(busy));
+}
+
+/* ---- the daemon's lines ---- */
+
+/* Takes a line over. */
+static void add_line(json_t *snapshot, json_t *line)
+{
+	json_t *pools = json_object_get(snapshot, "pools");
+	json_t *last = json_array_get(pools, json_array_size(pools) - 1);
+	char type[16];
+
+	snprintf(type, sizeof(type), "%s", line_text(line, "type"));
+	json_object_del(line, "type");
+	if (strcmp(type, "daemon") == 0) {
+		json_object_set(snapshot, "daemon", line);
+	} else if (strcmp(type, "pool") == 0) {
+		json_object_set_new(line, "listeners", json_array());
+		json_object_set_new(line, "workers", json_array());
+		json_array_append(pools, line);
+	} else if (strcmp(type, "listener") == 0 && last != NULL) {
+		json_object_del(line, "pool");
+		json_array_append(json_object_get(last, "listeners"), line);
+	}
+	json_decref(line);
+}
+
+/* The daemon's last line: whether the answer is whole. */
+static int take_result(const struct client *client, const json_t *line)
+{
+	if (json_is_true(json_object_get(line, "ok")))
+		return CTL_OK;
+	fprintf(stderr, "broodctl: %s: %s\n", client->path, line_text(line, "text"));
+	return strcmp(line_text(line, "code"), "busy") == 0 ? CTL_BUSY : CTL_FAILED;
+}
+
+static int take_lines(struct client *client, json_t *snapshot)
+{
+	json_t *line;
+	int status;
+
+	while ((status = client_next(client, CLIENT_TIMEOUT_MS, &line)) == CTL_OK && line != NULL) {
+		if (line_is(line, "result")) {
+			status = take_result(client, line);
+			json_decref(line);
+			return status;
+		}
+		add_line(snapshot, line);
+	}
+	if (status == CTL_OK) {
+		fprintf(stderr, "broodctl: %s: the answer is cut off\n", client->path);
+		status = CTL_PROTOCOL;
+	}
+	return status;
+}
+
+/* A scoreboard of another version's layout is none that can be read; the rest of the answer stands. */
+static void add_board(const struct client *client, json_t *snapshot)
+{
+	struct board board;
+	bool has_board = client->board_fd >= 0 && board_open(&board, client->board_fd) == 0;
+
+	json_object_set_new(json_object_get(snapshot, "daemon"), "scoreboard", json_boolean(has_board));
+	if (!has_board) {
+		fprintf(stderr, "broodctl: %s: cannot read the daemon's scoreboard: its workers are not shown\n",
+			client->path);
+		return;
+	}
+	add_workers(json_object_get(snapshot, "pools"), &board);
+	board_done(&board);
+}
+
+int snapshot_take(struct client *client, json_t **ret_snapshot)
+{
+	json_t *snapshot = json_pack("{s:{},s:[]}", "daemon", "pools");
+	int status = client_ask(client, "status");
+	json_t *pool;
+	size_t i;
+
+	if (status == CTL_OK)
+		status = take_lines(client, snapshot);
+	if (status != CTL_OK) {
+		json_decref(snapshot);
+		return status;
+	}
+	add_board(client, snapshot);
+	json_array_foreach(json_object_get(snapshot, "pools"), i, pool) add_sums(pool);
+	*ret_snapshot = snapshot;
+	return CTL_OK;
+}

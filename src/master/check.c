@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include "master/check.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "master/master_private.h"
+#include "policy/deadline.h"
+
+#define LINE_TEXT_MAX 4096
+
+/* ---- beginning ---- */
+
+/* The daemon's own file is the one that it was started with, whatever a client calls it. */
+static int take_file(struct master *master, const char *file)
+{
+	const struct config_origin *origin = master->options->origin;
+	const char *path = file[0] == '\0' ? origin->file : file;
+	struct check_file *made;
+
+	if (path[0] != '/')
+		return -EINVAL;
+	made = malloc(sizeof(*made) + strlen(path) + 1);
+	if (made == NULL)
+		return -ENOMEM;
+	strcpy(made->path, path);
+	made->origin = *origin;
+	made->origin.file = made->path;
+	master->check.file = made;
+	return 0;
+}
+
+static void forget(struct check *check)
+{
+	checker_done(&check->checker);
+	free(check->file);
+	*check = CHECK_NONE;
+}
+
+static int start(struct master *master, const char *file, uint64_t now_ms)
+{
+	static const struct watch watch = { .kind = WATCH_CHECK };
+	struct check *check = &master->check;
+	int result = take_file(master, file);
+
+	if (result == 0)
+		result = checker_start(&check->checker, &check->file->origin, CHECKER_TIMEOUT_MS, now_ms);
+	if (result < 0)
+		return result;
+	children_add(&master->children, &(struct child){ .pid = check->checker.pid, .kind = CHILD_CHECK });
+	/* Without it, all is read at the end; only a child that says very much then waits for its deadline. */
+	result = master_watch(master, check->checker.errors_fd, &watch);
+	if (result < 0)
+		log_event(LOG_LEVEL_WARNING, "cannot watch a check", LOG_ERRNO("reason", result));
+	return 0;
+}
+
+/* One that cannot be started has its verdict, and the next one its turn. */
+void check_next(struct master *master, uint64_t now_ms)
+{
+	struct check *check = &master->check;
+	struct control_request request;
+	uint64_t ticket;
+
+	while (check->checker.pid == 0 && control_next(master, REQUEST_CHECK, &request, &ticket)) {
+		int result = start(master, request.argument, now_ms);
+
+		check->ticket = ticket;
+		if (result == 0)
+			return;
+		control_verdict(master, REQUEST_CHECK, ticket, false,
+			result == -EINVAL ? "the file has to be named by its absolute path" : log_strerror(result));
+		forget(check);
+	}
+}
+
+/* ---- the child ---- */
+
+void check_hear(struct master *master)
+{
+	struct checker *checker = &master->check.checker;
+
+	if (checker->errors_fd < 0 || checker_read(checker))
+		return;
+	master_unwatch(master, checker->errors_fd);
+	fd_close(&checker->errors_fd);
+}
+
+static void tell_lines(struct master *master, const char *text)
+{
+	const char *end;
+
+	for (; text != NULL && *text != '\0'; text = *end == '\0' ? end : end + 1) {
+		char line[LINE_TEXT_MAX];
+
+		end = strchrnul(text, '\n');
+		snprintf(line, sizeof(line), "%.*s", (int)(end - text), text);
+		control_progress(master, REQUEST_CHECK, master->check.ticket, line);
+	}
+}
+
+/* As `brood --check` says it. */
+void check_died(struct master *master, int status, uint64_t now_ms)
+{
+	struct check *check = &master->check;
+	char text[LINE_TEXT_MAX];
+	enum checker_verdict verdict;
+
+	if (check->checker.errors_fd >= 0)
+		master_unwatch(master, check->checker.errors_fd);
+	verdict = checker_reaped(&check->checker, &check->file->origin, status);
+	tell_lines(master, check->checker.text);
+	snprintf(text, sizeof(text), "%s: %s", check->file->path,
+		verdict == CHECKER_ACCEPTS ? "OK" : "would not be loaded");
+	control_verdict(master, REQUEST_CHECK, check->ticket, verdict == CHECKER_ACCEPTS, text);
+	forget(check);
+	check_next(master, now_ms);
+}
+
+uint64_t check_act(struct master *master, uint64_t now_ms)
+{
+	struct checker *checker = &master->check.checker;
+
+	if (checker->pid == 0)
+		return DEADLINE_NONE;
+	checker_expire(checker, now_ms);
+	return checker->deadline_ms;
+}
+
+/* The child dies with the master. */
+void check_done(struct master *master)
+{
+	struct check *check = &master->check;
+
+	if (check->checker.pid != 0)
+		checker_stop(&check->checker);
+	fd_close(&check->checker.errors_fd);
+	forget(check);
+}
