@@ -32,9 +32,9 @@ static bool acknowledges(const struct pool_config *config)
 
 static bool is_wanted(const struct master *master)
 {
-	FOR_EACH_POOL(master, pool)
-	if (acknowledges(pool->config))
-		return true;
+	FOR_EACH_POOL (master, pool)
+		if (acknowledges(pool->config) || (pool->next.config != NULL && acknowledges(pool->next.config)))
+			return true;
 	return false;
 }
 
@@ -64,7 +64,7 @@ int ack_open(struct master *master)
 	struct ack_server *server = &master->ack;
 	int result;
 
-	if (!is_wanted(master))
+	if (server->fd >= 0 || !is_wanted(master))
 		return 0;
 	server->connections = memory_unforked(ACK_CONNECTIONS_MAX, sizeof(*server->connections));
 	if (server->connections == NULL)

@@ -149,23 +149,64 @@ void listener_set_done(struct listener_set *set)
 
 /* ---- what is open already ---- */
 
-/* One that still takes clients, and is not in the set yet. */
+/* One that takes clients, and that nobody has taken for the reload under way. */
 static bool is_free(const struct binder *binder, const struct listener *listener)
 {
-	return !listener->refused && !listener_set_has(binder->set, listener);
+	if (!listener->listening || listener->refused || listener_set_has(binder->set, listener))
+		return false;
+	FOR_EACH_POOL (binder->master, pool)
+		if (listener_set_has(&pool->next.listeners, listener))
+			return false;
+	return true;
 }
 
-/* Takes all open ones that were made for an entry of that text: what no address can be asked for again, a port that the
- * kernel chose, and what came from a socket unit. Returns how many, or a negative errno. */
+static bool lists(const struct pool_config *config, const char *text)
+{
+	for (char **entry = config->listen; *entry != NULL; entry++)
+		if (strcmp(*entry, text) == 0)
+			return true;
+	return false;
+}
+
+/* Whether the pool of the binder may have it, which was made for an entry of this text: it is its own, or that of a
+ * pool that does without such an entry from now on. */
+static bool is_ours(const struct binder *binder, const struct listener *listener)
+{
+	FOR_EACH_POOL (binder->master, pool) {
+		bool own = strcmp(pool->config->name, binder->config->name) == 0;
+
+		if (!own && listener_set_has(&pool->listeners, listener) && pool->next.config != NULL &&
+			lists(pool->next.config, listener->spec))
+			return false;
+	}
+	return true;
+}
+
+static struct listener *find_entry(const struct binder *binder, const char *text)
+{
+	const struct listener_table *table = &binder->master->listeners;
+
+	for (size_t i = 0; i < table->count; i++)
+		if (strcmp(table->list[i]->spec, text) == 0 && is_free(binder, table->list[i]) &&
+			is_ours(binder, table->list[i]))
+			return table->list[i];
+	return NULL;
+}
+
+/* Takes all open ones of one entry of that text: what no address can be asked for again, a port that the kernel chose,
+ * and what came from a socket unit. Returns how many, or a negative errno. */
 static int share_entry(const struct binder *binder, const char *text)
 {
 	const struct listener_table *table = &binder->master->listeners;
+	const struct listener *first = find_entry(binder, text);
 	int count = 0;
 
-	for (size_t i = 0; i < table->count; i++) {
+	for (size_t i = 0; i < table->count && first != NULL; i++) {
 		struct listener *listener = table->list[i];
 
-		if (!listener->listening || strcmp(listener->spec, text) != 0 || !is_free(binder, listener))
+		if (strcmp(listener->spec, text) != 0 || !is_free(binder, listener) || !is_ours(binder, listener) ||
+			(first->origin != LISTENER_SYSTEMD &&
+				address_port(&listener->address) != address_port(&first->address)))
 			continue;
 		if (set_add(binder->set, listener) < 0)
 			return -ENOMEM;
@@ -182,7 +223,7 @@ static struct listener *find_open(const struct binder *binder, const struct sock
 	for (size_t i = 0; i < table->count; i++) {
 		struct listener *listener = table->list[i];
 
-		if (listener->listening && is_free(binder, listener) && listener_serves(listener, address))
+		if (is_free(binder, listener) && listener_serves(listener, address))
 			return listener;
 	}
 	return NULL;
@@ -492,16 +533,16 @@ static int bind_first(struct master *master)
 {
 	struct bind_failure failure;
 
-	FOR_EACH_POOL(master, pool)
-	if (bind_pool(master, pool->config, &pool->listeners, &failure) < 0) {
-		bind_report(pool->config, &failure);
-		return EXIT_STATUS_UNAVAILABLE;
-	}
-	FOR_EACH_POOL(master, pool)
-	if (bind_listen(master, pool->config, &pool->listeners, &failure) < 0) {
-		bind_report(pool->config, &failure);
-		return EXIT_STATUS_UNAVAILABLE;
-	}
+	FOR_EACH_POOL (master, pool)
+		if (bind_pool(master, pool->config, &pool->listeners, &failure) < 0) {
+			bind_report(pool->config, &failure);
+			return EXIT_STATUS_UNAVAILABLE;
+		}
+	FOR_EACH_POOL (master, pool)
+		if (bind_listen(master, pool->config, &pool->listeners, &failure) < 0) {
+			bind_report(pool->config, &failure);
+			return EXIT_STATUS_UNAVAILABLE;
+		}
 	return EXIT_STATUS_OK;
 }
 

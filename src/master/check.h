@@ -18,7 +18,7 @@ struct check_file {
 };
 
 struct check {
-	struct checker checker; /* its pid 0: none runs */
+	struct checker checker;  /* its pid 0: none runs */
 	struct check_file *file; /* of its own: the child has it, and has none of the master's tables */
 	uint64_t ticket;
 };

@@ -14,7 +14,8 @@
 enum child_kind {
 	CHILD_WORKER,
 	CHILD_LOGGER,
-	CHILD_CHECK, /* that a client of the control socket has asked for */
+	CHILD_CHECK,   /* that a client of the control socket has asked for */
+	CHILD_CHECKER, /* of a reload */
 };
 
 struct child {

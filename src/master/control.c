@@ -297,7 +297,8 @@ static bool client_flush(const struct master *master, struct control_client *cli
 		client->sent += (size_t)sent;
 		client->board_due = false;
 	}
-	/* A socket that takes all may yet not be writable (unix(7): a quarter of it must be free), and is waited for. */
+	/* A socket that takes all may yet not be writable (unix(7): a quarter of it must be free), and is waited for.
+	 */
 	if (client->sent == client->queued && client->phase != CONTROL_TELLING)
 		client->deadline_ms = DEADLINE_NONE;
 	else if (sent > 0 || client->deadline_ms == DEADLINE_NONE)

@@ -33,8 +33,7 @@ static void begin_stop(struct master *master, uint64_t now_ms)
 /* Each pool has its own time from now on, within the daemon's. */
 static void begin_retiring(struct master *master, uint64_t now_ms)
 {
-	FOR_EACH_POOL(master, pool)
-	{
+	FOR_EACH_POOL (master, pool) {
 		uint64_t own_ms = deadline_after(now_ms, pool->config->stop_timeout_ms);
 
 		pool_policy_retire(&pool->policy, deadline_earlier(own_ms, master->stop_deadline_ms));
@@ -58,8 +57,8 @@ static void begin_quitting(struct master *master, enum life_phase from, enum lif
 	log_event(LOG_LEVEL_WARNING,
 		event == LIFE_TIMEOUT ? "stop_timeout has passed: ending all workers" : "ending all workers",
 		LOG_INT("workers", living(master)));
-	FOR_EACH_POOL(master, pool)
-	pool_policy_quit(&pool->policy, reason);
+	FOR_EACH_POOL (master, pool)
+		pool_policy_quit(&pool->policy, reason);
 	survivors_hurry(master, now_ms, now_ms);
 }
 

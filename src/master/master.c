@@ -31,8 +31,8 @@
 /* Of the descriptors that have something to say, so many are read before deaths and deadlines are looked at again. */
 #define EVENTS_A_TURN 64
 
-/* The master's own children beside workers: the logger, a check of the configuration. */
-#define MASTER_OWN_CHILDREN 2
+/* The master's own children beside workers: the logger, a check of the configuration for a client, one for a reload. */
+#define MASTER_OWN_CHILDREN 3
 
 /* ---- preparing ---- */
 
@@ -159,7 +159,7 @@ static int make_tables(struct master *master)
 	if (result == 0)
 		result = pools_init(master);
 	if (result == 0)
-		result = children_init(&master->children, master->config->max_workers + MASTER_OWN_CHILDREN);
+		result = children_init(&master->children, master->places + MASTER_OWN_CHILDREN);
 	if (result == 0)
 		atomic_store_explicit(&master->board.header->generation, master->generation, memory_order_relaxed);
 	return result < 0 ? failed("cannot make the tables of workers", result) : EXIT_STATUS_OK;
@@ -195,12 +195,9 @@ static int leave_terminal(const struct master *master)
 /* What only pools of programs need. */
 static int prepare_programs(struct master *master)
 {
-	int result = ack_open(master);
+	int result = programs_prepare(master);
 
-	if (result < 0)
-		return failed("cannot open the socket for acknowledgements", result);
-	orphans_init(master);
-	return EXIT_STATUS_OK;
+	return result < 0 ? failed("cannot open the socket for acknowledgements", result) : EXIT_STATUS_OK;
 }
 
 static int prepare(struct master *master)
@@ -228,12 +225,6 @@ static int prepare(struct master *master)
 
 /* ---- running ---- */
 
-static void on_hup(struct master *master)
-{
-	(void)master;
-	log_event(LOG_LEVEL_WARNING, "SIGHUP: reload is not built yet; the configuration stays as it is");
-}
-
 static void on_usr2(struct master *master)
 {
 	(void)master;
@@ -256,7 +247,7 @@ static void handle_signal(struct master *master, const struct signal_event *even
 		lifecycle_event(master, LIFE_QUIT, now_ms);
 		break;
 	case SIGHUP:
-		on_hup(master);
+		reload_request(master);
 		break;
 	case SIGUSR1:
 		logger_process_reopen(master);
@@ -314,6 +305,9 @@ static void handle_event(struct master *master, const struct watch *watch, uint6
 		if (watch_is_current(master, watch))
 			program_notified(master, &master->pools[watch->pool], watch->slot, now_ms);
 		break;
+	case WATCH_CHECKER:
+		reload_hear_checker(master);
+		break;
 	case WATCH_ACK_LISTENER:
 		ack_accept(master, now_ms);
 		break;
@@ -356,6 +350,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 
 	wake_ms = deadline_earlier(wake_ms, pools_note_quiet(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_check_requests(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, reload_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, output_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, ack_check(master, now_ms));
@@ -418,6 +413,7 @@ static void clean_up(struct master *master)
 	notify_flush(&master->notify, clock_monotonic_ms());
 	notify_done(&master->notify);
 	store_done(&master->store);
+	reload_done(master);
 	pools_done(master);
 	output_done(master);
 	children_done(&master->children);
@@ -435,6 +431,7 @@ static void live(struct master *master)
 	raise_descriptor_limit(master);
 	master->reset_oom_score = oom_score_is_protected();
 	master->has_terminal = has_controlling_terminal();
+	reload_init(master);
 	master->exit_status = prepare(master);
 	if (master->exit_status == EXIT_STATUS_OK) {
 		store_flush(&master->store, &master->notify, clock_monotonic_ms());
@@ -459,6 +456,7 @@ int master_run(const struct config *config, const struct master_options *options
 		return failed("cannot start", ENOMEM);
 	*master = (struct master){
 		.config = config,
+		.places = pools_places(config),
 		.options = options,
 		.pid = getpid(),
 		.pidfile = { .fd = -1 },

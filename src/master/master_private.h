@@ -39,6 +39,7 @@
 #include "master/output.h"
 #include "master/pidfile.h"
 #include "master/program.h"
+#include "master/reload.h"
 #include "master/store.h"
 #include "master/survivors.h"
 #include "master/totals.h"
@@ -64,6 +65,11 @@ struct worker {
 	uint64_t told_error_ms; /* when what it says by ERRNO= last was; 0: never */
 };
 
+struct pool_next {
+	const struct pool_config *config; /* NULL: no reload is tried */
+	struct listener_set listeners;
+};
+
 /* In the master's table, where its place is its own for as long as it has workers; a free place has no configuration.
  */
 struct pool {
@@ -74,6 +80,9 @@ struct pool {
 	struct worker *workers; /* as many */
 	struct output_pool output;
 	struct listener_set listeners;
+	struct pool_next next;     /* what a reload that is tried would make of it */
+	bool restart_wanted;       /* by the next reload, at least */
+	bool leaving;              /* its section is gone: it ends once its workers have */
 	char *title;               /* of its workers */
 	uint64_t spawn_count;      /* workers started ever, those that could not be made included */
 	uint64_t next_scan_ms;     /* of the requests' deadlines */
@@ -111,12 +120,14 @@ struct master {
 	int dead_fd; /* /dev/null: see worker/signals.h */
 
 	struct board board;
-	bool *board_used; /* a slot of the board each */
+	uint32_t places;  /* on the board: max_workers, and a reserve for reloads */
+	bool *board_used; /* a place each */
 	uint32_t board_free;
 	struct children children;
 	struct pool *pools; /* POOLS_MAX of them */
 	size_t pool_count;  /* those in use are all below this */
 	struct listener_table listeners;
+	struct master_reload reload;
 	struct logger_process logger;
 	struct notify notify;
 	struct store store;
@@ -128,7 +139,7 @@ struct master {
 	struct orphans orphans;
 
 	enum life_phase phase;
-	uint32_t generation;       /* of the configuration; 1 until there are reloads */
+	uint32_t generation;       /* of the last configuration that was tried; 1 at first */
 	uint64_t stop_deadline_ms; /* from the beginning of a stop */
 	uint64_t drain_check_ms;   /* while draining: when to look at the queues again */
 	uint64_t drain_step_ms;    /* and how long after that */
@@ -150,7 +161,15 @@ void master_watch_for(const struct master *master, int fd, const struct watch *w
 
 /* ---- pool.c ---- */
 
+/* How many places the board needs: for max_workers, and a reserve for reloads. */
+uint32_t pools_places(const struct config *config);
 int pools_init(struct master *master);
+/* What the policy goes by. */
+struct pool_rules pool_rules(const struct master *master, const struct pool_config *config);
+/* A pool more, of the present generation, with TARGET workers. NULL: no memory, or too many. */
+struct pool *pools_add(struct master *master, const struct pool_config *config, uint32_t target);
+/* It has no workers left. */
+void pools_remove(struct master *master, struct pool *pool);
 /* The pool after POOL in the table; the first with NULL; NULL after the last. */
 struct pool *pools_next(const struct master *master, const struct pool *pool);
 #define FOR_EACH_POOL(master, pool)                                                                                    \
@@ -186,6 +205,8 @@ void pool_prepare_listeners(struct pool *pool);
  * again.
  */
 bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action);
+/* Whether max_workers allows one more in all pools together. */
+bool pools_have_place(const struct master *master);
 /* The worker in SLOT is gone from the kernel's point of view: forgets its pid, frees its place on the board. */
 void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot);
 /* A place on the board that a worker of the last master's has, until it is freed. */
@@ -244,12 +265,14 @@ void logger_process_stop(struct master *master);
 void report_start(const struct master *master);
 void report_ready(struct master *master);
 void report_start_failed(const struct master *master);
+/* How a reload ended: TEXT says why it was refused. */
+void report_reload(struct master *master, bool good, const char *text);
 /* At every turn of the loop. */
 void report_status(struct master *master, uint64_t now_ms);
 /* The worker in SLOT of an inetd pool has taken its connection. */
 void report_taken(const struct master *master, const struct pool *pool, uint32_t slot);
 void report_logger_death(const struct logger_process *logger, const struct death *death, uint64_t now_ms);
-void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
+void report_death(struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
 	const struct death_verdict *verdict);
 
 #endif

@@ -21,15 +21,16 @@
 
 static bool has_programs(const struct master *master)
 {
-	FOR_EACH_POOL(master, pool)
-	if (pool->config->kind == HANDLER_ACCEPTS)
-		return true;
+	FOR_EACH_POOL (master, pool)
+		if (pool->config->kind == HANDLER_ACCEPTS ||
+			(pool->next.config != NULL && pool->next.config->kind == HANDLER_ACCEPTS))
+			return true;
 	return false;
 }
 
 void orphans_init(struct master *master)
 {
-	if (!has_programs(master))
+	if (master->orphans.adopting || !has_programs(master))
 		return;
 	master->orphans.adopting = prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
 	if (!master->orphans.adopting)

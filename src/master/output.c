@@ -42,6 +42,8 @@ struct source {
 	pid_t pid;
 	const char *peer; /* "": none */
 	enum output_stream stream;
+	struct master *master;   /* NULL: of a worker that is gone */
+	const struct pool *from; /* where it is */
 };
 
 /* ---- logging ---- */
@@ -71,6 +73,8 @@ static void log_line(void *context, const char *line, size_t size)
 
 	log_output(source->stream == OUTPUT_STDERR ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "output", source,
 		LOG_BYTES("text", line, size));
+	if (source->master != NULL && source->stream == OUTPUT_STDERR)
+		reload_note_line(source->master, source->from, source->slot, line, size);
 }
 
 static void tell_dropped(struct lines_flow *flow, const struct source *source)
@@ -176,7 +180,7 @@ static char *worker_peer(
 	return buffer;
 }
 
-static struct source worker_source(const struct master *master, const struct pool *pool, uint32_t slot,
+static struct source worker_source(struct master *master, const struct pool *pool, uint32_t slot,
 	enum output_stream stream, char buffer[ADDRESS_TEXT_MAX])
 {
 	return (struct source){
@@ -185,6 +189,8 @@ static struct source worker_source(const struct master *master, const struct poo
 		.pid = pool->workers[slot].pid,
 		.peer = worker_peer(master, pool, slot, buffer),
 		.stream = stream,
+		.master = master,
+		.from = pool,
 	};
 }
 
@@ -451,8 +457,8 @@ static void check_left(struct master *master, uint64_t now_ms)
 static void watch_new(struct master *master, uint64_t now_ms)
 {
 	master->output.watch_ms = DEADLINE_NONE;
-	FOR_EACH_POOL(master, pool)
-	watch_pool(master, pool, now_ms);
+	FOR_EACH_POOL (master, pool)
+		watch_pool(master, pool, now_ms);
 }
 
 uint64_t output_act(struct master *master, uint64_t now_ms)
@@ -462,8 +468,8 @@ uint64_t output_act(struct master *master, uint64_t now_ms)
 	if (deadline_passed(output->watch_ms, now_ms))
 		watch_new(master, now_ms);
 	if (deadline_passed(output->resume_ms, now_ms) || deadline_passed(output->tell_ms, now_ms)) {
-		FOR_EACH_POOL(master, pool)
-		check_pool(master, pool, now_ms);
+		FOR_EACH_POOL (master, pool)
+			check_pool(master, pool, now_ms);
 		check_left(master, now_ms);
 		if (deadline_passed(output->resume_ms, now_ms))
 			output->resume_ms = DEADLINE_NONE;

@@ -19,6 +19,12 @@
 /* An episode in which max_workers is reached is over once it has not been for so long. */
 #define FULL_EPISODE_MS 5000
 
+/* While a pool rolls, it has a tenth more workers than its size, and one at least. */
+#define ROLL_PART 10
+
+/* Places on the board for the canaries of a reload, and for pools that roll. */
+#define PLACES_RESERVE 16
+
 /* ---- the pools ---- */
 
 /* Only a program that says nothing is taken for ready by its age. */
@@ -30,55 +36,96 @@ static uint64_t pool_ready_after(const struct pool_config *config)
 }
 
 /* Programs that run and workers that wait count together; of other kinds all are waiting workers, or leave. */
-static uint32_t pool_capacity(const struct master *master, const struct pool_config *config)
+static uint32_t pool_limit(const struct pool_config *config)
 {
-	uint32_t most = master->config->max_workers;
-
-	if (config->kind != HANDLER_BECOMES || config->max_workers == 0 || config->max_workers > most)
-		return most;
-	return config->max_workers;
+	return config->kind == HANDLER_BECOMES ? config->max_workers : 0;
 }
 
-static int pool_init(struct master *master, struct pool *pool, const struct pool_config *config)
+/* A connection under way may take its time, but for a reload's sake no longer than a stop would leave it. A program
+ * that serves one connection has left brood's hands. */
+static uint64_t pool_replace_timeout(const struct pool_config *config)
 {
-	uint32_t index = (uint32_t)(pool - master->pools);
-	uint32_t capacity = master->config->max_workers;
-	const struct pool_rules rules = {
-		.capacity = pool_capacity(master, config),
+	return config->kind == HANDLER_BECOMES ? 0 : config->stop_timeout_ms;
+}
+
+struct pool_rules pool_rules(const struct master *master, const struct pool_config *config)
+{
+	bool program = config->kind == HANDLER_ACCEPTS;
+
+	return (struct pool_rules){
+		.capacity = master->places,
+		.limit = pool_limit(config),
+		.roll_step = config->workers / ROLL_PART > 0 ? config->workers / ROLL_PART : 1,
 		.start_timeout_ms = config->start_timeout_ms,
 		.ready_after_ms = pool_ready_after(config),
-		.retire_timeout_ms = config->kind == HANDLER_ACCEPTS ? config->stop_timeout_ms : 0,
-		.watchdog_ms = config->kind == HANDLER_ACCEPTS ? config->program.watchdog_timeout_ms : 0,
+		.retire_timeout_ms = program ? config->stop_timeout_ms : 0,
+		.replace_timeout_ms = pool_replace_timeout(config),
+		.watchdog_ms = program ? config->program.watchdog_timeout_ms : 0,
 		.backoff = {.min_ms = config->backoff_min_ms, .max_ms = config->backoff_max_ms},
 	};
+}
 
-	*pool = (struct pool){ .config = config, .index = index };
+static int pool_init(struct master *master, struct pool *pool, const struct pool_config *config, uint32_t target)
+{
+	const struct pool_rules rules = pool_rules(master, config);
+
+	*pool = (struct pool){ .config = config, .index = (uint32_t)(pool - master->pools) };
 	pool->totals = board_pool(&master->board, config->name);
-	pool->slots = memory_unforked(capacity, sizeof(*pool->slots));
-	pool->workers = memory_unforked(capacity, sizeof(*pool->workers));
+	pool->slots = memory_unforked(master->places, sizeof(*pool->slots));
+	pool->workers = memory_unforked(master->places, sizeof(*pool->workers));
 	if (pool->slots == NULL || pool->workers == NULL || asprintf(&pool->title, "brood: %s", config->name) < 0)
 		return -ENOMEM;
-	pool_policy_init(&pool->policy, &rules, config->workers, pool->slots);
-	return output_pool_init(pool, capacity);
+	pool_policy_init(&pool->policy, &rules, target, pool->slots);
+	pool->policy.generation = master->generation;
+	return output_pool_init(pool, master->places);
+}
+
+struct pool *pools_add(struct master *master, const struct pool_config *config, uint32_t target)
+{
+	size_t i = 0;
+
+	while (i < master->pool_count && master->pools[i].config != NULL)
+		i++;
+	if (i == POOLS_MAX)
+		return NULL;
+	if (pool_init(master, &master->pools[i], config, target) < 0) {
+		pools_remove(master, &master->pools[i]);
+		return NULL;
+	}
+	if (i == master->pool_count)
+		master->pool_count++;
+	return &master->pools[i];
+}
+
+void pools_remove(struct master *master, struct pool *pool)
+{
+	output_pool_done(master, pool);
+	listener_set_done(&pool->listeners);
+	listener_set_done(&pool->next.listeners);
+	free(pool->title);
+	memory_unforked_free(pool->slots, master->places, sizeof(*pool->slots));
+	memory_unforked_free(pool->workers, master->places, sizeof(*pool->workers));
+	*pool = (struct pool){ 0 };
+}
+
+uint32_t pools_places(const struct config *config)
+{
+	return config->max_workers + config->max_workers / ROLL_PART + PLACES_RESERVE;
 }
 
 int pools_init(struct master *master)
 {
 	const struct config *config = master->config;
-	int result = 0;
 
-	master->board_free = master->config->max_workers;
-	master->board_used = memory_unforked(master->board_free, sizeof(*master->board_used));
+	master->board_free = master->places;
+	master->board_used = memory_unforked(master->places, sizeof(*master->board_used));
 	master->pools = memory_unforked(POOLS_MAX, sizeof(*master->pools));
 	if (master->board_used == NULL || master->pools == NULL)
 		return -ENOMEM;
-	if (config->pool_count > POOLS_MAX)
-		return -E2BIG;
-	for (size_t i = 0; i < config->pool_count && result == 0; i++) {
-		master->pool_count = i + 1;
-		result = pool_init(master, &master->pools[i], &config->pools[i]);
-	}
-	return result;
+	for (size_t i = 0; i < config->pool_count; i++)
+		if (pools_add(master, &config->pools[i], config->pools[i].workers) == NULL)
+			return -ENOMEM;
+	return 0;
 }
 
 struct pool *pools_next(const struct master *master, const struct pool *pool)
@@ -90,26 +137,12 @@ struct pool *pools_next(const struct master *master, const struct pool *pool)
 	return i < master->pool_count ? &master->pools[i] : NULL;
 }
 
-static void pool_done(struct master *master, struct pool *pool)
-{
-	uint32_t capacity = master->config->max_workers;
-
-	output_pool_done(master, pool);
-	listener_set_done(&pool->listeners);
-	free(pool->title);
-	memory_unforked_free(pool->slots, capacity, sizeof(*pool->slots));
-	memory_unforked_free(pool->workers, capacity, sizeof(*pool->workers));
-	*pool = (struct pool){ 0 };
-}
-
 void pools_done(struct master *master)
 {
-	uint32_t capacity = master->config->max_workers;
-
-	FOR_EACH_POOL(master, pool)
-	pool_done(master, pool);
+	FOR_EACH_POOL (master, pool)
+		pools_remove(master, pool);
 	memory_unforked_free(master->pools, POOLS_MAX, sizeof(*master->pools));
-	memory_unforked_free(master->board_used, capacity, sizeof(*master->board_used));
+	memory_unforked_free(master->board_used, master->places, sizeof(*master->board_used));
 	master->pools = NULL;
 	master->pool_count = 0;
 }
@@ -169,7 +202,7 @@ static uint64_t pool_act(struct master *master, struct pool *pool, uint64_t now_
 	if (makes_ready)
 		return now_ms;
 	pool_policy_plan(&pool->policy, clock_monotonic_ms(), &plan);
-	if (plan.count > 0 && plan.actions[0].what == SLOT_ASK && master->board_free == 0)
+	if (plan.count > 0 && plan.actions[0].what == SLOT_ASK && !pools_have_place(master))
 		return deadline_after(now_ms, BOARD_FULL_MS);
 	return plan.wake_ms;
 }
@@ -179,9 +212,9 @@ static void pool_check_full(struct master *master, struct pool *pool, uint64_t n
 {
 	const struct pool_policy *policy = &pool->policy;
 	uint32_t waiting = policy->count[SLOT_ASKED] + policy->count[SLOT_STARTING] + policy->count[SLOT_READY];
-	bool of_pool = policy->count[SLOT_FREE] == 0;
+	bool of_pool = pool_policy_room(policy) == 0;
 
-	bool full = waiting == 0 && policy->phase == POOL_SERVING && (of_pool || master->board_free == 0);
+	bool full = waiting == 0 && policy->phase == POOL_SERVING && (of_pool || !pools_have_place(master));
 	bool begins = full && !pool->full && (pool->full_ms == 0 || now_ms - pool->full_ms >= FULL_EPISODE_MS);
 
 	if (full || pool->full)
@@ -191,17 +224,17 @@ static void pool_check_full(struct master *master, struct pool *pool, uint64_t n
 		return;
 	log_event(LOG_LEVEL_WARNING, "all workers are busy: further clients wait", LOG_TEXT("pool", pool->config->name),
 		LOG_INT("workers", pool_policy_living(policy)),
-		LOG_TEXT("limit", of_pool && policy->rules.capacity < master->config->max_workers
-					  ? "max_workers of the pool"
-					  : "max_workers of all pools"));
+		LOG_TEXT("limit",
+			of_pool && policy->rules.limit != 0 && policy->rules.limit < master->config->max_workers
+				? "max_workers of the pool"
+				: "max_workers of all pools"));
 }
 
 uint64_t pools_act(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
 
-	FOR_EACH_POOL(master, pool)
-	{
+	FOR_EACH_POOL (master, pool) {
 		wake_ms = deadline_earlier(wake_ms, pool_act(master, pool, now_ms));
 		if (pool->config->kind == HANDLER_BECOMES)
 			pool_check_full(master, pool, now_ms);
@@ -215,15 +248,17 @@ static uint32_t pools_target(const struct master *master)
 {
 	uint32_t target = 0;
 
-	FOR_EACH_POOL(master, pool)
-	target += pool->policy.target;
+	FOR_EACH_POOL (master, pool)
+		target += pool->policy.target;
 	return target;
 }
 
 void pools_resize(struct master *master, int delta)
 {
-	FOR_EACH_POOL(master, pool)
-	{
+	FOR_EACH_POOL (master, pool) {
+		/* Its workers are not wanted yet, or not any more. */
+		if (pool->leaving || pool->policy.target == 0)
+			continue;
 		if (delta > 0 && pools_target(master) >= master->config->max_workers) {
 			log_event(LOG_LEVEL_WARNING, "max_workers is reached: no worker more",
 				LOG_TEXT("pool", pool->config->name),
@@ -239,23 +274,23 @@ uint32_t pools_living(const struct master *master)
 {
 	uint32_t living = 0;
 
-	FOR_EACH_POOL(master, pool)
-	living += pool_policy_living(&pool->policy);
+	FOR_EACH_POOL (master, pool)
+		living += pool_policy_living(&pool->policy);
 	return living;
 }
 
 bool pools_all_ready(const struct master *master)
 {
-	FOR_EACH_POOL(master, pool)
-	if (!pool_policy_is_ready(&pool->policy))
-		return false;
+	FOR_EACH_POOL (master, pool)
+		if (!pool_policy_is_ready(&pool->policy))
+			return false;
 	return true;
 }
 
 bool pools_start_failed(const struct master *master)
 {
-	FOR_EACH_POOL(master, pool)
-	if (pool_policy_start_failed(&pool->policy))
-		return true;
+	FOR_EACH_POOL (master, pool)
+		if (pool_policy_start_failed(&pool->policy))
+			return true;
 	return false;
 }

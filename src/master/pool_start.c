@@ -74,25 +74,34 @@ static bool pool_is_settled(const struct pool *pool)
 	       !pool_policy_is_rolling(policy) && policy->reload.canary == CANARY_NONE;
 }
 
+/* Started for a reload that is tried. */
+static bool is_canary(const struct pool *pool, uint32_t slot)
+{
+	return pool->slots[slot].generation > pool->policy.generation;
+}
+
 static pid_t pool_spawn(
 	struct master *master, struct pool *pool, uint32_t slot, uint32_t place, const struct program_channel *channel)
 {
+	bool canary = is_canary(pool, slot);
+	const struct listener_set *listeners = canary ? &pool->next.listeners : &pool->listeners;
 	/* The master's own is memory that a worker does not have. */
 	const struct board board = master->board;
 	struct worker_start start = {
 		.pool = pool->workers[slot].config,
 		.title = pool->title,
-		.listeners = pool->listeners.descriptors,
-		.listener_count = pool->listeners.count,
+		.listeners = listeners->descriptors,
+		.listener_count = listeners->count,
 		.slot = &master->board.slots[place],
 		.wake_fd = master->wake_fd,
+		.hold_fd = canary ? master->reload.hold_fd : -1,
 		.dead_fd = master->dead_fd,
 		.master_pid = master->pid,
 		.number = slot,
 		.board = &board,
 		.spawn_count = ++pool->spawn_count,
-		.listener_keys = (const char *const *)pool->listeners.keys,
-		.listener_names = (const char *const *)pool->listeners.names,
+		.listener_keys = (const char *const *)listeners->keys,
+		.listener_names = (const char *const *)listeners->names,
 		.notify_path = channel->notify_fd >= 0 ? channel->notify_path : NULL,
 		.ack_path = channel->ack_path[0] != '\0' ? channel->ack_path : NULL,
 		.soft_descriptors = master->soft_descriptors,
@@ -162,6 +171,17 @@ static void pool_not_born(struct master *master, struct pool *pool, uint32_t slo
 	pool->fork_failing = true;
 }
 
+bool pools_have_place(const struct master *master)
+{
+	return master->board_free > master->places - master->config->max_workers;
+}
+
+/* The reserve is for canaries, and for the workers that a pool has beyond its size while it rolls. */
+static bool may_use_reserve(const struct pool *pool, const struct pool_action *action)
+{
+	return action->reason == SLOT_REASON_RELOAD || pool_policy_is_rolling(&pool->policy);
+}
+
 bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action)
 {
 	struct program_channel channel;
@@ -169,10 +189,12 @@ bool pool_ask(struct master *master, struct pool *pool, const struct pool_action
 	uint32_t place;
 	pid_t pid;
 
-	if (master->board_free == 0)
+	if (master->board_free == 0 || (!may_use_reserve(pool, action) && !pools_have_place(master)))
 		return false;
 	place = board_take(master);
-	pool->workers[slot] = (struct worker){ .config = pool->config, .notify_fd = -1 };
+	pool->workers[slot] =
+		(struct worker){ .config = action->reason == SLOT_REASON_RELOAD ? pool->next.config : pool->config,
+			.notify_fd = -1 };
 	pool_policy_event(&pool->policy, slot, SLOT_ASK, action->reason, clock_monotonic_ms());
 	board_slot_claim(&master->board, place, pool->config->name, slot, pool->slots[slot].generation);
 	pid = program_prepare(master, pool->workers[slot].config, &channel);

@@ -81,16 +81,15 @@ static void pool_note_ready(struct master *master, struct pool *pool, uint64_t n
 
 void pools_note_ready(struct master *master, uint64_t now_ms)
 {
-	FOR_EACH_POOL(master, pool)
-	pool_note_ready(master, pool, now_ms);
+	FOR_EACH_POOL (master, pool)
+		pool_note_ready(master, pool, now_ms);
 }
 
 uint64_t pools_note_quiet(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
 
-	FOR_EACH_POOL(master, pool)
-	{
+	FOR_EACH_POOL (master, pool) {
 		if (pool->config->kind != HANDLER_BECOMES || pool->policy.count[SLOT_STARTING] == 0)
 			continue;
 		pool_note_ready(master, pool, now_ms);
@@ -128,8 +127,7 @@ uint64_t pools_check_requests(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
 
-	FOR_EACH_POOL(master, pool)
-	{
+	FOR_EACH_POOL (master, pool) {
 		if (pool->config->request_timeout_ms == 0)
 			continue;
 		if (deadline_passed(pool->next_scan_ms, now_ms))

@@ -28,6 +28,15 @@ uid_t program_uid(const struct pool_config *config)
 	return identity->change ? identity->uid : geteuid();
 }
 
+int programs_prepare(struct master *master)
+{
+	int result = ack_open(master);
+
+	if (result == 0)
+		orphans_init(master);
+	return result;
+}
+
 /* ---- its socket ---- */
 
 static bool has_notify_socket(const struct program_config *program)

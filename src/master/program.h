@@ -29,6 +29,9 @@ struct program_channel {
 	char ack_path[ACK_PATH_MAX]; /* "": none */
 };
 
+/* What only pools of programs need, where there is one, or will be. To be called again costs nothing. Returns 0 or a
+ * negative errno. */
+ATTR_NODISCARD int programs_prepare(struct master *master);
 /* Before the fork. Returns 0 or a negative errno. The descriptor is the caller's until program_born(). */
 ATTR_NODISCARD int program_prepare(
 	const struct master *master, const struct pool_config *config, struct program_channel *ret_channel);

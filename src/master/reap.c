@@ -125,6 +125,8 @@ bool reap_all(struct master *master, uint64_t now_ms)
 			reap_logger(master, status, now_ms);
 		else if (child.kind == CHILD_CHECK)
 			check_died(master, status, now_ms);
+		else if (child.kind == CHILD_CHECKER)
+			reload_checker_died(master, status, now_ms);
 		else
 			reap_worker(master, &child, status, now_ms);
 	}

@@ -26,22 +26,23 @@ void report_start(const struct master *master)
 	char list[REPORT_LISTENERS_MAX] = "";
 	size_t used = 0;
 
-	FOR_EACH_POOL(master, pool)
-	for (size_t k = 0; k < pool->listeners.count; k++) {
-		const struct listener *listener = pool->listeners.list[k];
-		char address[ADDRESS_TEXT_MAX];
-		char item[2 * ADDRESS_TEXT_MAX];
-		int size = snprintf(item, sizeof(item), "%s%s %s (%s)", used > 0 ? ", " : "", pool->config->name,
-			listener_text(listener, address, sizeof(address)), listener_origin_name(listener->origin));
+	FOR_EACH_POOL (master, pool)
+		for (size_t k = 0; k < pool->listeners.count; k++) {
+			const struct listener *listener = pool->listeners.list[k];
+			char address[ADDRESS_TEXT_MAX];
+			char item[2 * ADDRESS_TEXT_MAX];
+			int size = snprintf(item, sizeof(item), "%s%s %s (%s)", used > 0 ? ", " : "",
+				pool->config->name, listener_text(listener, address, sizeof(address)),
+				listener_origin_name(listener->origin));
 
-		if (used + (size_t)size >= sizeof(list)) {
-			report_listeners(master, event, list);
-			event = "also listening";
-			used = 0;
-			list[0] = '\0';
+			if (used + (size_t)size >= sizeof(list)) {
+				report_listeners(master, event, list);
+				event = "also listening";
+				used = 0;
+				list[0] = '\0';
+			}
+			used += (size_t)snprintf(list + used, sizeof(list) - used, "%s", item);
 		}
-		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s", item);
-	}
 	report_listeners(master, event, list);
 }
 
@@ -56,10 +57,19 @@ void report_ready(struct master *master)
 
 void report_start_failed(const struct master *master)
 {
-	FOR_EACH_POOL(master, pool)
-	if (pool_policy_start_failed(&pool->policy))
-		log_event(LOG_LEVEL_ERROR, "cannot start the pool, and ends", LOG_TEXT("pool", pool->config->name),
-			LOG_INT("failures", pool->policy.backoff.level));
+	FOR_EACH_POOL (master, pool)
+		if (pool_policy_start_failed(&pool->policy))
+			log_event(LOG_LEVEL_ERROR, "cannot start the pool, and ends",
+				LOG_TEXT("pool", pool->config->name), LOG_INT("failures", pool->policy.backoff.level));
+}
+
+void report_reload(struct master *master, bool good, const char *text)
+{
+	struct master_reload *reload = &master->reload;
+
+	snprintf(reload->last, sizeof(reload->last), "%s", good ? "" : text);
+	/* Told at once: systemctl(1) shows the last status. */
+	master->notify.status_ms = 0;
 }
 
 void report_status(struct master *master, uint64_t now_ms)
@@ -70,8 +80,7 @@ void report_status(struct master *master, uint64_t now_ms)
 	if (!notify_wants_status(&master->notify, now_ms))
 		return;
 	used = (size_t)snprintf(text, sizeof(text), "%s:", lifecycle_phase_name(master->phase));
-	FOR_EACH_POOL(master, pool)
-	{
+	FOR_EACH_POOL (master, pool) {
 		const char *comma = text[used - 1] == ':' ? "" : ",";
 
 		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s %s %u/%u", comma, pool->config->name,
@@ -79,6 +88,8 @@ void report_status(struct master *master, uint64_t now_ms)
 		if (used >= sizeof(text))
 			break;
 	}
+	if (master->reload.last[0] != '\0' && used < sizeof(text))
+		snprintf(text + used, sizeof(text) - used, "; reload refused: %.200s", master->reload.last);
 	notify_status(&master->notify, text);
 }
 
@@ -235,7 +246,7 @@ static void report_served(const struct board_slot *board_slot, const struct deat
 	ret_fields[2] = LOG_TEXT("serving", whom_served(board_slot, death, peer, peer_size));
 }
 
-static void report_worker_death(const struct master *master, const struct pool *pool, uint32_t slot,
+static void report_worker_death(struct master *master, const struct pool *pool, uint32_t slot,
 	const struct death *death, const struct death_verdict *verdict)
 {
 	const struct worker *worker = &pool->workers[slot];
@@ -262,10 +273,11 @@ static void report_worker_death(const struct master *master, const struct pool *
 		report_served(pool_board_slot(master, pool, slot), death, peer, sizeof(peer), more);
 		more[3] = module_field(worker->config);
 	}
+	reload_note_death(master, pool, slot, how);
 	log_write(death_level(verdict), "worker died", fields);
 }
 
-void report_death(const struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
+void report_death(struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
 	const struct death_verdict *verdict)
 {
 	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);

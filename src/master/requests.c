@@ -27,7 +27,11 @@ void request_begin(struct master *master, const struct control_request *request,
 		check_next(master, now_ms);
 		break;
 	case REQUEST_RELOAD:
-		refuse(master, request, "reload is not built yet; the configuration stays as it is");
+		reload_request(master);
+		break;
+	case REQUEST_RESTART:
+		if (!reload_request_restart(master, request->argument))
+			refuse(master, request, "there is no such pool");
 		break;
 	case REQUEST_UPGRADE:
 		refuse(master, request, "upgrade in place is not built yet; this binary goes on");

@@ -197,10 +197,10 @@ static uint64_t workers_wanted(const struct config *config)
 /* Takes the board over if it is as this master would make it, and has room. */
 static bool adopt_board(struct master *master, struct survivor_board *board)
 {
-	uint32_t slots = master->config->max_workers;
+	uint32_t slots = master->places;
 
 	if (!board->relic.same_layout || board->relic.slot_count != slots ||
-		slots - board->left < workers_wanted(master->config))
+		board->left + workers_wanted(master->config) > master->config->max_workers)
 		return false;
 	if (board_adopt(&master->board, board->fd, slots) < 0)
 		return false;
@@ -231,7 +231,7 @@ static bool adopt_a_board(struct master *master)
 static int make_board(struct master *master)
 {
 	char name[STORE_NAME_MAX];
-	int result = board_create(&master->board, master->config->max_workers);
+	int result = board_create(&master->board, master->places);
 
 	if (result < 0)
 		return result;

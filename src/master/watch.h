@@ -17,6 +17,7 @@ enum watch_kind {
 	WATCH_STDOUT, /* a pipe that a worker's program writes to */
 	WATCH_STDERR,
 	WATCH_LEFT,         /* such a pipe that has outlived its worker; `slot` is its number there */
+	WATCH_CHECKER,      /* what the checker of a reload has to say */
 	WATCH_NOTIFY,       /* a worker's NOTIFY_SOCKET */
 	WATCH_ACK_LISTENER, /* the socket for Einhorn's acknowledgements */
 	WATCH_ACK,          /* a connection to it; `slot` is its number there */

@@ -249,11 +249,13 @@ static int listen_with_options(const struct listener *listener, const char **ret
 int listener_listen(struct listener *listener)
 {
 	const char *step;
+	int result = 0;
 
 	/* A socket unit has settings of its own for all of this. */
-	if (listener->origin == LISTENER_SYSTEMD)
-		return 0;
-	return listen_with_options(listener, &step);
+	if (listener->origin != LISTENER_SYSTEMD)
+		result = listen_with_options(listener, &step);
+	listener->listening = result == 0;
+	return result;
 }
 
 int listener_change(struct listener *listener, const struct listener_options *options, const char **ret_step)

@@ -13,9 +13,9 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-/* What a worker keeps besides its listeners: the log's socket, the master's event descriptor, a dead one, the pipes of
- * its program's output. */
-#define KEEP_EXTRA 5
+/* What a worker keeps besides its listeners: the log's socket, the master's event descriptor, what it is held by, a
+ * dead one, the pipes of its program's output. */
+#define KEEP_EXTRA 6
 /* So many listeners need no memory of the heap, every touched page of which would be the worker's own. */
 #define KEEP_LOCAL 64
 
@@ -41,6 +41,7 @@ int worker_setup_descriptors(const struct worker_start *start)
 		keep[i] = start->listeners[i];
 	keep[count++] = start->wake_fd;
 	keep[count++] = start->dead_fd;
+	keep[count++] = start->hold_fd;
 	keep[count++] = log_socket();
 	keep[count++] = start->output.stdout_fd;
 	keep[count++] = start->output.stderr_fd;

@@ -85,9 +85,10 @@ bool worker_retiring(void)
 	return retiring != 0;
 }
 
-void worker_pause(uint32_t pause_ms)
+/* Waits once, until FD (-1: none) is readable, the signal comes, or the time (NULL: none) is over. */
+static void wait_once(int fd, const struct timespec *pause)
 {
-	const struct timespec pause = { .tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000L };
+	struct pollfd readable = { .fd = fd, .events = POLLIN };
 	sigset_t blocked, open;
 
 	/* The signal is let in only while ppoll(2) waits: between the look at the flag and the wait it would be missed.
@@ -96,12 +97,27 @@ void worker_pause(uint32_t pause_ms)
 	sigfillset(&blocked);
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
 	if (!retiring)
-		ppoll(NULL, 0, pause_ms == 0 ? NULL : &pause, &open);
+		ppoll(&readable, 1, pause, &open);
 	sigprocmask(SIG_SETMASK, &open, NULL);
+}
+
+void worker_pause(uint32_t pause_ms)
+{
+	const struct timespec pause = { .tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000L };
+
+	wait_once(-1, &pause);
+}
+
+void worker_wait_for(int fd)
+{
+	struct pollfd readable = { .fd = fd, .events = POLLIN };
+
+	while (!retiring && poll(&readable, 1, 0) == 0)
+		wait_once(fd, NULL);
 }
 
 void worker_await_retirement(void)
 {
 	while (!retiring)
-		worker_pause(0);
+		wait_once(-1, NULL);
 }

@@ -27,10 +27,13 @@ ATTR_NODISCARD int worker_signals_install(int gate, const struct worker_start *s
 
 bool worker_retiring(void);
 
+/* Waits until FD is readable, or for the signal. */
+void worker_wait_for(int fd);
+
 /* Waits for the signal, if it has not come yet. */
 void worker_await_retirement(void);
 
-/* The same, at most PAUSE_MS (not 0). */
+/* The same, at most PAUSE_MS. */
 void worker_pause(uint32_t pause_ms);
 
 #endif

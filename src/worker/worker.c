@@ -221,6 +221,8 @@ void worker_main(const struct worker_start *start)
 	connection_init(start);
 	state = handler_start(start);
 	worker_ready(start);
+	if (start->hold_fd >= 0)
+		worker_wait_for(start->hold_fd);
 	worker_loop(&gate, state);
 	board_worker_state(start->slot, BOARD_LEAVING, clock_monotonic_us());
 	if (handler->stop != NULL)

@@ -20,6 +20,7 @@ struct worker_start {
 	size_t listener_count;
 	struct board_slot *slot;
 	int wake_fd; /* an eventfd: wakes the master once the worker is ready */
+	int hold_fd; /* becomes readable once the worker may accept: the canary of a reload waits for it; -1: at once */
 	int dead_fd; /* /dev/null, on which accept4() and epoll_wait() fail: see worker/signals.h */
 	const char *title;
 	pid_t master_pid;

@@ -131,13 +131,12 @@ def test_stop_ends_workers_that_are_stopped_themselves(brood):
     assert not proc_alive(worker)
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2], ids=["HUP", "USR2"])
-def test_hup_and_usr2_are_answered_in_the_log_and_change_nothing(brood, number):
-    one = brood(echo_pool(), expect=["reload", "upgrade"]).start()
+def test_usr2_is_answered_in_the_log_and_changes_nothing(brood):
+    one = brood(echo_pool(), expect=["upgrade"]).start()
     workers = sorted(one.wait_workers(2))
     for count in (1, 2):
-        one.kill(number)
-        one.wait_log("reload" if number == signal.SIGHUP else "upgrade", count)
+        one.kill(signal.SIGUSR2)
+        one.wait_log("upgrade", count)
     assert sorted(one.workers()) == workers
     assert echo_once(one.address()) == b"hello"
 
