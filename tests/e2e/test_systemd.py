@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The installed units under a real systemd, in a machine of its own (systemd.py)."""
+import contextlib
 import json
 import os
+import pathlib
+import shutil
 import subprocess
 
 import pytest
-from brood import BUILD, SANITIZED, wait_for
+from brood import BOARDCAT, BUILD, SANITIZED, STORM, wait_for
 from systemd import Machine, why_not
 
 REASON = "the plain build's business" if SANITIZED else why_not()
@@ -20,6 +23,12 @@ pool "echo" {
 	handler = "echo"
 	workers = 3
 	idle_timeout = 60s
+}
+pool "once" {
+	listen = {"127.0.0.1:7009"}
+	handler = "echo"
+	workers = 3
+	echo { messages = 1 }
 }
 """
 SOCKET_CONFIG = """
@@ -44,6 +53,9 @@ def install(tree):
     """What `make install` would do, with the units where this build puts them, and brood's own user."""
     subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", tree], check=True, timeout=120,
                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ, "DESTDIR": ""})
+    for tool in (STORM, BOARDCAT):
+        (pathlib.Path(tree) / "usr/local/bin").mkdir(parents=True, exist_ok=True)
+        shutil.copy(tool, pathlib.Path(tree) / "usr/local/bin")
 
 
 @pytest.fixture(scope="module")
@@ -115,50 +127,151 @@ def test_reload_is_not_offered(service):
     assert service.show("brood", "CanReload") == "no"
 
 
-def test_killed_master_is_started_again_and_connections_live_on(service):
-    before = master(service)
-    with subprocess.Popen(service.inside("/usr/bin/python3", "-c", CLIENT), stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as client:
+@contextlib.contextmanager
+def client(machine):
+    """A client that keeps its connection: a function that sends a line, and returns the answer."""
+    with subprocess.Popen(machine.inside("/usr/bin/python3", "-c", CLIENT), stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as process:
         def ask(text):
-            client.stdin.write(text + "\n")
-            client.stdin.flush()
-            return client.stdout.readline().strip()
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            return process.stdout.readline().strip()
+        yield ask
+        process.stdin.close()
+        process.wait(60)
+
+
+class StormInside:
+    """The storm of clients of storm.c, in the machine."""
+
+    def __init__(self, machine, address="127.0.0.1:7009"):
+        self.machine = machine
+        self.process = subprocess.Popen(machine.inside("/usr/local/bin/storm", "-s", "100", "-t", "8", address),
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "started\n"
+
+    def stop(self):
+        self.machine.run("pkill", "-x", "storm")
+        output, _ = self.process.communicate(timeout=60)
+        return json.loads(output.splitlines()[-1])
+
+
+@contextlib.contextmanager
+def drop_in(machine, text):
+    """Further settings of the service, which is restarted with them."""
+    machine.write("/run/systemd/system/brood.service.d/test.conf", text)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", "brood")
+    try:
+        yield
+    finally:
+        machine.run("rm", "-r", "/run/systemd/system/brood.service.d")
+        machine.run("systemctl", "daemon-reload")
+
+
+def wait_next_master(machine, before):
+    wait_for(lambda: master(machine) not in (0, before) and machine.show("brood", "ActiveState") == "active",
+             "another master")
+
+
+def origins(machine):
+    """Of the listeners of the master that was started last, by the log."""
+    starts = [row for row in journal(machine) if "starting" in row.get("BROOD_EVENT", "")]
+    return {item.split()[2].strip("(),") for item in starts[-1]["BROOD_LISTENERS"].split(", ")}
+
+
+def sums(machine, pool="echo"):
+    """The pool's connections in all, as the scoreboard has them."""
+    board = json.loads(machine.run("/usr/local/bin/boardcat", str(master(machine))))
+    slots = [slot for slot in board["slots"] if slot["pid"] and slot["pool"] == pool]
+    return sum(slot["connections"] for slot in slots) + board["pools"][pool]["connections"]
+
+
+def test_the_store_has_the_listeners_and_the_scoreboard(service):
+    assert wait_for(lambda: service.show("brood", "NFileDescriptorStore") == "4", "three listeners and the board")
+
+
+def test_a_killed_master_loses_nobody(service):
+    """Neither who is served, nor who waits in a queue; and the counters go on."""
+    before = master(service)
+    with client(service) as ask:
         assert ask("one") == "one"
+        storm = StormInside(service)
         service.run("kill", "-9", str(before))
-        wait_for(lambda: master(service) not in (0, before) and
-                 service.show("brood", "ActiveState") == "active", "another master")
+        wait_next_master(service, before)
+        result = storm.stop()
+        assert result["lost"] == result["stuck"] == result["refused"] == result["other"] == 0, result
+        assert origins(service) == {"store"}
         assert ask("two") == "two", "the connection died with the master: KillMode="
-        client.stdin.close()
-        client.wait(60)
     assert int(service.show("brood", "NRestarts")) >= 1
+    assert echo(service) == "hello" and echo(service, "UNIX-CONNECT:/run/brood/echo.sock") == "hello"
+    wait_for(lambda: any(row.get("BROOD_EVENT") == "no worker of the last master is left" for row in journal(service)),
+             "the end of the last worker of the old master")
+    assert sums(service) == 3 and sums(service, "once") >= result["ok"]
+
+
+def test_a_restart_begins_with_new_listeners_and_old_counters(service):
+    for _ in range(5):
+        assert echo(service) == "hello"
+    assert sums(service) == 5
+    service.run("systemctl", "restart", "brood")
+    assert origins(service) == {"opened"}, "those of the store would hear nobody"
     assert echo(service) == "hello"
+    assert sums(service) == 6
+    service.run("systemctl", "stop", "brood")
+    service.run("systemctl", "start", "brood")
+    assert sums(service) == 0
+
+
+def test_a_stop_under_load_loses_nobody(service):
+    storm = StormInside(service)
+    service.run("systemctl", "stop", "brood")
+    assert service.show("brood", "Result") == "success"
+    result = storm.stop()
+    assert result["lost"] == result["stuck"] == 0, result
+    assert result["ok"] > 0 and result["refused"] > 0, result
+
+
+def test_a_long_stop_is_given_time(service):
+    """TimeoutStopSec= is short, stop_timeout is not."""
+    with drop_in(service, "[Service]\nTimeoutStopSec=2\n"), client(service) as ask:
+        assert ask("one") == "one"
+        pid = master(service)
+        service.run("systemctl", "stop", "--no-block", "brood")
+        service.run("sleep", "4")
+        assert service.show("brood", "ActiveState") == "deactivating"
+        assert master(service) == pid
+        assert ask("two") == "two"
+    wait_for(lambda: service.show("brood", "ActiveState") == "inactive", "the end of the stop")
+    assert service.show("brood", "Result") == "success"
 
 
 def test_many_crashes_in_a_row_do_not_end_the_service(service):
+    storm = StormInside(service)
     for _ in range(8):
         before = master(service)
         service.run("kill", "-9", str(before))
-        wait_for(lambda b=before: master(service) not in (0, b) and
-                 service.show("brood", "ActiveState") == "active", "another master")
+        wait_next_master(service, before)
+    result = storm.stop()
+    assert result["lost"] == result["stuck"] == result["refused"] == result["other"] == 0, result
     assert echo(service) == "hello"
+    assert service.show("brood", "NFileDescriptorStore") == "4"
 
 
-def test_watchdog_ends_a_stuck_master(service):
-    service.run("mkdir", "-p", "/run/systemd/system/brood.service.d")
-    service.write("/run/systemd/system/brood.service.d/fast.conf", "[Service]\nWatchdogSec=1\nWatchdogSignal=KILL\n")
-    service.run("systemctl", "daemon-reload")
-    service.run("systemctl", "restart", "brood")
-    try:
+def test_watchdog_ends_a_stuck_master_and_nobody_is_lost(service):
+    """With the unit's own signal, SIGABRT; and the clients who wait meanwhile are served."""
+    with drop_in(service, "[Service]\nWatchdogSec=1\nLimitCORE=0\n"), client(service) as ask:
+        assert ask("one") == "one"
         before = master(service)
         service.run("sleep", "2.5")
         assert master(service) == before, "a healthy master pings in time"
+        storm = StormInside(service)
         service.run("kill", "-STOP", str(before))
-        wait_for(lambda: master(service) not in (0, before) and
-                 service.show("brood", "ActiveState") == "active", "another master")
-        assert echo(service) == "hello"
-    finally:
-        service.run("rm", "-r", "/run/systemd/system/brood.service.d")
-        service.run("systemctl", "daemon-reload")
+        wait_next_master(service, before)
+        result = storm.stop()
+        assert result["lost"] == result["stuck"] == result["refused"] == result["other"] == 0, result
+        assert origins(service) == {"store"}
+        assert ask("two") == "two"
 
 
 def test_journal_has_fields_and_priorities(service):
@@ -192,6 +305,13 @@ def test_socket_unit_by_name_starts_the_service_and_keeps_clients(machine):
         assert machine.show("brood", "ActiveState") == "active"
         starts = [row for row in journal(machine) if "starting" in row.get("BROOD_EVENT", "")]
         assert "(systemd)" in starts[-1]["MESSAGE"]
+        # A master that is killed is given the socket once, by its unit; the store has the scoreboard alone.
+        before = master(machine)
+        machine.run("kill", "-9", str(before))
+        wait_next_master(machine, before)
+        assert origins(machine) == {"systemd"}
+        assert machine.show("brood", "NFileDescriptorStore") == "1"
+        assert echo(machine, "TCP:127.0.0.1:7008") == "hello"
         # A restart refuses nobody: who connects meanwhile waits in systemd's queue.
         machine.run("sh", "-c", "systemctl restart --no-block brood; for i in $(seq 50); do "
                     "echo hello | socat -t10 - TCP:127.0.0.1:7008 | grep -q hello || exit 1; done")
