@@ -120,7 +120,8 @@ static void add_name(struct json_line *json, const char *name)
 
 void json_line_begin(struct json_line *json, char *data, size_t size)
 {
-	*json = (struct json_line){ .data = data, .size = size };
+	*json = (struct json_line){ .size = size };
+	json->data = data;
 	add_string(json, "{");
 }
 
@@ -135,7 +136,7 @@ void json_line_text(struct json_line *json, const char *name, const char *text)
 
 void json_line_number(struct json_line *json, const char *name, int64_t number)
 {
-	char digits[DIGITS_MAX];
+	char digits[DIGITS_MAX] = "";
 	uint64_t amount = number < 0 ? -(uint64_t)number : (uint64_t)number;
 
 	add_name(json, name);

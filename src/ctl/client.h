@@ -46,4 +46,10 @@ ATTR_NODISCARD int client_next(struct client *client, int timeout_ms, json_t **r
 const char *line_text(const json_t *line, const char *name);
 bool line_is(const json_t *line, const char *type);
 
+/* The members of a list, one after the other: *INDEX begins at 0. NULL after the last. */
+static inline json_t *list_next(const json_t *list, size_t *index)
+{
+	return json_array_get(list, (*index)++);
+}
+
 #endif

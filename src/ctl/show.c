@@ -127,11 +127,11 @@ static void add_queue(struct table *table, const json_t *listener)
 /* The fullest of its listeners' queues. */
 static void add_queues(struct table *table, const json_t *pool)
 {
-	const json_t *listener, *most = NULL;
-	size_t i;
+	const json_t *listeners = json_object_get(pool, "listeners"), *listener, *most = NULL;
 
-	json_array_foreach(json_object_get(pool, "listeners"), i,
-		listener) if (most == NULL || number(listener, "queue") > number(most, "queue")) most = listener;
+	for (size_t i = 0; (listener = list_next(listeners, &i)) != NULL;)
+		if (most == NULL || number(listener, "queue") > number(most, "queue"))
+			most = listener;
 	if (most != NULL)
 		add_queue(table, most);
 	else
@@ -187,10 +187,10 @@ static bool show_pools(const json_t *pools, FILE *out)
 	struct table table;
 	const json_t *pool;
 	bool good;
-	size_t i;
 
 	table_init(&table, columns);
-	json_array_foreach(pools, i, pool) add_pool(&table, pool);
+	for (size_t i = 0; (pool = list_next(pools, &i)) != NULL;)
+		add_pool(&table, pool);
 	good = table_print(&table, out);
 	table_done(&table);
 	return good;
@@ -209,11 +209,11 @@ static bool show_listeners(const json_t *pools, FILE *out)
 	const json_t *pool, *listener;
 	struct table table;
 	bool good;
-	size_t i, k;
 
 	table_init(&table, columns);
-	json_array_foreach(pools, i, pool) json_array_foreach(json_object_get(pool, "listeners"), k, listener)
-		add_listener(&table, pool, listener);
+	for (size_t i = 0; (pool = list_next(pools, &i)) != NULL;)
+		for (size_t k = 0; (listener = list_next(json_object_get(pool, "listeners"), &k)) != NULL;)
+			add_listener(&table, pool, listener);
 	good = table_print(&table, out);
 	table_done(&table);
 	return good;
@@ -271,14 +271,14 @@ bool show_workers(const json_t *snapshot, FILE *out)
                 { "STATUS",   false},
                 { NULL,       false}
 	};
-	const json_t *pool, *worker;
+	const json_t *pools = json_object_get(snapshot, "pools"), *pool, *worker;
 	struct table table;
 	bool good;
-	size_t i, k;
 
 	table_init(&table, columns);
-	json_array_foreach(json_object_get(snapshot, "pools"), i, pool)
-		json_array_foreach(json_object_get(pool, "workers"), k, worker) add_worker(&table, pool, worker);
+	for (size_t i = 0; (pool = list_next(pools, &i)) != NULL;)
+		for (size_t k = 0; (worker = list_next(json_object_get(pool, "workers"), &k)) != NULL;)
+			add_worker(&table, pool, worker);
 	good = table_print(&table, out);
 	table_done(&table);
 	return good && !ferror(out);

@@ -101,9 +101,10 @@ static json_t *worker_of(const struct board_slot *slot, uint32_t pid, uint64_t n
 static json_t *find_pool(json_t *pools, const char *name)
 {
 	json_t *pool;
-	size_t i;
 
-	json_array_foreach(pools, i, pool) if (strcmp(line_text(pool, "name"), name) == 0) return pool;
+	for (size_t i = 0; (pool = list_next(pools, &i)) != NULL;)
+		if (strcmp(line_text(pool, "name"), name) == 0)
+			return pool;
 	pool = json_pack("{s:o,s:[],s:[]}", "name", text_or_null(name), "listeners", "workers");
 	json_array_append_new(pools, pool);
 	return pool;
@@ -129,15 +130,14 @@ static void add_workers(json_t *pools, const struct board *board)
 /* What the pool has done in all: its workers of the past, and those that live. */
 static void add_sum(json_t *pool, const char *name)
 {
+	const json_t *workers = json_object_get(pool, "workers"), *worker;
 	json_int_t sum;
 	char past[64];
-	json_t *worker;
-	size_t i;
 
 	snprintf(past, sizeof(past), "past_%s", name);
 	sum = json_integer_value(json_object_get(pool, past));
-	json_array_foreach(json_object_get(pool, "workers"), i, worker) sum +=
-		json_integer_value(json_object_get(worker, name));
+	for (size_t i = 0; (worker = list_next(workers, &i)) != NULL;)
+		sum += json_integer_value(json_object_get(worker, name));
 	json_object_del(pool, past);
 	json_object_set_new(pool, name, json_integer(sum));
 }
@@ -145,14 +145,13 @@ static void add_sum(json_t *pool, const char *name)
 static void add_sums(json_t *pool)
 {
 	static const char *const names[] = { "connections", "requests", "bytes_in", "bytes_out", "failed" };
+	const json_t *workers = json_object_get(pool, "workers"), *worker;
 	json_int_t busy = 0;
-	json_t *worker;
-	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(names); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		add_sum(pool, names[i]);
-	json_array_foreach(json_object_get(pool, "workers"), i, worker) busy +=
-		json_is_true(json_object_get(worker, "serving"));
+	for (size_t i = 0; (worker = list_next(workers, &i)) != NULL;)
+		busy += json_is_true(json_object_get(worker, "serving"));
 	json_object_set_new(pool, "busy", json_integer(busy));
 }
 
@@ -230,7 +229,6 @@ int snapshot_take(struct client *client, json_t **ret_snapshot)
 	json_t *snapshot = json_pack("{s:{},s:[]}", "daemon", "pools");
 	int status = client_ask(client, "status");
 	json_t *pool;
-	size_t i;
 
 	if (status == CTL_OK)
 		status = take_lines(client, snapshot);
@@ -239,7 +237,8 @@ int snapshot_take(struct client *client, json_t **ret_snapshot)
 		return status;
 	}
 	add_board(client, snapshot);
-	json_array_foreach(json_object_get(snapshot, "pools"), i, pool) add_sums(pool);
+	for (size_t i = 0; (pool = list_next(json_object_get(snapshot, "pools"), &i)) != NULL;)
+		add_sums(pool);
 	*ret_snapshot = snapshot;
 	return CTL_OK;
 }

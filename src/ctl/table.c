@@ -84,7 +84,7 @@ static void find_widths(const struct table *table, size_t widths[TABLE_COLUMNS_M
 {
 	for (size_t i = 0; i < table->column_count; i++)
 		widths[i] = width_of(table->columns[i].title);
-	for (size_t i = 0; i < table->count; i++) {
+	for (size_t i = 0; i < table->count && table->column_count > 0; i++) {
 		size_t width = width_of(table->cells[i]);
 		size_t *most = &widths[i % table->column_count];
 
