@@ -10,6 +10,7 @@
 
 #include "base/exit_status.h"
 #include "base/fd.h"
+#include "base/image.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/title.h"
@@ -20,6 +21,7 @@
 #include "handlers/handlers.h"
 #include "handlers/module/describe.h"
 #include "handlers/module/description.h"
+#include "master/adoption.h"
 #include "master/master.h"
 #include "net/inherited.h"
 #include "worker/probe_program.h"
@@ -46,6 +48,58 @@ static int load(const struct cli_options *options, const struct config_overrides
 	return EXIT_STATUS_SYSTEM;
 }
 
+/* ---- in the place of another image ---- */
+
+/* Says, by the log, what keeps TEXT from being a configuration. */
+static void log_lines(const char *event, char *text)
+{
+	char *line;
+
+	while ((line = strsep(&text, "\n")) != NULL)
+		if (*line != '\0')
+			log_event(LOG_LEVEL_ERROR, event, LOG_TEXT("text", line));
+}
+
+/*
+ * The configuration that is in force, as the image before has written it: so all that it had has its place here, and
+ * what the file says now comes by a reload. NULL where this version does not understand it.
+ */
+static struct config *load_in_force(
+	const struct cli_options *options, const struct config_overrides *overrides, const struct adoption *adoption)
+{
+	struct config *config = NULL;
+	char *errors = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&errors, &size);
+	int result;
+
+	if (out == NULL || adoption->config_text == NULL) {
+		if (out != NULL)
+			fclose(out);
+		free(errors);
+		return NULL;
+	}
+	result = config_load_text(
+		adoption->config_text, adoption->config_size, options->config, &host, overrides, out, &config);
+	if (fclose(out) == 0 && result < 0)
+		log_lines("the configuration in force is not understood by this version", errors);
+	free(errors);
+	return result < 0 ? NULL : config;
+}
+
+/* The file was checked before: this is for what one that takes over needs besides. */
+static int answer_check(const struct cli_options *options)
+{
+	char reason[ADOPTION_REASON_MAX];
+
+	if (adoption_check(options->state_fd, reason) < 0) {
+		fprintf(stderr, "%s\n", reason);
+		return ADOPT_CHECK_EXIT_STATE;
+	}
+	puts(ADOPT_CHECK_ANSWER BROOD_VERSION);
+	return EXIT_STATUS_OK;
+}
+
 /* To be freed. Links are not followed: whoever changes one means the file to be another one from then on. */
 static char *absolute_path(const char *path)
 {
@@ -67,13 +121,22 @@ static void report_ready(void)
 	daemonize_report(EXIT_STATUS_OK);
 }
 
-static int run(const struct cli_options *options, const struct config *config, const struct config_origin *origin)
+/* What the command line brings along for the master. */
+struct cli_context {
+	const struct image *image;
+	struct adoption *adoption;
+};
+
+static int run(const struct cli_options *options, const struct config *config, const struct config_origin *origin,
+	const struct cli_context *context)
 {
 	struct inherited inherited = { 0 };
 	const struct master_options master = {
 		.detached = options->daemonize,
 		.inherited = &inherited,
 		.report_ready = report_ready,
+		.image = context->image,
+		.adoption = context->adoption,
 		.origin = origin,
 	};
 	int result = inherited_take(&inherited);
@@ -84,7 +147,8 @@ static int run(const struct cli_options *options, const struct config *config, c
 			log_strerror(result));
 		return EXIT_STATUS_UNAVAILABLE;
 	}
-	result = options->daemonize ? daemonize() : 0;
+	/* An image that was executed by a daemon is one already. */
+	result = options->daemonize && !context->adoption->there ? daemonize() : 0;
 	if (result < 0) {
 		fprintf(stderr, "brood: cannot detach: %s\n", log_strerror(result));
 		return EXIT_STATUS_SYSTEM;
@@ -97,8 +161,8 @@ static int run(const struct cli_options *options, const struct config *config, c
 }
 
 /* Runs, with all that is needed to load the configuration again. */
-static int run_from(
-	const struct cli_options *options, const struct config *config, const struct config_overrides *overrides)
+static int run_from(const struct cli_options *options, const struct config *config,
+	const struct config_overrides *overrides, const struct cli_context *context)
 {
 	char *file = absolute_path(options->config);
 	const struct config_origin origin = { .file = file, .host = &host, .overrides = overrides };
@@ -108,20 +172,21 @@ static int run_from(
 		fprintf(stderr, "brood: cannot start: %s\n", log_strerror(-ENOMEM));
 		return EXIT_STATUS_SYSTEM;
 	}
-	status = run(options, config, &origin);
+	status = run(options, config, &origin, context);
 	free(file);
 	return status;
 }
 
-static int with_config(const struct cli_options *options)
+static int with_config(const struct cli_options *options, const struct cli_context *context)
 {
 	const struct config_overrides overrides = {
 		.pidfile = options->pidfile,
 		.log_target = options->log_target,
 		.log_level = options->log_level,
 	};
-	struct config *config = NULL;
-	int status = load(options, &overrides, &config);
+	struct config *config =
+		context->adoption->readable ? load_in_force(options, &overrides, context->adoption) : NULL;
+	int status = config != NULL ? EXIT_STATUS_OK : load(options, &overrides, &config);
 
 	if (status != EXIT_STATUS_OK)
 		return status;
@@ -130,12 +195,17 @@ static int with_config(const struct cli_options *options)
 		printf("%s: OK\n", options->config);
 		status = flush(stdout);
 		break;
+	case CLI_ADOPT_CHECK:
+		status = answer_check(options);
+		if (status == EXIT_STATUS_OK)
+			status = flush(stdout);
+		break;
 	case CLI_DUMP:
 		config_dump(config, stdout);
 		status = flush(stdout);
 		break;
 	default:
-		status = run_from(options, config, &overrides);
+		status = run_from(options, config, &overrides, context);
 		break;
 	}
 	config_free(config);
@@ -144,8 +214,12 @@ static int with_config(const struct cli_options *options)
 
 int cli_main(int argc, char **argv)
 {
+	struct adoption adoption;
+	struct image image;
+	const struct cli_context context = { .image = &image, .adoption = &adoption };
 	struct cli_options options;
 	int result = fd_open_standard();
+	int status;
 
 	/* Whatever the parent ignores, as under nohup(1): children would be lost, and programs inherit it. */
 	signals_heed();
@@ -154,6 +228,11 @@ int cli_main(int argc, char **argv)
 		return EXIT_STATUS_SYSTEM;
 	}
 	argv = title_init(argc, argv);
+	result = image_record(&image, argv);
+	if (result < 0) {
+		fprintf(stderr, "brood: cannot find out how it was started: %s\n", log_strerror(result));
+		return EXIT_STATUS_SYSTEM;
+	}
 	if (options_parse(argc, argv, &options) < 0)
 		return EXIT_STATUS_USAGE;
 	switch (options.command) {
@@ -164,6 +243,10 @@ int cli_main(int argc, char **argv)
 		options_usage(stdout);
 		return flush(stdout);
 	default:
-		return with_config(&options);
+		adoption_take(&adoption);
+		status = with_config(&options, &context);
+		adoption_done(&adoption);
+		image_done(&image);
+		return status;
 	}
 }

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
 
 #include "base/log.h"
 #include "base/logger.h"
@@ -10,17 +12,21 @@
 
 #define DEFAULT_CONFIG BROOD_SYSCONFDIR "/brood/brood.conf"
 
+/* For the program itself: it stands in no usage. */
+#define OPTION_ADOPT_CHECK 256
+
 static const struct option long_options[] = {
-	{"config",      required_argument, NULL, 'c'},
-	{ "check",      no_argument,       NULL, 't'},
-	{ "dump",       no_argument,       NULL, 'T'},
-	{ "daemonize",  no_argument,       NULL, 'd'},
-	{ "pidfile",    required_argument, NULL, 'p'},
-	{ "log-level",  required_argument, NULL, 'l'},
-	{ "log-target", required_argument, NULL, 'L'},
-	{ "version",    no_argument,       NULL, 'V'},
-	{ "help",       no_argument,       NULL, 'h'},
-	{ NULL,         0,                 NULL, 0  },
+	{"config",       required_argument, NULL, 'c'               },
+	{ "check",       no_argument,       NULL, 't'               },
+	{ "dump",        no_argument,       NULL, 'T'               },
+	{ "daemonize",   no_argument,       NULL, 'd'               },
+	{ "pidfile",     required_argument, NULL, 'p'               },
+	{ "log-level",   required_argument, NULL, 'l'               },
+	{ "log-target",  required_argument, NULL, 'L'               },
+	{ "version",     no_argument,       NULL, 'V'               },
+	{ "help",        no_argument,       NULL, 'h'               },
+	{ "adopt-check", required_argument, NULL, OPTION_ADOPT_CHECK},
+	{ NULL,          0,                 NULL, 0                 },
 };
 
 void options_usage(FILE *out)
@@ -65,6 +71,20 @@ static int parse_target(const char *name, struct cli_options *options)
 	return 0;
 }
 
+static int parse_state_fd(const char *text, struct cli_options *options)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+
+	if (*text == '\0' || *end != '\0' || fd < 0 || fd > INT_MAX) {
+		fprintf(stderr, "brood: --adopt-check %s: is not a descriptor\n", text);
+		return -EINVAL;
+	}
+	options->command = CLI_ADOPT_CHECK;
+	options->state_fd = (int)fd;
+	return 0;
+}
+
 static int parse_option(int option, struct cli_options *options)
 {
 	switch (option) {
@@ -93,6 +113,8 @@ static int parse_option(int option, struct cli_options *options)
 	case 'h':
 		options->command = CLI_HELP;
 		return 0;
+	case OPTION_ADOPT_CHECK:
+		return parse_state_fd(optarg, options);
 	default: /* getopt_long() has said what is wrong */
 		return -EINVAL;
 	}

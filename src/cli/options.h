@@ -11,6 +11,7 @@ enum cli_command {
 	CLI_RUN,
 	CLI_CHECK,
 	CLI_DUMP,
+	CLI_ADOPT_CHECK, /* asked by the image that an upgrade is to replace: master/adoption.h */
 	CLI_VERSION,
 	CLI_HELP,
 };
@@ -22,6 +23,7 @@ struct cli_options {
 	const char *pidfile;    /* NULL: as configured */
 	const char *log_target; /* NULL: as configured */
 	int log_level;          /* -1: as configured */
+	int state_fd;           /* of CLI_ADOPT_CHECK */
 };
 
 /* Returns 0, or -EINVAL after it has said what is wrong and what is accepted. */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/rights.h"
+#include "master/adopt.h"
 #include "master/master_private.h"
 #include "policy/deadline.h"
 
@@ -71,8 +72,8 @@ int ack_open(struct master *master)
 		return -ENOMEM;
 	for (size_t i = 0; i < ACK_CONNECTIONS_MAX; i++)
 		server->connections[i].fd = -1;
-	result = runtime_dir_make(server->directory);
-	if (result == 0)
+	result = adopt_ack(master) ? 0 : runtime_dir_make(server->directory);
+	if (result == 0 && server->fd < 0)
 		result = open_socket(server);
 	if (result == 0)
 		result = accept_gate_open(master, &server->gate, server->fd, &listener_watch, "acknowledgements");

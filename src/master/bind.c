@@ -49,6 +49,24 @@ static int table_add(struct listener_table *table, struct listener **ret_listene
 	return 0;
 }
 
+int bind_adopt(struct master *master, const char *pool, const struct listener *listener)
+{
+	struct listener *place;
+	int result = table_add(&master->listeners, &place);
+	char name[STORE_NAME_MAX];
+
+	if (result < 0)
+		return result;
+	*place = *listener;
+	/* The manager has it since it was opened. */
+	if (listener->origin != LISTENER_SYSTEMD) {
+		store_listener_name(listener, pool, name);
+		store_note(&master->store, name);
+		store_keep(&master->store, name, listener->fd);
+	}
+	return 0;
+}
+
 void bind_close(struct master *master, struct listener *listener)
 {
 	struct listener_table *table = &master->listeners;

@@ -61,6 +61,9 @@ void bind_report(const struct pool_config *config, const struct bind_failure *fa
 
 /* ---- all ---- */
 
+/* LISTENER, which another image of this process has opened for POOL, is one of them from now on. Returns 0 or -ENOMEM.
+ */
+ATTR_NODISCARD int bind_adopt(struct master *master, const char *pool, const struct listener *listener);
 /* Binds and listens for every pool. Returns an exit status, after it has logged what failed. */
 int bind_all(struct master *master);
 /* Closes what was bound and does not listen. */

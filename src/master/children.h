@@ -14,8 +14,9 @@
 enum child_kind {
 	CHILD_WORKER,
 	CHILD_LOGGER,
-	CHILD_CHECK,   /* that a client of the control socket has asked for */
-	CHILD_CHECKER, /* of a reload */
+	CHILD_CHECK,         /* that a client of the control socket has asked for */
+	CHILD_CHECKER,       /* of a reload */
+	CHILD_UPGRADE_CHECK, /* the new binary, which is asked whether it can take over */
 };
 
 struct child {

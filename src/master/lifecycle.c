@@ -16,7 +16,7 @@
 /* All that a stop waits for. */
 static int64_t living(const struct master *master)
 {
-	return pools_living(master) + (int64_t)master->survivors.left;
+	return pools_living(master) + (int64_t)master->survivors.left + (int64_t)leavers_left(&master->leavers);
 }
 
 static void begin_stop(struct master *master, uint64_t now_ms)
@@ -25,6 +25,7 @@ static void begin_stop(struct master *master, uint64_t now_ms)
 	log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("workers", living(master)),
 		LOG_INT("stop_timeout_ms", (int64_t)master->config->stop_timeout_ms));
 	notify_stopping(&master->notify);
+	upgrade_abandon(master);
 	bind_refuse_all(master);
 	master->drain_check_ms = now_ms;
 	master->drain_step_ms = DRAIN_CHECK_MIN_MS;
@@ -57,6 +58,7 @@ static void begin_quitting(struct master *master, enum life_phase from, enum lif
 	log_event(LOG_LEVEL_WARNING,
 		event == LIFE_TIMEOUT ? "stop_timeout has passed: ending all workers" : "ending all workers",
 		LOG_INT("workers", living(master)));
+	leavers_quit(&master->leavers, now_ms);
 	FOR_EACH_POOL (master, pool)
 		pool_policy_quit(&pool->policy, reason);
 	survivors_hurry(master, now_ms, now_ms);

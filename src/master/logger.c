@@ -14,6 +14,7 @@
 #include "base/exit_status.h"
 #include "base/log.h"
 #include "base/title.h"
+#include "master/adopt.h"
 #include "master/master_private.h"
 #include "master/spawn.h"
 #include "policy/deadline.h"
@@ -90,7 +91,7 @@ int logger_process_prepare(struct master *master)
 		log_event(LOG_LEVEL_ERROR, "cannot write the log", LOG_TEXT("file", path), LOG_ERRNO("reason", result));
 		return result == -EACCES || result == -EPERM ? EXIT_STATUS_PERMISSION : EXIT_STATUS_SYSTEM;
 	}
-	result = logger_channel_init(&logger->channel);
+	result = adopt_logger_channel(master) ? 0 : logger_channel_init(&logger->channel);
 	if (result < 0) {
 		log_event(LOG_LEVEL_ERROR, "cannot make the log's channel", LOG_ERRNO("reason", result));
 		return EXIT_STATUS_SYSTEM;
@@ -101,7 +102,8 @@ int logger_process_prepare(struct master *master)
 void logger_process_start(struct master *master)
 {
 	log_connect(master->logger.channel.write_fd, master->logger.channel.dropped);
-	logger_spawn(master, clock_monotonic_ms());
+	if (!adopt_logger(master, clock_monotonic_ms()))
+		logger_spawn(master, clock_monotonic_ms());
 }
 
 /* A worker that was taken over must not silence all others. */
@@ -180,6 +182,17 @@ static bool configs_are_equal(const struct logger_config *a, const struct logger
 	return true;
 }
 
+void logger_process_replace(struct master *master, uint64_t now_ms)
+{
+	struct logger_process *logger = &master->logger;
+
+	/* One that is leaving already is asked no second time: it would end at once. */
+	if (!logger->changing)
+		kill(logger->pid, SIGTERM);
+	logger->changing = true;
+	logger->kill_ms = deadline_after(now_ms, LOGGER_CHANGE_MS);
+}
+
 void logger_process_change(struct master *master, const struct config *config, uint64_t now_ms)
 {
 	struct logger_process *logger = &master->logger;
@@ -189,11 +202,7 @@ void logger_process_change(struct master *master, const struct config *config, u
 	logger->config = logger_configure(master, config);
 	if (logger->pid == 0 || configs_are_equal(&before, &logger->config))
 		return;
-	/* One that is leaving already is asked no second time: it would end at once. */
-	if (!logger->changing)
-		kill(logger->pid, SIGTERM);
-	logger->changing = true;
-	logger->kill_ms = deadline_after(now_ms, LOGGER_CHANGE_MS);
+	logger_process_replace(master, now_ms);
 }
 
 void logger_process_reopen(const struct master *master)

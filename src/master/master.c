@@ -22,6 +22,7 @@
 #include "base/memory.h"
 #include "base/title.h"
 #include "build_config.h"
+#include "master/adopt.h"
 #include "master/master_private.h"
 #include "policy/deadline.h"
 
@@ -31,8 +32,9 @@
 /* Of the descriptors that have something to say, so many are read before deaths and deadlines are looked at again. */
 #define EVENTS_A_TURN 64
 
-/* The master's own children beside workers: the logger, a check of the configuration for a client, one for a reload. */
-#define MASTER_OWN_CHILDREN 3
+/* The master's own children beside workers: the logger, a check of the configuration for a client, one for a reload,
+ * and that of an upgrade. */
+#define MASTER_OWN_CHILDREN 4
 
 /* ---- preparing ---- */
 
@@ -47,7 +49,7 @@ static int take_pidfile(struct master *master)
 	pid_t holder = 0;
 	int result;
 
-	if (master->config->pidfile[0] == '\0')
+	if (master->config->pidfile[0] == '\0' || adopt_pidfile(master))
 		return EXIT_STATUS_OK;
 	result = pidfile_take(&master->pidfile, master->config->pidfile, &holder);
 	if (result == 0)
@@ -139,7 +141,8 @@ static int open_events(struct master *master)
 	if (result < 0)
 		return failed("cannot receive signals", result);
 	signal(SIGPIPE, SIG_IGN);
-	master->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!adopt_wake_fd(master))
+		master->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	master->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	master->dead_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (master->wake_fd < 0 || master->epoll_fd < 0 || master->dead_fd < 0)
@@ -150,12 +153,19 @@ static int open_events(struct master *master)
 	return result < 0 ? failed("cannot wait for events", result) : EXIT_STATUS_OK;
 }
 
+static int make_board(struct master *master)
+{
+	int result = adopt_board(master);
+
+	return result == -ENOENT ? survivors_make_board(master, master->options->inherited) : result;
+}
+
 static int make_tables(struct master *master)
 {
 	int result = output_init(master);
 
 	if (result == 0)
-		result = survivors_make_board(master, master->options->inherited);
+		result = make_board(master);
 	if (result == 0)
 		result = pools_init(master);
 	if (result == 0)
@@ -200,6 +210,23 @@ static int prepare_programs(struct master *master)
 	return result < 0 ? failed("cannot open the socket for acknowledgements", result) : EXIT_STATUS_OK;
 }
 
+static int bind_listeners(struct master *master)
+{
+	int status;
+
+	adopt_listeners(master);
+	status = bind_all(master);
+	if (status == EXIT_STATUS_OK)
+		adopt_close_unused(master);
+	return status;
+}
+
+static int open_control(struct master *master)
+{
+	adopt_control(master);
+	return control_open(master);
+}
+
 static int prepare(struct master *master)
 {
 	int status = open_events(master);
@@ -211,11 +238,11 @@ static int prepare(struct master *master)
 	if (status == EXIT_STATUS_OK)
 		status = make_tables(master);
 	if (status == EXIT_STATUS_OK)
-		status = bind_all(master);
+		status = bind_listeners(master);
 	if (status == EXIT_STATUS_OK)
 		status = prepare_programs(master);
 	if (status == EXIT_STATUS_OK)
-		status = control_open(master);
+		status = open_control(master);
 	if (status == EXIT_STATUS_OK)
 		status = logger_process_prepare(master);
 	if (status == EXIT_STATUS_OK)
@@ -224,12 +251,6 @@ static int prepare(struct master *master)
 }
 
 /* ---- running ---- */
-
-static void on_usr2(struct master *master)
-{
-	(void)master;
-	log_event(LOG_LEVEL_WARNING, "SIGUSR2: upgrade in place is not built yet; this binary goes on");
-}
 
 static void handle_signal(struct master *master, const struct signal_event *event, uint64_t now_ms)
 {
@@ -253,7 +274,7 @@ static void handle_signal(struct master *master, const struct signal_event *even
 		logger_process_reopen(master);
 		break;
 	case SIGUSR2:
-		on_usr2(master);
+		upgrade_request(master, now_ms);
 		break;
 	case SIGTTIN:
 		pools_resize(master, +1);
@@ -317,6 +338,9 @@ static void handle_event(struct master *master, const struct watch *watch, uint6
 	case WATCH_CHECK:
 		check_hear(master);
 		break;
+	case WATCH_UPGRADE:
+		upgrade_event(master);
+		break;
 	case WATCH_CONTROL_LISTENER:
 		control_accept(master, now_ms);
 		break;
@@ -358,6 +382,8 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, check_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, logger_process_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, survivors_check(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, leavers_act(&master->leavers, now_ms));
+	wake_ms = deadline_earlier(wake_ms, upgrade_act(master, now_ms));
 	report_status(master, now_ms);
 	wake_ms = deadline_earlier(wake_ms, store_flush(&master->store, &master->notify, now_ms));
 	return deadline_earlier(wake_ms, notify_flush(&master->notify, now_ms));
@@ -418,11 +444,27 @@ static void clean_up(struct master *master)
 	output_done(master);
 	children_done(&master->children);
 	survivors_done(master);
+	checker_done(&master->upgrade.checker);
+	leavers_done(&master->leavers);
 	board_done(&master->board);
 	signals_close(&master->signals);
 	fd_close(&master->epoll_fd);
 	fd_close(&master->wake_fd);
 	fd_close(&master->dead_fd);
+}
+
+/* What another image of this process has left, before anything is heard: a stop that waits finds the daemon serving. */
+static void take_over(struct master *master)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+
+	if (master->options->adoption == NULL || !master->options->adoption->there)
+		return;
+	adopt_workers(master, now_ms);
+	adopt_report(master);
+	lifecycle_check(master, now_ms);
+	/* Workers are still of the image before; and the file may say something else by now. */
+	reload_request(master);
 }
 
 static void live(struct master *master)
@@ -432,6 +474,7 @@ static void live(struct master *master)
 	master->reset_oom_score = oom_score_is_protected();
 	master->has_terminal = has_controlling_terminal();
 	reload_init(master);
+	adopt_master(master);
 	master->exit_status = prepare(master);
 	if (master->exit_status == EXIT_STATUS_OK) {
 		store_flush(&master->store, &master->notify, clock_monotonic_ms());
@@ -439,6 +482,7 @@ static void live(struct master *master)
 		logger_process_start(master);
 		report_start(master);
 		survivors_begin(master, clock_monotonic_ms());
+		take_over(master);
 		run(master);
 		log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_status", master->exit_status));
 	} else {
@@ -467,6 +511,7 @@ int master_run(const struct config *config, const struct master_options *options
 		.ack = { .fd = -1 },
 		.control = CONTROL_NONE,
 		.check = CHECK_NONE,
+		.upgrade = { .checker = CHECKER_NONE },
 		.board = { .fd = -1 },
 		.logger = { .channel = LOGGER_CHANNEL_NONE },
 		.phase = LIFE_STARTING,

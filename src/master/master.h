@@ -8,7 +8,9 @@
 #include <stdbool.h>
 
 #include "base/attrs.h"
+#include "base/image.h"
 #include "config/config.h"
+#include "master/adoption.h"
 #include "net/inherited.h"
 
 struct master_options {
@@ -16,6 +18,8 @@ struct master_options {
 	struct inherited *inherited; /* sockets of the service manager's; what is not used is closed */
 	/* Called once: EXIT_STATUS_OK when every pool is ready. A start that fails is the result of master_run(). */
 	void (*report_ready)(void);
+	const struct image *image;          /* that this process was started as, and that an upgrade executes */
+	const struct adoption *adoption;    /* what another image of this process has left */
 	const struct config_origin *origin; /* where the configuration comes from, and may come from again */
 };
 

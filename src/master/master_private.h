@@ -13,6 +13,8 @@
  *	reap.c        deaths
  *	lifecycle.c   carries out the phases of policy/lifecycle.h
  *	logger.c      keeps a logger process
+ *	upgrade.c     the new binary, until it is executed; hand_over.c writes the state, adopt.c takes it over
+ *	leavers.c     children that have no place after it
  *	report.c      what is said at the start, in the status line, and of a death
  *
  * What only workers that are programs need has headers of its own: program.h, ack.h, orphans.h, output.h; so has what
@@ -32,6 +34,7 @@
 #include "master/bind.h"
 #include "master/check.h"
 #include "master/children.h"
+#include "master/leavers.h"
 #include "master/control.h"
 #include "master/master.h"
 #include "master/notify.h"
@@ -43,6 +46,7 @@
 #include "master/store.h"
 #include "master/survivors.h"
 #include "master/totals.h"
+#include "master/upgrade.h"
 #include "master/watch.h"
 #include "net/listener.h"
 #include "policy/backoff.h"
@@ -137,6 +141,8 @@ struct master {
 	struct control control;
 	struct check check;
 	struct orphans orphans;
+	struct upgrade upgrade;
+	struct leavers leavers;
 
 	enum life_phase phase;
 	uint32_t generation;       /* of the last configuration that was tried; 1 at first */
@@ -255,6 +261,8 @@ uint64_t logger_process_check(struct master *master, uint64_t now_ms);
 /* Whether a logger could go by CONFIG: opens and closes its files. Returns 0 or a negative errno, and which it is. */
 int logger_process_try(const struct master *master, const struct config *config, const char **ret_path);
 /* From now on it goes by CONFIG; another process takes over where there is a difference. Lines are queued meanwhile. */
+/* It writes what is queued and leaves, for another one. There is one. */
+void logger_process_replace(struct master *master, uint64_t now_ms);
 void logger_process_change(struct master *master, const struct config *config, uint64_t now_ms);
 void logger_process_reopen(const struct master *master);
 /* Has it write what is queued, and waits for it, for a bounded time. */

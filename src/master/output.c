@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "master/master_private.h"
+#include "master/state.h"
 #include "policy/deadline.h"
 
 /* How often dropped lines are told of, of each stream. */
@@ -406,6 +407,98 @@ void output_worker_died(struct master *master, struct pool *pool, uint32_t slot,
 {
 	for (int stream = 0; stream < OUTPUT_STREAMS; stream++)
 		stream_worker_died(master, pool, slot, (enum output_stream)stream, now_ms);
+}
+
+/* ---- upgrade ---- */
+
+static void hand_over(const struct output *output, const struct lines_part *part, const struct source *source,
+	bool left, struct state_writer *writer)
+{
+	struct state_record record = {
+		.kind = STATE_OUTPUT,
+		.output = {.fd = output->fd,
+			   .slot = source->slot,
+			   .pid = source->pid,
+			   .stream = (uint32_t)source->stream,
+			   .left = left,
+			   .part = part->text,
+			   .part_size = part->used},
+	};
+
+	if (!output->open)
+		return;
+	snprintf(record.output.pool, sizeof(record.output.pool), "%s", source->pool);
+	snprintf(record.output.peer, sizeof(record.output.peer), "%s", source->peer);
+	state_write(writer, &record);
+}
+
+void output_hand_over(const struct master *master, struct state_writer *writer)
+{
+	FOR_EACH_POOL(master, pool)
+	for (uint32_t i = 0; pool->output.streams != NULL && i < pool->output.capacity * OUTPUT_STREAMS; i++) {
+		const struct source source = {
+			.pool = pool->config->name,
+			.slot = i / OUTPUT_STREAMS,
+			.pid = pool->workers[i / OUTPUT_STREAMS].pid,
+			.peer = "",
+			.stream = (enum output_stream)(i % OUTPUT_STREAMS),
+		};
+
+		hand_over(&pool->output.streams[i], &pool->output.parts[i], &source, false, writer);
+	}
+	for (size_t i = 0; i < OUTPUT_LEFT_MAX; i++) {
+		const struct output_left *left = &master->output.left[i];
+		const struct source source = left_source(left);
+
+		hand_over(&left->output, &left->part, &source, true, writer);
+	}
+}
+
+static void adopt_part(struct lines_part *part, const struct state_output *state)
+{
+	part->used = (uint32_t)(state->part_size < LINES_TEXT_MAX ? state->part_size : LINES_TEXT_MAX);
+	memcpy(part->text, state->part, part->used);
+}
+
+static void adopt_left(struct master *master, const struct state_output *state, uint64_t now_ms)
+{
+	struct output output = { .open = true, .fd = state->fd };
+	const struct source source = {
+		.pool = state->pool,
+		.slot = state->slot,
+		.pid = state->pid,
+		.peer = state->peer,
+		.stream = state->stream == OUTPUT_STDOUT ? OUTPUT_STDOUT : OUTPUT_STDERR,
+	};
+	struct lines_part part;
+
+	adopt_part(&part, state);
+	left_take(master, &output, &part, &source, now_ms);
+}
+
+void output_adopt(struct master *master, struct pool *pool, const struct state_output *state, uint64_t now_ms)
+{
+	enum output_stream stream = state->stream == OUTPUT_STDOUT ? OUTPUT_STDOUT : OUTPUT_STDERR;
+	struct output *output;
+	struct watch watch;
+
+	if (state->fd < 0 || fd_set_nonblock(state->fd, true) < 0)
+		return;
+	if (state->left || pool == NULL || pool->output.streams == NULL || state->slot >= pool->output.capacity ||
+		pool->workers[state->slot].pid != state->pid || pool_output(pool, state->slot, stream)->open) {
+		adopt_left(master, state, now_ms);
+		return;
+	}
+	output = pool_output(pool, state->slot, stream);
+	*output = (struct output){ .open = true, .fd = state->fd };
+	adopt_part(pool_part(pool, state->slot, stream), state);
+	watch = worker_watch(pool, state->slot, pool->workers[state->slot].serial, stream);
+	/* As at its start: that of an inetd program is waited for once it has run for a while. */
+	if (pool->config->kind == HANDLER_BECOMES)
+		output_taken(master, pool, state->slot, now_ms);
+	else if (output_watch(master, output, &watch) < 0)
+		log_event(LOG_LEVEL_WARNING, "cannot hear what a program writes", LOG_TEXT("pool", state->pool),
+			LOG_INT("slot", state->slot), LOG_INT("pid", state->pid));
 }
 
 /* ---- what is due ---- */

@@ -92,6 +92,17 @@ void output_event(struct master *master, const struct watch *watch, uint64_t now
 /* The worker in SLOT has died; it still has its pid, and its place on the board. */
 void output_worker_died(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
 
+/* ---- upgrade ---- */
+
+struct state_output;
+struct state_writer;
+
+/* Writes a record for each pipe. */
+void output_hand_over(const struct master *master, struct state_writer *writer);
+
+/* Goes on with a pipe that another image has read: of the worker that POOL has in that slot, or of nobody's. */
+void output_adopt(struct master *master, struct pool *pool, const struct state_output *state, uint64_t now_ms);
+
 /* Ends pauses, watches new pipes, and tells of what was dropped. Returns when to call again at the latest. */
 uint64_t output_act(struct master *master, uint64_t now_ms);
 

@@ -122,6 +122,16 @@ int pidfile_take(struct pidfile *pidfile, const char *path, pid_t *ret_holder)
 	return 0;
 }
 
+int pidfile_adopt(struct pidfile *pidfile, const char *path, int fd)
+{
+	int same = same_file(path, fd);
+
+	if (same <= 0)
+		return same < 0 ? same : -ESTALE;
+	*pidfile = (struct pidfile){ .path = path, .fd = fd, .owner = getpid() };
+	return fd_set_cloexec(fd, true);
+}
+
 int pidfile_release(struct pidfile *pidfile)
 {
 	int same = 0;

@@ -21,6 +21,10 @@ struct pidfile {
  */
 ATTR_NODISCARD int pidfile_take(struct pidfile *pidfile, const char *path, pid_t *ret_holder);
 
+/* Goes on with the file that another image of this process has taken: the lock is the process's, and stays as long as
+ * no descriptor of the file is closed. Returns 0, or a negative errno where FD is not the file at PATH. */
+ATTR_NODISCARD int pidfile_adopt(struct pidfile *pidfile, const char *path, int fd);
+
 /* Removes the file, where this process made it and it is still the same one. A negative errno: it is this process's no
  * more, and stays. */
 int pidfile_release(struct pidfile *pidfile);

@@ -89,6 +89,8 @@ static void reap_worker(struct master *master, const struct child *child, int st
 
 static void reap_foreign(struct master *master, pid_t pid)
 {
+	if (leavers_died(&master->leavers, pid))
+		return;
 	/* What its parent left behind; or, as PID 1 of a container, the master inherits orphans that were never its
 	 * own. */
 	log_event(LOG_LEVEL_DEBUG, "a foreign child has ended", LOG_INT("pid", pid));
@@ -127,6 +129,8 @@ bool reap_all(struct master *master, uint64_t now_ms)
 			check_died(master, status, now_ms);
 		else if (child.kind == CHILD_CHECKER)
 			reload_checker_died(master, status, now_ms);
+		else if (child.kind == CHILD_UPGRADE_CHECK)
+			upgrade_reaped(master, status, now_ms);
 		else
 			reap_worker(master, &child, status, now_ms);
 	}

@@ -34,7 +34,7 @@ void request_begin(struct master *master, const struct control_request *request,
 			refuse(master, request, "there is no such pool");
 		break;
 	case REQUEST_UPGRADE:
-		refuse(master, request, "upgrade in place is not built yet; this binary goes on");
+		upgrade_request(master, now_ms);
 		break;
 	default:
 		refuse(master, request, "this is not built yet");

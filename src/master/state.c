@@ -82,6 +82,7 @@ static const struct field listener_fields[] = {
 static const struct field pool_fields[] = {
 	TEXT(pool, name),
 	TEXT(pool, handler),
+	UNSIGNED(pool, generation),
 	UNSIGNED(pool, spawn_count),
 	UNSIGNED(pool, target),
 	FLAG(pool, was_ready),
@@ -100,6 +101,7 @@ static const struct field worker_fields[] = {
 	UNSIGNED(worker, generation),
 	TEXT(worker, state),
 	TEXT(worker, reason),
+	UNSIGNED(worker, kind),
 	SIGNED(worker, signal),
 	SIGNED(worker, stop_signal),
 	SIGNED(worker, notify_fd),
@@ -145,6 +147,8 @@ static const struct field child_fields[] = { SIGNED(child, pid), SIGNED(child, s
 
 static const struct field hunt_fields[] = { SIGNED(hunt, worker), UNSIGNED(hunt, until_ms) };
 
+static const struct field client_fields[] = { SIGNED(client, fd), TEXT(client, request) };
+
 struct shape {
 	const char *name;
 	const struct field *fields;
@@ -161,8 +165,8 @@ static const struct shape shapes[STATE_KINDS] = {
 	[STATE_MASTER] = SHAPE(master, 8),
 	[STATE_CONFIG] = SHAPE(config, 1),
 	[STATE_LISTENER] = SHAPE(listener, 8),
-	[STATE_POOL] = SHAPE(pool, 9),
-	[STATE_WORKER] = SHAPE(worker, 18),
+	[STATE_POOL] = SHAPE(pool, 10),
+	[STATE_WORKER] = SHAPE(worker, 19),
 	[STATE_OUTPUT] = SHAPE(output, 8),
 	[STATE_LOGGER] = SHAPE(logger, 4),
 	[STATE_PIDFILE] = SHAPE(pidfile, 2),
@@ -170,6 +174,7 @@ static const struct shape shapes[STATE_KINDS] = {
 	[STATE_CONTROL] = SHAPE(control, 4),
 	[STATE_CHILD] = SHAPE(child, 3),
 	[STATE_HUNT] = SHAPE(hunt, 2),
+	[STATE_CLIENT] = SHAPE(client, 2),
 };
 
 /* NULL for a kind that is not known. */
@@ -183,6 +188,51 @@ const char *state_kind_name(enum state_kind kind)
 	const struct shape *shape = shape_of((uint32_t)kind);
 
 	return shape == NULL ? NULL : shape->name;
+}
+
+size_t state_descriptors(const struct state_record *record, int ret_fds[STATE_DESCRIPTORS_MAX])
+{
+	int fds[STATE_DESCRIPTORS_MAX] = { -1, -1, -1 };
+	size_t count = 0;
+
+	switch (record->kind) {
+	case STATE_MASTER:
+		fds[0] = record->master.board_fd;
+		fds[1] = record->master.wake_fd;
+		break;
+	case STATE_LISTENER:
+		fds[0] = record->listener.fd;
+		break;
+	case STATE_WORKER:
+		fds[0] = record->worker.notify_fd;
+		break;
+	case STATE_OUTPUT:
+		fds[0] = record->output.fd;
+		break;
+	case STATE_LOGGER:
+		fds[0] = record->logger.read_fd;
+		fds[1] = record->logger.write_fd;
+		fds[2] = record->logger.counters_fd;
+		break;
+	case STATE_PIDFILE:
+		fds[0] = record->pidfile.fd;
+		break;
+	case STATE_ACK:
+		fds[0] = record->ack.fd;
+		break;
+	case STATE_CONTROL:
+		fds[0] = record->control.fd;
+		break;
+	case STATE_CLIENT:
+		fds[0] = record->client.fd;
+		break;
+	default:
+		break;
+	}
+	for (size_t i = 0; i < STATE_DESCRIPTORS_MAX; i++)
+		if (fds[i] >= 0)
+			ret_fds[count++] = fds[i];
+	return count;
 }
 
 /* ---- numbers ---- */

@@ -46,8 +46,9 @@ enum state_kind {
 	STATE_PIDFILE = 8,
 	STATE_ACK = 9, /* the socket for Einhorn's acknowledgements */
 	STATE_CONTROL = 10,
-	STATE_CHILD = 11, /* another child, which is to end */
-	STATE_HUNT = 12,  /* for what a program has left behind */
+	STATE_CHILD = 11,  /* another child, which is to end */
+	STATE_HUNT = 12,   /* for what a program has left behind */
+	STATE_CLIENT = 13, /* of the control socket, who waits for the verdict */
 	STATE_KINDS,
 };
 
@@ -83,6 +84,7 @@ struct state_listener {
 struct state_pool {
 	char name[256];
 	char handler[64];
+	uint32_t generation;
 	uint64_t spawn_count;
 	uint32_t target;
 	bool was_ready;
@@ -101,6 +103,7 @@ struct state_worker {
 	uint32_t generation;
 	char state[24];  /* slot_state_name() */
 	char reason[32]; /* slot_reason_name() */
+	uint32_t kind;   /* enum handler_kind */
 	int signal;      /* the last one sent to it */
 	int stop_signal; /* asks it to finish; for whoever does not know its pool */
 	int notify_fd;
@@ -145,7 +148,7 @@ struct state_ack {
 
 struct state_control {
 	int fd;
-	char path[108];
+	char path[280];
 	uint64_t path_device;
 	uint64_t path_inode;
 };
@@ -159,6 +162,11 @@ struct state_child {
 struct state_hunt {
 	pid_t worker;
 	uint64_t until_ms;
+};
+
+struct state_client {
+	int fd;
+	char request[16];
 };
 
 struct state_record {
@@ -176,11 +184,18 @@ struct state_record {
 		struct state_control control;
 		struct state_child child;
 		struct state_hunt hunt;
+		struct state_client client;
 	};
 };
 
 /* "master", ...; NULL for what is no kind. */
 const char *state_kind_name(enum state_kind kind);
+
+/* So many descriptors a record has at most. */
+#define STATE_DESCRIPTORS_MAX 3
+
+/* The descriptors that RECORD names. Returns how many. */
+size_t state_descriptors(const struct state_record *record, int ret_fds[STATE_DESCRIPTORS_MAX]);
 
 /* ---- writing ---- */
 

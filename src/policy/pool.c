@@ -508,6 +508,34 @@ bool pool_policy_start_failed(const struct pool_policy *pool)
 	return !pool->was_ready && pool_ready(pool) == 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
 }
 
+/* ---- upgrade ---- */
+
+void pool_policy_resume(struct pool_policy *pool, const struct pool_memory *memory)
+{
+	pool->generation = memory->generation;
+	pool->target = memory->target < pool->rules.capacity ? memory->target : pool->rules.capacity;
+	pool->backoff = memory->backoff;
+	pool->proven = memory->proven;
+	pool->was_ready = memory->was_ready;
+}
+
+bool pool_policy_adopt(struct pool_policy *pool, uint32_t number, const struct slot *slot)
+{
+	struct slot *place = number < pool->rules.capacity ? &pool->slots[number] : NULL;
+
+	if (place == NULL || place->state != SLOT_FREE || slot->state == SLOT_FREE || slot->state == SLOT_ASKED ||
+		slot->state >= SLOT_STATES)
+		return false;
+	*place = *slot;
+	place->state = SLOT_FREE;
+	pool->count[SLOT_FREE]--;
+	pool->count[slot->state]++;
+	pool_count_role(pool, place, slot->state);
+	place->state = slot->state;
+	pool_note_ready(pool);
+	return true;
+}
+
 /* ---- deaths ---- */
 
 /*

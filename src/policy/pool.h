@@ -158,6 +158,24 @@ bool pool_policy_is_ready(const struct pool_policy *pool);
 /* The pool never was ready, no worker is, and POOL_START_ATTEMPTS starts in a row have failed. */
 bool pool_policy_start_failed(const struct pool_policy *pool);
 
+/* ---- upgrade ---- */
+
+/* What a pool goes on with that another image of the master's has kept: its generation, which later ones exceed, and
+ * what it has learned so far. Before it has any worker. */
+struct pool_memory {
+	uint32_t generation;
+	uint32_t target;
+	struct backoff backoff;
+	bool proven;
+	bool was_ready;
+};
+
+void pool_policy_resume(struct pool_policy *pool, const struct pool_memory *memory);
+
+/* A worker of that pool's lives in slot NUMBER, as SLOT says. Returns false, and changes nothing, where it cannot: the
+ * number is beyond the capacity or has a worker, or the state is one without a process. */
+bool pool_policy_adopt(struct pool_policy *pool, uint32_t number, const struct slot *slot);
+
 /* ---- reload ---- */
 
 /*

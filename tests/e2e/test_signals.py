@@ -131,16 +131,6 @@ def test_stop_ends_workers_that_are_stopped_themselves(brood):
     assert not proc_alive(worker)
 
 
-def test_usr2_is_answered_in_the_log_and_changes_nothing(brood):
-    one = brood(echo_pool(), expect=["upgrade"]).start()
-    workers = sorted(one.wait_workers(2))
-    for count in (1, 2):
-        one.kill(signal.SIGUSR2)
-        one.wait_log("upgrade", count)
-    assert sorted(one.workers()) == workers
-    assert echo_once(one.address()) == b"hello"
-
-
 def test_ttin_and_ttou_within_their_bounds(brood):
     one = brood("max_workers = 6\n" + echo_pool(workers=2), expect=["max_workers"]).start()
     one.wait_workers(2)

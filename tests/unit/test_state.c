@@ -51,6 +51,7 @@ static const struct state_record samples[] = {
 			.generation = 4,
 			.state = "retiring",
 			.reason = "reload",
+			.kind = 3,
 			.signal = 23,
 			.stop_signal = 15,
 			.notify_fd = -1,
@@ -77,6 +78,7 @@ static const struct state_record samples[] = {
 	{ .kind = STATE_CONTROL,  .control = { .fd = 15, .path = "/run/c", .path_device = 1, .path_inode = 2 }     },
 	{ .kind = STATE_CHILD,    .child = { .pid = 99, .stop_signal = 15, .what = "nursery" }                     },
 	{ .kind = STATE_HUNT,     .hunt = { .worker = 100, .until_ms = 101 }                                       },
+	{ .kind = STATE_CLIENT,   .client = { .fd = 16, .request = "upgrade" }                                     },
 };
 
 static void put(unsigned char *at, uint64_t number, size_t size)
@@ -235,6 +237,29 @@ Test(state, more_than_may_be_read_is_not_written)
 	state_write(&writer, &huge);
 	cr_assert_eq(state_writer_finish(&writer), -EFBIG);
 	state_writer_done(&writer);
+}
+
+Test(state, descriptors_are_known_by_the_record)
+{
+	static const size_t expected[STATE_KINDS] = { [STATE_MASTER] = 1,
+		[STATE_LISTENER] = 1,
+		[STATE_OUTPUT] = 1,
+		[STATE_LOGGER] = 3,
+		[STATE_PIDFILE] = 1,
+		[STATE_ACK] = 1,
+		[STATE_CONTROL] = 1,
+		[STATE_CLIENT] = 1 };
+	size_t found = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
+		int fds[STATE_DESCRIPTORS_MAX];
+		size_t count = state_descriptors(&samples[i], fds);
+
+		cr_assert_eq(count, expected[samples[i].kind], "%s", state_kind_name(samples[i].kind));
+		for (size_t k = 0; k < count; k++)
+			found += (size_t)fds[k];
+	}
+	cr_assert_eq(found, 7 + 5 + 9 + 10 + 11 + 12 + 13 + 14 + 15 + 16);
 }
 
 /* ---- versions ---- */
@@ -437,11 +462,11 @@ Test(state, numbers_have_their_place)
 	cr_assert_eq(read_with(&hunt, 0, (uint64_t)INT32_MAX + 1, 8), -EBADMSG);
 	cr_assert_eq(read_with(&hunt, 0, UINT64_C(1) << 32, 8), -EBADMSG);
 	cr_assert_eq(read_with(&hunt, 8, UINT64_MAX, 8), 0);
-	/* name and handler are empty; the spawn count; the target; the first flag */
-	cr_assert_eq(read_with(&pool, 16, UINT32_MAX, 8), 0);
-	cr_assert_eq(read_with(&pool, 16, UINT64_C(1) << 32, 8), -EBADMSG);
-	cr_assert_eq(read_with(&pool, 24, 1, 8), 0);
-	cr_assert_eq(read_with(&pool, 24, 2, 8), -EBADMSG);
+	/* name and handler are empty; generation and spawn count; the target; the first flag */
+	cr_assert_eq(read_with(&pool, 24, UINT32_MAX, 8), 0);
+	cr_assert_eq(read_with(&pool, 24, UINT64_C(1) << 32, 8), -EBADMSG);
+	cr_assert_eq(read_with(&pool, 32, 1, 8), 0);
+	cr_assert_eq(read_with(&pool, 32, 2, 8), -EBADMSG);
 }
 
 Test(state, texts_have_their_room)
