@@ -29,6 +29,23 @@ void signals_heed(void)
 	}
 }
 
+static void on_end(int number)
+{
+	_exit(128 + number);
+}
+
+void signals_end_first(void)
+{
+	static const int ends[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP };
+	struct sigaction action = { .sa_handler = on_end };
+
+	if (getpid() != 1)
+		return;
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		sigaction(ends[i], &action, NULL);
+}
+
 int signals_open(struct signals *signals, const int *list)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };

@@ -37,6 +37,13 @@ void signals_unblock(void);
 /* Gives every signal that is ignored its default action. */
 void signals_heed(void);
 
+/*
+ * The first process of a pid name space (of a container) has no default actions: whatever it does not handle is lost
+ * (pid_namespaces(7)). There a signal that asks for an end ends it from here on, until signals_open(). Its exit status
+ * is then a shell's for that signal, 128 and the number.
+ */
+void signals_end_first(void);
+
 /* "SIGTERM", never NULL. */
 const char *signals_name(int number);
 

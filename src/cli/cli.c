@@ -139,9 +139,14 @@ static int run(const struct cli_options *options, const struct config *config, c
 		.adoption = context->adoption,
 		.origin = origin,
 	};
-	int result = inherited_take(&inherited);
+	int result;
 	int status;
 
+	if (options->daemonize && getpid() == 1) {
+		fputs("brood: the first process of a container cannot detach: its end would end all others\n", stderr);
+		return EXIT_STATUS_USAGE;
+	}
+	result = inherited_take(&inherited);
 	if (result < 0) {
 		fprintf(stderr, "brood: LISTEN_FDS, LISTEN_FDNAMES: do not describe this process's descriptors: %s\n",
 			log_strerror(result));
@@ -223,6 +228,7 @@ int cli_main(int argc, char **argv)
 
 	/* Whatever the parent ignores, as under nohup(1): children would be lost, and programs inherit it. */
 	signals_heed();
+	signals_end_first();
 	if (result < 0) {
 		fprintf(stderr, "brood: cannot open /dev/null: %s\n", log_strerror(result));
 		return EXIT_STATUS_SYSTEM;
