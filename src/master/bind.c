@@ -621,3 +621,18 @@ bool bind_all_drained(const struct master *master)
 			return false;
 	return true;
 }
+
+uint32_t bind_queued(const struct master *master)
+{
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < master->listeners.count; i++) {
+		const struct listener *listener = master->listeners.list[i];
+		uint32_t queued;
+
+		if (listener->origin != LISTENER_SYSTEMD && listener->listening &&
+			listener_queue(listener, &queued) == 0)
+			sum += queued;
+	}
+	return sum;
+}

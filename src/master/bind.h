@@ -74,6 +74,8 @@ void bind_refuse(struct master *master, struct listener *listener);
 /* True once nothing is queued and no handshake is under way on any listener of our own. */
 bool bind_all_drained(const struct master *master);
 bool bind_drained(const struct listener *listener);
+/* How many clients wait in the queues of our own listeners, as far as that is known. */
+uint32_t bind_queued(const struct master *master);
 /* Closes one, and takes it out of the table. No set has it any more. */
 void bind_close(struct master *master, struct listener *listener);
 void bind_close_all(struct master *master);

@@ -57,7 +57,8 @@ static void begin_quitting(struct master *master, enum life_phase from, enum lif
 		begin_stop(master, now_ms);
 	log_event(LOG_LEVEL_WARNING,
 		event == LIFE_TIMEOUT ? "stop_timeout has passed: ending all workers" : "ending all workers",
-		LOG_INT("workers", living(master)));
+		LOG_INT("workers", living(master)), LOG_INT("serving", pools_serving(master)),
+		LOG_INT("queued", bind_queued(master)));
 	leavers_quit(&master->leavers, now_ms);
 	FOR_EACH_POOL (master, pool)
 		pool_policy_quit(&pool->policy, reason);

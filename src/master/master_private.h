@@ -227,6 +227,9 @@ void pool_signal(struct master *master, struct pool *pool, const struct pool_act
 
 /* ---- pool_watch.c ---- */
 
+/* Workers that have a connection, by the scoreboard; of programs that accept for themselves it is not known. */
+uint32_t pools_serving(const struct master *master);
+
 /* Workers have said something: notes who became ready, or has taken its connection. */
 void pools_note_ready(struct master *master, uint64_t now_ms);
 /* Notes those that became ready without waking the master. Returns when to call again at the latest. */

@@ -136,3 +136,23 @@ uint64_t pools_check_requests(struct master *master, uint64_t now_ms)
 	}
 	return wake_ms;
 }
+
+static uint32_t pool_serving(const struct master *master, const struct pool *pool)
+{
+	uint32_t serving = 0;
+
+	for (uint32_t slot = 0; slot < pool->policy.rules.capacity; slot++)
+		if (pool->workers[slot].pid != 0 &&
+			board_state_is_serving(board_slot_state(pool_board_slot(master, pool, slot))))
+			serving++;
+	return serving;
+}
+
+uint32_t pools_serving(const struct master *master)
+{
+	uint32_t serving = 0;
+
+	FOR_EACH_POOL (master, pool)
+		serving += pool_serving(master, pool);
+	return serving;
+}

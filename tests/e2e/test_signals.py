@@ -122,6 +122,17 @@ def test_stop_timeout_of_the_pool_ends_a_client_that_never_ends(brood):
         assert end_of_stream(client)
 
 
+def test_what_is_left_at_stop_timeout_is_counted(brood):
+    """Whoever is being served, and whoever was accepted by the kernel and by no worker."""
+    one = brood("stop_timeout = 1s\n" + echo_pool(workers=1, extra="idle_timeout = 600s"),
+                expect=["died", "stop_timeout has passed"]).start()
+    with busy_client(one), connect(one.address()), connect(one.address()):
+        assert one.stop() == 0
+    left = one.log("stop_timeout has passed")
+    assert [(row["workers"], row["serving"], row["queued"]) for row in left] == [(1, 1, 2)]
+    assert one.log("worker died", reason="stop_timeout") or one.log("worker died", reason="stop timeout")
+
+
 def test_stop_ends_workers_that_are_stopped_themselves(brood):
     """A worker that cannot even handle a signal does not keep the stop from its end."""
     one = brood("stop_timeout = 1s\n" + echo_pool(workers=2), expect=["died", "stop"]).start()
