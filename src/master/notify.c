@@ -76,12 +76,15 @@ void notify_done(struct notify *notify)
 void notify_ready(struct notify *notify)
 {
 	notify->ready = true;
+	if (!notify->ends)
+		notify->extend_ms = DEADLINE_NONE;
 	notify->retry_ms = 0;
 }
 
 void notify_stopping(struct notify *notify)
 {
 	notify->stopping = true;
+	notify->ends = true;
 	notify->extend_ms = 0;
 	notify->retry_ms = 0;
 }
@@ -91,6 +94,7 @@ void notify_reloading(struct notify *notify, uint64_t now_us)
 	/* A reload before it may have ended without the manager's hearing of it: now it has not. */
 	notify->ready = false;
 	notify->reloading_us = now_us;
+	notify->extend_ms = deadline_after(now_us / 1000, NOTIFY_EXTEND_AGAIN_MS);
 	notify->retry_ms = 0;
 }
 

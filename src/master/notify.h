@@ -23,6 +23,7 @@ struct notify {
 	bool failing;      /* a message could not be sent, nor would it be another time; said so once in this episode */
 	bool ready;        /* each: to be sent */
 	bool stopping;
+	bool ends;             /* the stop has begun */
 	uint64_t reloading_us; /* the reload's begin, to be sent before all else; 0: none */
 	uint64_t extend_ms;    /* when to ask for time again; DEADLINE_NONE: not asked for */
 	bool status_changed;
@@ -42,7 +43,8 @@ void notify_ready(struct notify *notify);
  */
 void notify_stopping(struct notify *notify);
 
-/* A reload begins now. Its end, whatever came of it, is notify_ready(): the protocol knows no other answer. */
+/* A reload begins now; one that takes long asks for time too. Its end, whatever came of it, is notify_ready(): the
+ * protocol knows no other answer. */
 void notify_reloading(struct notify *notify, uint64_t now_us);
 
 /* Sends MESSAGE at once, with FD unless that is negative. Returns false where the manager cannot take it now, and it is

@@ -61,6 +61,9 @@ static void verdict(struct master *master, bool good, const char *text)
 		control_verdict(master, REQUEST_RELOAD, reload->ticket, good, text);
 	control_verdict(master, REQUEST_RESTART, reload->ticket, good, text);
 	report_reload(master, good, text);
+	/* The service manager knows no other answer than this: the status says what came of it. */
+	if (!reload->is_restart && master->phase == LIFE_SERVING)
+		notify_ready(&master->notify);
 }
 
 void reload_tell_lines(struct master *master, enum log_level level, const char *event, const char *text)
@@ -396,10 +399,12 @@ static void begin(struct master *master, uint64_t now_ms)
 	reload->restarts_wanted = 0;
 	log_event(LOG_LEVEL_NOTICE, reload->is_restart ? "restarting pools" : "reloading",
 		LOG_TEXT("config", master->config->file));
-	if (reload->is_restart)
+	if (reload->is_restart) {
 		reload_try(master, now_ms);
-	else
-		begin_check(master, now_ms);
+		return;
+	}
+	notify_reloading(&master->notify, clock_monotonic_us());
+	begin_check(master, now_ms);
 }
 
 static void refuse_while_stopping(struct master *master)

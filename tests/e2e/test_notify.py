@@ -163,3 +163,30 @@ def test_a_manager_that_cannot_be_told_is_a_line_in_the_log(brood):
     assert echo_once(one.address()) == b"hello"
     one.stop()
     assert len(one.log("cannot be told")) == 1
+
+
+def test_reload_says_when_it_begins_and_when_it_ends(brood):
+    """As Type=notify-reload wants it: the begin with its time in one message, the end whatever came of it."""
+    one = brood(echo_pool(), expect=["reload refused", "colour"]).start()
+    for count, text, status in ((2, one.config_path.read_text(), "serving:"),
+                                (3, one.config_path.read_text() + "colour = red\n", "colour")):
+        begin_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        one.config_path.write_text(text)
+        one.kill(signal.SIGHUP)
+        wait_for(lambda c=count: len(times_of(one, "READY=1")) == c, "the end of the reload")
+        begins = [message for _, message in one.notify.messages if "RELOADING=1" in message.splitlines()]
+        assert len(begins) == count - 1
+        said_us = int(begins[-1].split("MONOTONIC_USEC=")[1].split()[0])
+        assert begin_us <= said_us <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        assert times_of(one, "RELOADING=1")[-1] <= times_of(one, "READY=1")[-1]
+        wait_for(lambda s=status: s in [line for line in one.notify.lines() if line.startswith("STATUS=")][-1], status)
+
+
+def test_a_stop_asks_for_time(brood):
+    one = brood(echo_pool(extra="idle_timeout = 60s")).start()
+    with connect(one.address()) as client:
+        client.sendall(b"x")
+        assert receive(client, 1) == b"x"
+        one.kill(signal.SIGTERM)
+        wait_for(lambda: any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in one.notify.lines()), "more time")
+    one.wait()

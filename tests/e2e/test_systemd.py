@@ -122,9 +122,39 @@ def test_restart(service):
     assert echo(service) == "hello"
 
 
-def test_reload_is_not_offered(service):
-    """Until there is a reload, systemd is not told that there is one."""
-    assert service.show("brood", "CanReload") == "no"
+def test_reload_waits_for_the_verdict_and_tells_it(service):
+    assert service.show("brood", "CanReload") == "yes"
+    before = master(service)
+    service.write("/usr/local/etc/brood/brood.conf", CONFIG.replace("127.0.0.1:7007", "127.0.0.1:7017"))
+    service.run("systemctl", "reload", "brood")
+    assert service.show("brood", "ActiveState") == "active" and master(service) == before
+    assert echo(service, "TCP:127.0.0.1:7017") == "hello", "the verdict was waited for"
+    assert echo(service) != "hello"
+    wait_for(lambda: service.show("brood", "NFileDescriptorStore") == "4", "one more listener, one fewer")
+    service.run("kill", "-9", str(before))
+    wait_next_master(service, before)
+    assert echo(service, "TCP:127.0.0.1:7017") == "hello" and origins(service) == {"store"}
+
+
+def test_a_reload_that_is_refused_fails_and_changes_nothing(service):
+    before = master(service)
+    service.write("/usr/local/etc/brood/brood.conf", CONFIG + "colour = red\n")
+    answer = service.run("sh", "-c", "systemctl reload brood || echo failed")
+    assert "failed" in answer
+    assert service.show("brood", "ActiveState") == "active" and master(service) == before
+    wait_for(lambda: "colour" in service.show("brood", "StatusText"), "why, in the status")
+    assert echo(service) == "hello"
+    service.write("/usr/local/etc/brood/brood.conf", CONFIG)
+    service.run("systemctl", "reload", "brood")
+    wait_for(lambda: "colour" not in service.show("brood", "StatusText"), "it is mended")
+
+
+def test_a_reload_by_signal_is_seen_by_systemd(service):
+    """RELOADING=1, and READY=1 at the end: the state of the unit follows."""
+    service.run("kill", "-HUP", str(master(service)))
+    wait_for(lambda: any(row.get("BROOD_EVENT") == "reloaded" for row in journal(service)), "the reload")
+    wait_for(lambda: service.show("brood", "ActiveState") == "active", "active again")
+    assert echo(service) == "hello"
 
 
 @contextlib.contextmanager
