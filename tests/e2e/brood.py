@@ -30,6 +30,9 @@ NOBODY = 65534
 # Generous: a test that waits this long has found something.
 DEADLINE_S = 60
 
+# How a reload's verdict begins.
+RELOAD_GOOD, RELOAD_BAD = "^reloaded", "^not reloaded"
+
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 # What loses its parent becomes this process's child, and is found.
@@ -319,12 +322,19 @@ class Brood:
         self.sanitizer_dir.mkdir(exist_ok=True)
         self.sanitizer_dir.chmod(0o1777)
         self.control = self.directory / "brood.sock"
-        head = "log_format = json\n" if json_log else ""
+        self.json_log = json_log
+        self.write_config(config)
+        self.notify = NotifySocket(self.directory / "notify") if notify else None
+
+    def write_config(self, config, json_log=None):
+        """Puts another file in the place of the configuration."""
+        head = "log_format = json\n" if (self.json_log if json_log is None else json_log) else ""
         # Daemons that run side by side: each has a control socket of its own.
         if not re.search(r"^\s*control\s*=", config, re.MULTILINE):
             head += f'control = "{self.control}"\n'
-        self.config_path.write_text(head + config)
-        self.notify = NotifySocket(self.directory / "notify") if notify else None
+        new = self.config_path.with_suffix(".new")
+        new.write_text(head + config)
+        new.rename(self.config_path)
 
     # -- starting --
 
@@ -481,6 +491,21 @@ class Brood:
 
     def kill(self, number):
         kill(self.pid, number)
+
+    def reload(self, config=None, good=True):
+        """Reloads, with another configuration, and waits for the verdict. Returns the log's lines from its beginning."""
+        if config is not None:
+            self.write_config(config)
+        before = len(self.log())
+        self.note_processes()
+        self.kill(signal.SIGHUP)
+
+        def verdict():
+            return [row for row in self.log()[before:] if re.search(RELOAD_GOOD + "|" + RELOAD_BAD, row["event"])]
+        row = wait_for(verdict, "the verdict of the reload")[-1]
+        assert bool(re.search(RELOAD_GOOD, row["event"])) == good, row["line"]
+        self.note_processes()
+        return "\n".join(row["line"] for row in self.log()[before:])
 
     def wait(self, timeout=DEADLINE_S):
         """Waits for the end; returns the exit status."""
