@@ -155,7 +155,7 @@ static const char *first_line(const char *text, char *buffer, size_t size)
 	return buffer;
 }
 
-/* Loads what the checker has accepted. What it took time for is done once more, and is known to come to an end. */
+/* Loads what the checker has accepted, by what it has found out: no probe is waited for. */
 static int load(struct master *master, char **ret_errors)
 {
 	const struct config_origin *origin = master->options->origin;
@@ -166,7 +166,7 @@ static int load(struct master *master, char **ret_errors)
 
 	if (errors == NULL)
 		return -ENOMEM;
-	result = config_load(origin->file, origin->host, origin->overrides, errors, &reload->config);
+	result = checker_load(&reload->checker, origin, errors, &reload->config);
 	if (result == 0)
 		result = config_diff(master->config, reload->config, &reload->diff);
 	if (result == 0)
@@ -209,8 +209,8 @@ void reload_checker_died(struct master *master, int status, uint64_t now_ms)
 		return;
 	}
 	if (found == CHECKER_ACCEPTS) {
-		checker_done(&reload->checker);
 		try_file(master, now_ms);
+		checker_done(&reload->checker);
 		return;
 	}
 	reload_tell_lines(master, LOG_LEVEL_ERROR, "configuration", reload->checker.text);
