@@ -55,11 +55,17 @@ static void put_clean(const char *text, FILE *out)
 
 static void show_reload(const json_t *daemon, FILE *out)
 {
+	const char *stage = line_text(daemon, "reload");
 	const json_t *good = json_object_get(daemon, "reload_ok");
 	time_t at = (time_t)number(daemon, "reload_at");
 	struct tm local;
 	char when[40] = "";
 
+	if (stage[0] != '\0' && strcmp(stage, "idle") != 0) {
+		fputs("a reload is under way: ", out);
+		put_clean(stage, out);
+		putc('\n', out);
+	}
 	if (!json_is_boolean(good))
 		return;
 	if (localtime_r(&at, &local) != NULL)

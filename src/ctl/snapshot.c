@@ -2,6 +2,7 @@
 #include "ctl/snapshot.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -125,6 +126,37 @@ static void add_workers(json_t *pools, const struct board *board)
 	}
 }
 
+/* ---- order ---- */
+
+static int compare_slots(const void *left, const void *right)
+{
+	json_int_t a = json_integer_value(json_object_get(*(json_t *const *)left, "slot"));
+	json_int_t b = json_integer_value(json_object_get(*(json_t *const *)right, "slot"));
+
+	return a < b ? -1 : a > b;
+}
+
+/* By their number in the pool; the scoreboard has them where there was room. */
+static void sort_workers(json_t *pool)
+{
+	json_t *workers = json_object_get(pool, "workers"), *worker, *sorted = json_array();
+	size_t count = json_array_size(workers);
+	json_t **list = reallocarray(NULL, count, sizeof(json_t *));
+
+	if (list == NULL || sorted == NULL) {
+		free(list);
+		json_decref(sorted);
+		return;
+	}
+	for (size_t i = 0; (worker = list_next(workers, &i)) != NULL;)
+		list[i - 1] = worker;
+	qsort(list, count, sizeof(json_t *), compare_slots);
+	for (size_t i = 0; i < count; i++)
+		json_array_append(sorted, list[i]);
+	free(list);
+	json_object_set_new(pool, "workers", sorted);
+}
+
 /* ---- sums ---- */
 
 /* What the pool has done in all: its workers of the past, and those that live. */
@@ -237,8 +269,10 @@ int snapshot_take(struct client *client, json_t **ret_snapshot)
 		return status;
 	}
 	add_board(client, snapshot);
-	for (size_t i = 0; (pool = list_next(json_object_get(snapshot, "pools"), &i)) != NULL;)
+	for (size_t i = 0; (pool = list_next(json_object_get(snapshot, "pools"), &i)) != NULL;) {
+		sort_workers(pool);
 		add_sums(pool);
+	}
 	*ret_snapshot = snapshot;
 	return CTL_OK;
 }

@@ -72,7 +72,7 @@ void check_next(struct master *master, uint64_t now_ms)
 		check->ticket = ticket;
 		if (result == 0)
 			return;
-		control_verdict(master, REQUEST_CHECK, ticket, false,
+		control_refuse(master, REQUEST_CHECK, ticket,
 			result == -EINVAL ? "the file has to be named by its absolute path" : log_strerror(result));
 		forget(check);
 	}

@@ -672,6 +672,18 @@ void control_verdict(struct master *master, enum request_kind kind, uint64_t tic
 	}
 }
 
+void control_refuse(struct master *master, enum request_kind kind, uint64_t ticket, const char *text)
+{
+	struct control *control = &master->control;
+
+	for (size_t i = 0; control->clients != NULL && i < CONTROL_CLIENTS_MAX; i++) {
+		struct control_client *client = &control->clients[i];
+
+		if (client_waits(client, kind, ticket) && client->ticket == ticket)
+			client_refuse(master, client, "failed", text, clock_monotonic_ms());
+	}
+}
+
 void control_note_phase(struct master *master)
 {
 	char text[80];

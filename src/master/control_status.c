@@ -40,6 +40,7 @@ static void put_daemon(const struct master *master, uint64_t now_ms, struct json
 	json_line_number(json, "pools", (int64_t)master->config->pool_count);
 	json_line_number(json, "workers", pools_living(master));
 	json_line_number(json, "max_workers", master->config->max_workers);
+	json_line_text(json, "reload", reload_stage_name(master->reload.stage));
 	put_reload(&control->last_reload, json);
 }
 

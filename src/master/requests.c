@@ -8,7 +8,7 @@
 static void refuse(struct master *master, const struct control_request *request, const char *text)
 {
 	log_event(LOG_LEVEL_WARNING, text, LOG_TEXT("request", request_kind_name(request->kind)));
-	control_verdict(master, request->kind, control_ticket(master), false, text);
+	control_refuse(master, request->kind, control_ticket(master), text);
 }
 
 /* The verdict comes when the daemon has ended: control_close(). */

@@ -32,4 +32,7 @@ void control_progress(struct master *master, enum request_kind kind, uint64_t ti
 /* How it ended: the last line for each of them. That of a reload is kept, for the status. */
 void control_verdict(struct master *master, enum request_kind kind, uint64_t ticket, bool good, const char *text);
 
+/* The request with that very TICKET is not even begun: others of its kind go on to wait. */
+void control_refuse(struct master *master, enum request_kind kind, uint64_t ticket, const char *text);
+
 #endif

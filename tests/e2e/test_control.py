@@ -252,7 +252,7 @@ def test_check_is_the_daemons_own(brood):
 
 
 def test_each_request_has_a_verdict(brood):
-    one = brood(echo_pool(), expect=["not built yet", "no pool"]).start()
+    one = brood(echo_pool(), expect=["not built yet", "no such pool", "reload refused"]).start()
     for line in ("reload", "upgrade", "restart nowhere"):
         lines = ask(one.control, line)
         assert lines[0] == {"type": "accepted", "request": line.split()[0]}
