@@ -591,3 +591,57 @@ def test_the_socket_has_its_mode(brood):
     one = brood("control_mode = 0620\n" + echo_pool()).start()
     assert one.control.stat().st_mode & 0o777 == 0o620
     assert IS_ROOT or one.control.stat().st_uid == os.geteuid()
+
+
+# ---- reloads ----
+
+WAIT = """
+import os, signal, socket, sys, time
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.02)
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
+signal.pause()
+"""
+
+
+def test_who_waits_for_which_reload(brood, directory):
+    """The pool's workers are ready when a file is there: a reload waits for it."""
+    script, go = directory / "wait.py", directory / "go"
+    script.write_text(WAIT)
+    go.touch()
+    one = brood('pool "app" { listen = "127.0.0.1:0" handler = program workers = 1 ready = notify '
+                f'command = {{"{sys.executable}", "{script}", "{go}"}} }}\n', expect=["no such pool"]).start()
+    go.unlink()
+
+    def reload():
+        return subprocess.Popen([BROODCTL, "-s", one.control, "reload"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True)
+    with reload() as first:
+        wait_for(lambda: snapshot(one)["daemon"]["reload"] == "trying", "a reload that tries its worker")
+        assert pool_of(one, "app")["state"] == "trying" and pool_of(one, "app")["canary"] == "asked"
+        assert "a reload is under way: trying" in ctl(one, "status").stdout
+        with reload() as second, reload() as third:
+            one.wait_log("request at the control socket", count=3, request="reload")
+            # What is refused at once ends nobody else's wait.
+            with subprocess.Popen([BROODCTL, "-s", one.control, "restart", "app"]) as restart:
+                one.wait_log("request at the control socket", request="restart", argument="app")
+                assert ctl(one, "restart", "nowhere").returncode == FAILED
+                assert [p.poll() for p in (first, second, third, restart)] == [None] * 4
+                go.touch()
+                assert [p.wait(DEADLINE_S) for p in (first, second, third, restart)] == [0] * 4
+                # The second and the third asked for one thing.
+                assert second.stdout.read() == third.stdout.read() != first.stdout.read()
+    daemon = snapshot(one)["daemon"]
+    assert daemon["reload_ok"] is True and daemon["reload_generation"] == 3
+    assert "last reload" in ctl(one, "status").stdout
+
+
+def test_a_refused_reload_is_remembered(brood):
+    one = brood(echo_pool(), expect=["configuration", "reload refused"]).start()
+    one.config_path.write_text(one.config_path.read_text() + "colour = red\n")
+    result = ctl(one, "reload")
+    assert result.returncode == FAILED and "unknown key colour" in result.stderr
+    daemon = snapshot(one)["daemon"]
+    assert daemon["reload_ok"] is False and "unknown key colour" in daemon["reload_text"]
+    assert abs(daemon["reload_at"] - time.time()) < 60
+    assert "REFUSED" in ctl(one, "status").stdout
