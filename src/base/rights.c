@@ -30,6 +30,34 @@ void rights_drop(struct msghdr *header)
 			close_all(control);
 }
 
+static void read_sender(const struct cmsghdr *control, pid_t *ret_sender)
+{
+	struct ucred sender;
+
+	if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_CREDENTIALS)
+		return;
+	memcpy(&sender, CMSG_DATA(control), sizeof(sender));
+	*ret_sender = sender.pid;
+}
+
+ssize_t rights_receive_from(int fd, void *buffer, size_t size, pid_t *ret_sender)
+{
+	_Alignas(struct cmsghdr) char control[RIGHTS_SPACE + CMSG_SPACE(sizeof(struct ucred))];
+	struct iovec data = { .iov_base = buffer, .iov_len = size };
+	struct msghdr header = {
+		.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
+	ssize_t received = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	*ret_sender = 0;
+	if (received < 0)
+		return received;
+	for (struct cmsghdr *one = CMSG_FIRSTHDR(&header); one != NULL; one = CMSG_NXTHDR(&header, one))
+		read_sender(one, ret_sender);
+	rights_drop(&header);
+	return received;
+}
+
 /* RET_CONTROL: whether there was more than data. */
 static ssize_t receive(int fd, void *buffer, size_t size, bool *ret_control)
 {

@@ -22,6 +22,10 @@ void rights_drop(struct msghdr *header);
 /* As recv(2), of a stream, without waiting. */
 ssize_t rights_receive(int fd, void *buffer, size_t size);
 
+/* As recv(2), of a socket with messages, without waiting. *ret_sender is who has sent the message, as the kernel says
+ * where the socket has SO_PASSCRED; else 0. */
+ssize_t rights_receive_from(int fd, void *buffer, size_t size, pid_t *ret_sender);
+
 /* Has nothing more come to a socket, and closes the descriptors that are queued there: before it is closed itself. */
 void rights_drain(int fd);
 

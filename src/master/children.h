@@ -17,12 +17,13 @@ enum child_kind {
 	CHILD_CHECK,         /* that a client of the control socket has asked for */
 	CHILD_CHECKER,       /* of a reload */
 	CHILD_UPGRADE_CHECK, /* the new binary, which is asked whether it can take over */
+	CHILD_NURSERY,
 };
 
 struct child {
 	pid_t pid; /* 0: no entry */
 	enum child_kind kind;
-	uint32_t pool; /* of a worker: index of its pool, and its number in it */
+	uint32_t pool; /* of a worker, or a nursery: index of its pool, and its number in it */
 	uint32_t slot;
 };
 

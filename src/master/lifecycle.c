@@ -129,6 +129,8 @@ static uint64_t check_phase(struct master *master, uint64_t now_ms)
 	case LIFE_QUITTING:
 		if (living(master) == 0 && orphans_are_left(master, now_ms, &wake_ms))
 			return wake_ms;
+		if (living(master) == 0 && nurseries_are_left(master, now_ms, &wake_ms))
+			return wake_ms;
 		if (living(master) == 0)
 			lifecycle_event(master, LIFE_ALL_GONE, now_ms);
 		else if (master->phase == LIFE_RETIRING && deadline_passed(master->stop_deadline_ms, now_ms))

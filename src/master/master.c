@@ -33,8 +33,8 @@
 #define EVENTS_A_TURN 64
 
 /* The master's own children beside workers: the logger, a check of the configuration for a client, one for a reload,
- * and that of an upgrade. */
-#define MASTER_OWN_CHILDREN 4
+ * and that of an upgrade; and what makes workers. */
+#define MASTER_OWN_CHILDREN (4 + POOL_NURSERIES * POOLS_MAX)
 
 /* ---- preparing ---- */
 
@@ -362,6 +362,7 @@ static bool handle_signals_and_deaths(struct master *master, uint64_t now_ms)
 
 	for (int i = 0; i < SIGNALS_A_TURN && signals_next(&master->signals, &event); i++)
 		handle_signal(master, &event, now_ms);
+	nurseries_listen(master, 0, now_ms);
 	if (was_woken(master))
 		pools_note_ready(master, now_ms);
 	return reap_all(master, now_ms);
@@ -376,6 +377,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, pools_check_requests(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, reload_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, nurseries_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, output_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, ack_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, control_check(master, now_ms));

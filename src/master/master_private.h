@@ -37,6 +37,7 @@
 #include "master/leavers.h"
 #include "master/control.h"
 #include "master/master.h"
+#include "master/nursery.h"
 #include "master/notify.h"
 #include "master/orphans.h"
 #include "master/output.h"
@@ -52,12 +53,13 @@
 #include "policy/backoff.h"
 #include "policy/lifecycle.h"
 #include "policy/pool.h"
+#include "worker/worker.h"
 
 /* A worker as the master knows it; in the pool's slot of the same number. */
 struct worker {
 	pid_t pid;                        /* 0: none */
 	const struct pool_config *config; /* that it was started for; the pool's own may be a later one */
-	uint32_t board_slot;              /* meaningful while there is a pid */
+	uint32_t board_slot;              /* meaningful while there is a pid, or it is asked for */
 	uint32_t serial;                  /* of this worker in its pool: master/watch.h */
 	int signal;                       /* the last one sent to it; 0: none */
 	bool taken;                       /* of an inetd pool: it has its connection, which was logged */
@@ -80,8 +82,9 @@ struct pool {
 	const struct pool_config *config;
 	uint32_t index; /* in the table */
 	struct pool_policy policy;
-	struct slot *slots;     /* of the policy */
-	struct worker *workers; /* as many */
+	struct slot *slots;                       /* of the policy */
+	struct worker *workers;                   /* as many */
+	struct nursery nurseries[POOL_NURSERIES]; /* of an inetd pool */
 	struct output_pool output;
 	struct listener_set listeners;
 	struct pool_next next;     /* what a reload that is tried would make of it */
@@ -143,6 +146,7 @@ struct master {
 	struct orphans orphans;
 	struct upgrade upgrade;
 	struct leavers leavers;
+	struct nurseries nurseries;
 
 	enum life_phase phase;
 	uint32_t generation;       /* of the last configuration that was tried; 1 at first */
@@ -205,14 +209,20 @@ static inline bool worker_is_program(const struct pool *pool, uint32_t slot)
 /* What the handler needs of the shared sockets, which a program that had them may have changed. Before workers are
  * asked for. */
 void pool_prepare_listeners(struct pool *pool);
-/*
- * Asks for the worker of ACTION. The answer comes at once today, and may come later some day. Returns false where it
- * failed, and where the board is full with workers that are leaving: then the first to be gone makes the master ask
- * again.
- */
+/* Whether the worker of ACTION can be asked for. Not so where the board is full with workers that are leaving, or the
+ * nursery is busy: then the first of them to be gone, or to be born, makes the master ask again. */
+bool pool_may_ask(struct master *master, struct pool *pool, const struct pool_action *action);
+/* Asks for it, if it can. The answer may come at once, or later: pool_born() or pool_not_born(). Returns false where it
+ * was not asked for, or was refused at once. */
 bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action);
 /* Whether max_workers allows one more in all pools together. */
 bool pools_have_place(const struct master *master);
+void pool_born(struct master *master, struct pool *pool, uint32_t slot, pid_t pid);
+void pool_not_born(struct master *master, struct pool *pool, uint32_t slot, int error);
+/* What a worker, or a nursery of such workers, is given; program_prepare() and output_open() have the rest. BOARD is
+ * memory that it has. */
+struct worker_start pool_worker_start(
+	const struct master *master, const struct pool *pool, uint32_t slot, const struct board *board);
 /* The worker in SLOT is gone from the kernel's point of view: forgets its pid, frees its place on the board. */
 void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot);
 /* A place on the board that a worker of the last master's has, until it is freed. */

@@ -13,8 +13,9 @@
 #include "master/master_private.h"
 #include "policy/deadline.h"
 
-/* While the board is full of workers that are leaving, a death makes room at once; this is only how often to look. */
-#define BOARD_FULL_MS 1000
+/* While no worker can be asked for, the death or the birth of another makes room at once; this is only how often to
+ * look. */
+#define NO_ROOM_MS 1000
 
 /* An episode in which max_workers is reached is over once it has not been for so long. */
 #define FULL_EPISODE_MS 5000
@@ -99,6 +100,8 @@ struct pool *pools_add(struct master *master, const struct pool_config *config, 
 
 void pools_remove(struct master *master, struct pool *pool)
 {
+	if (pool->slots != NULL)
+		nurseries_done(master, pool);
 	output_pool_done(master, pool);
 	listener_set_done(&pool->listeners);
 	listener_set_done(&pool->next.listeners);
@@ -202,8 +205,8 @@ static uint64_t pool_act(struct master *master, struct pool *pool, uint64_t now_
 	if (makes_ready)
 		return now_ms;
 	pool_policy_plan(&pool->policy, clock_monotonic_ms(), &plan);
-	if (plan.count > 0 && plan.actions[0].what == SLOT_ASK && !pools_have_place(master))
-		return deadline_after(now_ms, BOARD_FULL_MS);
+	if (plan.count > 0 && plan.actions[0].what == SLOT_ASK && !pool_may_ask(master, pool, &plan.actions[0]))
+		return deadline_after(now_ms, NO_ROOM_MS);
 	return plan.wake_ms;
 }
 

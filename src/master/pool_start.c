@@ -58,12 +58,6 @@ static void worker_entry(void *argument)
 	worker_main(argument);
 }
 
-/* Of the worker that is started now, or was last. */
-static uint32_t pool_serial(const struct pool *pool)
-{
-	return pool->spawn_count & WATCH_SERIAL_MASK;
-}
-
 /* Whether nothing waits for a worker to become ready: one that replaces a worker of an inetd pool, in the middle of
  * serving. It need not wake the master for that: see pools_note_quiet(). */
 static bool pool_is_settled(const struct pool *pool)
@@ -80,64 +74,45 @@ static bool is_canary(const struct pool *pool, uint32_t slot)
 	return pool->slots[slot].generation > pool->policy.generation;
 }
 
-static pid_t pool_spawn(
-	struct master *master, struct pool *pool, uint32_t slot, uint32_t place, const struct program_channel *channel)
+struct worker_start pool_worker_start(
+	const struct master *master, const struct pool *pool, uint32_t slot, const struct board *board)
 {
 	bool canary = is_canary(pool, slot);
 	const struct listener_set *listeners = canary ? &pool->next.listeners : &pool->listeners;
-	/* The master's own is memory that a worker does not have. */
-	const struct board board = master->board;
-	struct worker_start start = {
+
+	return (struct worker_start){
 		.pool = pool->workers[slot].config,
 		.title = pool->title,
 		.listeners = listeners->descriptors,
 		.listener_count = listeners->count,
-		.slot = &master->board.slots[place],
+		.slot = pool_board_slot(master, pool, slot),
 		.wake_fd = master->wake_fd,
 		.hold_fd = canary ? master->reload.hold_fd : -1,
 		.dead_fd = master->dead_fd,
 		.master_pid = master->pid,
 		.number = slot,
-		.board = &board,
-		.spawn_count = ++pool->spawn_count,
+		.board = board,
+		.spawn_count = pool->spawn_count,
+		.nursery_fd = -1,
+		.output = {.stdout_fd = -1, .stderr_fd = -1},
 		.listener_keys = (const char *const *)listeners->keys,
 		.listener_names = (const char *const *)listeners->names,
-		.notify_path = channel->notify_fd >= 0 ? channel->notify_path : NULL,
-		.ack_path = channel->ack_path[0] != '\0' ? channel->ack_path : NULL,
 		.soft_descriptors = master->soft_descriptors,
 		.has_terminal = master->has_terminal,
-		.quiet = pool_is_settled(pool),
 		.reset_oom_score = master->reset_oom_score,
 	};
-	int result = output_open(master, pool, slot, pool_serial(pool), &start.output);
-	pid_t pid;
-
-	if (result < 0)
-		return result;
-	pid = spawn(worker_entry, &start);
-	output_handed_over(&start.output);
-	if (pid < 0)
-		output_abandon(master, pool, slot);
-	return pid;
 }
 
-static void pool_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, pid_t pid,
-	const struct program_channel *channel)
+void pool_born(struct master *master, struct pool *pool, uint32_t slot, pid_t pid)
 {
 	const struct child child = { .pid = pid, .kind = CHILD_WORKER, .pool = pool->index, .slot = slot };
 
 	children_add(&master->children, &child);
-	pool->workers[slot] = (struct worker){ .pid = pid,
-		.config = pool->workers[slot].config,
-		.board_slot = place,
-		.serial = pool_serial(pool),
-		.notify_fd = -1 };
-	board_slot_born(&master->board, place, (uint32_t)pid, clock_monotonic_us());
+	pool->workers[slot].pid = pid;
+	board_slot_born(&master->board, pool->workers[slot].board_slot, (uint32_t)pid, clock_monotonic_us());
 	log_event(LOG_LEVEL_DEBUG, "worker started", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
 		LOG_INT("pid", pid));
 	pool_policy_event(&pool->policy, slot, SLOT_BORN, SLOT_REASON_NONE, clock_monotonic_ms());
-	if (worker_is_program(pool, slot))
-		program_born(master, pool, slot, channel);
 	if (pool->fork_failing)
 		log_event(LOG_LEVEL_NOTICE, "starting workers again", LOG_TEXT("pool", pool->config->name));
 	pool->fork_failing = false;
@@ -160,9 +135,10 @@ static const char *limit_behind(int error)
 	}
 }
 
-static void pool_not_born(struct master *master, struct pool *pool, uint32_t slot, uint32_t place, int error)
+void pool_not_born(struct master *master, struct pool *pool, uint32_t slot, int error)
 {
-	pool_free_place(master, place);
+	output_abandon(master, pool, slot);
+	pool_free_place(master, pool->workers[slot].board_slot);
 	pool_policy_event(&pool->policy, slot, SLOT_FAILED, SLOT_REASON_NONE, clock_monotonic_ms());
 	if (!pool->fork_failing)
 		log_event(LOG_LEVEL_ERROR, "cannot start a worker, and will try again",
@@ -182,32 +158,71 @@ static bool may_use_reserve(const struct pool *pool, const struct pool_action *a
 	return action->reason == SLOT_REASON_RELOAD || pool_policy_is_rolling(&pool->policy);
 }
 
-bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action)
+/* Makes it here and now. */
+static int pool_fork(struct master *master, struct pool *pool, uint32_t slot, struct host_output *output)
 {
+	/* The master's own is memory that a worker does not have. */
+	const struct board board = master->board;
+	struct worker_start start = pool_worker_start(master, pool, slot, &board);
 	struct program_channel channel;
-	uint32_t slot = action->slot;
-	uint32_t place;
-	pid_t pid;
+	pid_t pid = program_prepare(master, start.pool, &channel);
 
+	if (pid < 0)
+		return pid;
+	start.output = *output;
+	start.notify_path = channel.notify_fd >= 0 ? channel.notify_path : NULL;
+	start.ack_path = channel.ack_path[0] != '\0' ? channel.ack_path : NULL;
+	pid = spawn(worker_entry, &start);
+	if (pid < 0) {
+		fd_close(&channel.notify_fd);
+		return pid;
+	}
+	pool_born(master, pool, slot, pid);
+	if (worker_is_program(pool, slot))
+		program_born(master, pool, slot, &channel);
+	return 0;
+}
+
+static const struct pool_config *config_to_start(const struct pool *pool, const struct pool_action *action)
+{
+	return action->reason == SLOT_REASON_RELOAD ? pool->next.config : pool->config;
+}
+
+bool pool_may_ask(struct master *master, struct pool *pool, const struct pool_action *action)
+{
 	if (master->board_free == 0 || (!may_use_reserve(pool, action) && !pools_have_place(master)))
 		return false;
-	place = board_take(master);
-	pool->workers[slot] =
-		(struct worker){ .config = action->reason == SLOT_REASON_RELOAD ? pool->next.config : pool->config,
-			.notify_fd = -1 };
-	pool_policy_event(&pool->policy, slot, SLOT_ASK, action->reason, clock_monotonic_ms());
-	board_slot_claim(&master->board, place, pool->config->name, slot, pool->slots[slot].generation);
-	pid = program_prepare(master, pool->workers[slot].config, &channel);
-	if (pid == 0) {
-		pid = pool_spawn(master, pool, slot, place, &channel);
-		if (pid < 0)
-			fd_close(&channel.notify_fd);
+	if (config_to_start(pool, action)->kind != HANDLER_BECOMES)
+		return true;
+	return !upgrade_is_imminent(master) && nursery_is_free(master, pool, action, clock_monotonic_ms());
+}
+
+bool pool_ask(struct master *master, struct pool *pool, const struct pool_action *action)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+	struct host_output output;
+	uint32_t slot = action->slot;
+	struct worker *worker = &pool->workers[slot];
+	int result;
+
+	if (!pool_may_ask(master, pool, action))
+		return false;
+	*worker = (struct worker){ .config = config_to_start(pool, action), .notify_fd = -1 };
+	worker->board_slot = board_take(master);
+	worker->serial = ++pool->spawn_count & WATCH_SERIAL_MASK;
+	pool_policy_event(&pool->policy, slot, SLOT_ASK, action->reason, now_ms);
+	board_slot_claim(&master->board, worker->board_slot, pool->config->name, slot, pool->slots[slot].generation);
+	result = output_open(master, pool, slot, worker->serial, &output);
+	if (result == 0) {
+		if (worker_kind(pool, slot) == HANDLER_BECOMES)
+			result = nursery_ask(master, pool, slot, output.stderr_fd, pool_is_settled(pool), now_ms);
+		else
+			result = pool_fork(master, pool, slot, &output);
+		output_handed_over(&output);
 	}
-	if (pid > 0)
-		pool_born(master, pool, slot, place, pid, &channel);
-	else
-		pool_not_born(master, pool, slot, place, pid);
-	return pid > 0;
+	if (result < 0)
+		pool_not_born(master, pool, slot, result);
+	return result == 0;
 }
 
 /* Said once: it is tried before each start, and is likely to fail each time. */

@@ -85,15 +85,23 @@ void pools_note_ready(struct master *master, uint64_t now_ms)
 		pool_note_ready(master, pool, now_ms);
 }
 
+/* Workers that may become ready and wake nobody. */
+static uint32_t pool_quiet(const struct pool *pool)
+{
+	if (pool->config->kind != HANDLER_BECOMES)
+		return 0;
+	return pool->policy.count[SLOT_ASKED] + pool->policy.count[SLOT_STARTING];
+}
+
 uint64_t pools_note_quiet(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
 
 	FOR_EACH_POOL (master, pool) {
-		if (pool->config->kind != HANDLER_BECOMES || pool->policy.count[SLOT_STARTING] == 0)
+		if (pool_quiet(pool) == 0)
 			continue;
 		pool_note_ready(master, pool, now_ms);
-		if (pool->policy.count[SLOT_STARTING] > 0)
+		if (pool_quiet(pool) > 0)
 			wake_ms = deadline_after(now_ms, QUIET_LOOK_MS);
 	}
 	return wake_ms;

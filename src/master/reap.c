@@ -114,6 +114,15 @@ static pid_t next_dead(struct master *master, int *ret_status, uint64_t now_ms)
 	return waitpid(info.si_pid, ret_status, WNOHANG);
 }
 
+/* A worker of a nursery may have been born since the last look. */
+static bool find_dead(struct master *master, pid_t pid, struct child *ret_child, uint64_t now_ms)
+{
+	if (children_remove(&master->children, pid, ret_child))
+		return true;
+	nurseries_listen(master, pid, now_ms);
+	return children_remove(&master->children, pid, ret_child);
+}
+
 bool reap_all(struct master *master, uint64_t now_ms)
 {
 	struct child child;
@@ -121,7 +130,7 @@ bool reap_all(struct master *master, uint64_t now_ms)
 	pid_t pid = 0;
 
 	for (int i = 0; i < DEATHS_A_TURN && (pid = next_dead(master, &status, now_ms)) > 0; i++) {
-		if (!children_remove(&master->children, pid, &child))
+		if (!find_dead(master, pid, &child, now_ms))
 			reap_foreign(master, pid);
 		else if (child.kind == CHILD_LOGGER)
 			reap_logger(master, status, now_ms);
@@ -131,6 +140,8 @@ bool reap_all(struct master *master, uint64_t now_ms)
 			reload_checker_died(master, status, now_ms);
 		else if (child.kind == CHILD_UPGRADE_CHECK)
 			upgrade_reaped(master, status, now_ms);
+		else if (child.kind == CHILD_NURSERY)
+			nursery_died(master, &child, status, now_ms);
 		else
 			reap_worker(master, &child, status, now_ms);
 	}

@@ -338,11 +338,16 @@ static bool may_execute(const struct master *master)
 	return master->survivors.left == 0 && (stage == RELOAD_STAGE_IDLE || stage == RELOAD_STAGE_ROLLING);
 }
 
+bool upgrade_is_imminent(const struct master *master)
+{
+	return master->upgrade.phase == UPGRADE_CHECKED && may_execute(master);
+}
+
 uint64_t upgrade_act(struct master *master, uint64_t now_ms)
 {
 	struct upgrade *upgrade = &master->upgrade;
 
-	if (upgrade->phase == UPGRADE_CHECKED && may_execute(master))
+	if (upgrade_is_imminent(master) && !nurseries_are_asked(master))
 		execute(master, now_ms);
 	checker_expire(&upgrade->checker, now_ms);
 	return upgrade->checker.pid == 0 ? DEADLINE_NONE : upgrade->checker.deadline_ms;

@@ -48,6 +48,9 @@ void upgrade_request(struct master *master, uint64_t now_ms);
 void upgrade_event(struct master *master);
 void upgrade_reaped(struct master *master, int status, uint64_t now_ms);
 
+/* The new image is executed as soon as no worker of a nursery is asked for: its answer would find nobody. */
+bool upgrade_is_imminent(const struct master *master);
+
 /* Ends a check that takes too long; executes what was checked, and then does not return, unless that fails. Returns
  * when to call again at the latest. */
 uint64_t upgrade_act(struct master *master, uint64_t now_ms);

@@ -18,7 +18,6 @@ static struct {
 	uint64_t handler_deadline_us; /* of the stream, from before the request */
 	uint64_t noted_in;            /* of the stream's byte counters, what the scoreboard has been told */
 	uint64_t noted_out;
-	bool becomes_program;
 } connection;
 
 static void on_request_begin(struct brood_stream *stream)
@@ -54,7 +53,6 @@ void connection_init(const struct worker_start *start)
 	const struct pool_config *pool = start->pool;
 
 	connection.start = start;
-	connection.becomes_program = pool->kind == HANDLER_BECOMES;
 	connection.timeouts = (struct brood_timeouts){
 		.idle_ms = (uint32_t)pool->idle_timeout_ms,
 		.read_ms = (uint32_t)pool->read_timeout_ms,
@@ -107,8 +105,6 @@ void connection_serve(int fd, uint32_t listener, void *state)
 	result = connection.start->pool->handler->serve(state, stream);
 	board_worker_served(slot);
 	brood_close(stream);
-	if (UNLIKELY(connection.becomes_program))
-		_exit(WORKER_EXIT_EXEC);
 	board_worker_closed(slot, clock_monotonic_us(), stream->bytes_in - connection.noted_in,
 		stream->bytes_out - connection.noted_out, result < 0);
 	if (result < 0 && log_get_level() >= LOG_LEVEL_DEBUG)

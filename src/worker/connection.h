@@ -16,8 +16,7 @@ void connection_init(const struct worker_start *start);
 struct sockaddr_storage *connection_peer(void);
 socklen_t *connection_peer_size(void);
 
-/* Serves FD, which came over listener LISTENER, to its end with STATE of the handler's, and closes it. Where the
- * handler becomes a program for it, this does not return: what cannot become one exits with WORKER_EXIT_EXEC. */
+/* Serves FD, which came over listener LISTENER, to its end with STATE of the handler's, and closes it. */
 void connection_serve(int fd, uint32_t listener, void *state);
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/raw.h"
 #include "base/signals.h"
 
 /* ---- the environment ---- */
@@ -152,6 +153,5 @@ int exec_program(const struct program_config *program, const struct exec_env *en
 {
 	if (env->failed)
 		return -ENOMEM;
-	execve(program->path, program->command, env->list);
-	return -errno;
+	return raw_execve(program->path, program->command, env->list);
 }

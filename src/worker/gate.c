@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/raw.h"
 #include "worker/signals.h"
 #include "worker/worker.h"
 
@@ -138,9 +139,9 @@ static int gate_take(struct gate *gate, size_t index, struct sockaddr_storage *r
 	int fd;
 
 	*ret_peer_size = sizeof(*ret_peer);
-	fd = accept4(gate->listeners[index], (struct sockaddr *)ret_peer, ret_peer_size, SOCK_CLOEXEC);
+	fd = raw_accept4(gate->listeners[index], (struct sockaddr *)ret_peer, ret_peer_size, SOCK_CLOEXEC);
 	if (UNLIKELY(fd < 0))
-		return -errno;
+		return fd;
 	*ret_listener = (uint32_t)index;
 	if (UNLIKELY(gate->pause_ms != 0)) {
 		gate->pause_ms = 0;
@@ -153,10 +154,10 @@ static int gate_take(struct gate *gate, size_t index, struct sockaddr_storage *r
 static int gate_wait(struct gate *gate)
 {
 	struct epoll_event event;
-	int count = epoll_wait(gate->fd, &event, 1, -1);
+	int count = raw_epoll_wait(gate->fd, &event, 1, -1);
 
 	if (count < 0)
-		return -errno;
+		return count;
 	return count == 0 ? -EAGAIN : (int)event.data.u32;
 }
 

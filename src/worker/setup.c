@@ -14,8 +14,8 @@
 #include "base/log.h"
 
 /* What a worker keeps besides its listeners: the log's socket, the master's event descriptor, what it is held by, a
- * dead one, the pipes of its program's output. */
-#define KEEP_EXTRA 6
+ * dead one, the pipes of its program's output; or the socket of a nursery. */
+#define KEEP_EXTRA 7
 /* So many listeners need no memory of the heap, every touched page of which would be the worker's own. */
 #define KEEP_LOCAL 64
 
@@ -43,6 +43,7 @@ int worker_setup_descriptors(const struct worker_start *start)
 	keep[count++] = start->dead_fd;
 	keep[count++] = start->hold_fd;
 	keep[count++] = log_socket();
+	keep[count++] = start->nursery_fd;
 	keep[count++] = start->output.stdout_fd;
 	keep[count++] = start->output.stderr_fd;
 	result = fd_close_others(STDERR_FILENO + 1, keep, count);
@@ -92,15 +93,39 @@ void worker_setup_inherited(const struct worker_start *start)
 	}
 }
 
+/* A nursery lives on while its waiters come and go: what they may use of the processor it leaves to each of them, and
+ * does for them only what takes privileges. */
+static struct rlimit limit_to_set(const struct pool_config *pool, const struct limit_config *limit)
+{
+	struct rlimit wanted = { .rlim_cur = limit->value, .rlim_max = limit->value };
+	struct rlimit present;
+
+	if (pool->kind == HANDLER_BECOMES && limit->resource == RLIMIT_CPU && getrlimit(RLIMIT_CPU, &present) == 0 &&
+		present.rlim_max > wanted.rlim_max)
+		return present;
+	return wanted;
+}
+
 int worker_setup_limits(const struct pool_config *pool, const char **ret_failed)
 {
 	for (size_t i = 0; i < pool->limit_count; i++) {
-		const struct rlimit limit = { .rlim_cur = pool->limits[i].value, .rlim_max = pool->limits[i].value };
+		const struct rlimit limit = limit_to_set(pool, &pool->limits[i]);
 
 		if (setrlimit((__rlimit_resource_t)pool->limits[i].resource, &limit) < 0) {
 			*ret_failed = config_limit_name(pool->limits[i].resource);
 			return -errno;
 		}
+	}
+	return 0;
+}
+
+int worker_setup_time(const struct pool_config *pool)
+{
+	for (size_t i = 0; i < pool->limit_count; i++) {
+		const struct rlimit limit = { .rlim_cur = pool->limits[i].value, .rlim_max = pool->limits[i].value };
+
+		if (pool->limits[i].resource == RLIMIT_CPU && setrlimit(RLIMIT_CPU, &limit) < 0)
+			return -errno;
 	}
 	return 0;
 }

@@ -32,6 +32,9 @@ void worker_setup_inherited(const struct worker_start *start);
 /* The pool's `limits`; on failure *ret_failed is the one that could not be set. */
 ATTR_NODISCARD int worker_setup_limits(const struct pool_config *pool, const char **ret_failed);
 
+/* The one of them that is set by each waiter for itself: `cpu`. */
+ATTR_NODISCARD int worker_setup_time(const struct pool_config *pool);
+
 /* The pool's `chroot`. */
 ATTR_NODISCARD int worker_setup_root(const struct pool_config *pool);
 

@@ -10,25 +10,41 @@
 #include <unistd.h>
 
 #include "base/signals.h"
+#include "worker/waiter.h"
 
-static volatile sig_atomic_t retiring;
-static int gate_fd = -1;
+/* Of a process that has its memory to itself. */
+static struct worker_stop own_stop = { .gate = -1 };
 static const struct worker_start *worker;
 
-/* Async-signal-safe, as all that the handlers call. */
+static struct worker_stop *stop_here(void)
+{
+	struct waiter *waiter = waiter_here();
+
+	return waiter != NULL ? &waiter->stop : &own_stop;
+}
+
+/* Async-signal-safe, as all that the handlers call. No number may be given anew that a low RLIMIT_NOFILE does not allow
+ * (dup3(2), "EBADF"); then it is closed, and the call on it fails as well. */
+static void let_go(int fd)
+{
+	if (dup3(worker->dead_fd, fd, O_CLOEXEC) < 0)
+		close(fd);
+}
+
 static void release_listeners(void)
 {
 	for (size_t i = 0; i < worker->listener_count; i++)
-		dup3(worker->dead_fd, worker->listeners[i], O_CLOEXEC);
+		let_go(worker->listeners[i]);
 }
 
 static void on_retire(int number)
 {
+	struct worker_stop *stop = stop_here();
 	int saved = errno;
 
 	(void)number;
-	retiring = 1;
-	dup3(worker->dead_fd, gate_fd, O_CLOEXEC);
+	stop->retiring = 1;
+	let_go(stop->gate);
 	if (getppid() != worker->master_pid)
 		release_listeners();
 	errno = saved;
@@ -58,7 +74,7 @@ static int handle(const int *list, size_t count, void (*handler)(int))
 	return 0;
 }
 
-int worker_signals_install(int gate, const struct worker_start *start)
+int worker_signals_install(const struct worker_start *start)
 {
 	static const int ignored[] = { SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE };
 	static const int retire[] = { SIGURG, SIGTERM };
@@ -66,7 +82,6 @@ int worker_signals_install(int gate, const struct worker_start *start)
 	static const int standard[] = { SIGCHLD };
 	int result;
 
-	gate_fd = gate;
 	worker = start;
 	result = handle(ignored, ARRAY_SIZE(ignored), start->pool->kind == HANDLER_BECOMES ? on_ignored : SIG_IGN);
 	if (result == 0)
@@ -75,14 +90,18 @@ int worker_signals_install(int gate, const struct worker_start *start)
 		result = handle(retire, ARRAY_SIZE(retire), on_retire);
 	if (result == 0)
 		result = handle(quit, ARRAY_SIZE(quit), on_quit);
-	if (result == 0)
-		signals_unblock();
 	return result;
+}
+
+void worker_signals_open(int gate)
+{
+	stop_here()->gate = gate;
+	signals_unblock();
 }
 
 bool worker_retiring(void)
 {
-	return retiring != 0;
+	return stop_here()->retiring != 0;
 }
 
 /* Waits once, until FD (-1: none) is readable, the signal comes, or the time (NULL: none) is over. */
@@ -96,7 +115,7 @@ static void wait_once(int fd, const struct timespec *pause)
 	sigemptyset(&open);
 	sigfillset(&blocked);
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
-	if (!retiring)
+	if (!worker_retiring())
 		ppoll(&readable, 1, pause, &open);
 	sigprocmask(SIG_SETMASK, &open, NULL);
 }
@@ -112,12 +131,12 @@ void worker_wait_for(int fd)
 {
 	struct pollfd readable = { .fd = fd, .events = POLLIN };
 
-	while (!retiring && poll(&readable, 1, 0) == 0)
+	while (!worker_retiring() && poll(&readable, 1, 0) == 0)
 		wait_once(fd, NULL);
 }
 
 void worker_await_retirement(void)
 {
-	while (!retiring)
+	while (!worker_retiring())
 		wait_once(-1, NULL);
 }

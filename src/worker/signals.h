@@ -9,21 +9,31 @@
  * descriptor in the gate's place (dup3), so that the call fails whenever the signal lands: also between the look at the
  * flag and the call, where a flag alone would be seen too late. It costs no system call on the way of a connection.
  */
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/attrs.h"
 #include "worker/worker.h"
 
+/* What the handlers leave behind, in memory of the process's own. */
+struct worker_stop {
+	volatile sig_atomic_t retiring;
+	int gate;
+};
+
 /*
- * Installs the handlers and unblocks all signals. GATE is the descriptor the worker will block on; START stays the
- * caller's, and lives as long as the worker. Returns 0 or a negative errno. From here on worker_retiring() may become
- * true at any time.
+ * Installs the handlers, while all signals are blocked. START stays the caller's, and lives as long as the worker.
+ * Returns 0 or a negative errno. Waiters (worker/waiter.h) inherit the handlers from their nursery.
  *
  * Where the signal means that the master has died, the worker lets go of all its listeners, however long it still
  * serves: whoever is started next wants to bind their addresses.
  */
-ATTR_NODISCARD int worker_signals_install(int gate, const struct worker_start *start);
+ATTR_NODISCARD int worker_signals_install(const struct worker_start *start);
+
+/* Unblocks all signals. GATE is the descriptor that the worker will block on. From here on worker_retiring() may become
+ * true at any time. */
+void worker_signals_open(int gate);
 
 bool worker_retiring(void);
 

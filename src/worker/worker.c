@@ -40,52 +40,60 @@ const char *worker_exit_text(int status)
 	}
 }
 
-ATTR_NORETURN static void worker_fail(
-	const struct worker_start *start, enum worker_exit status, const char *event, int error)
+static int setup_failed(const struct worker_start *start, enum worker_exit status, const char *event, int error)
 {
 	log_event(LOG_LEVEL_ERROR, event, LOG_TEXT("pool", start->pool->name), LOG_INT("slot", start->number),
 		LOG_ERRNO("reason", error));
-	_exit(status);
+	return status;
 }
 
-static void worker_limit(const struct worker_start *start)
+ATTR_NORETURN static void worker_fail(
+	const struct worker_start *start, enum worker_exit status, const char *event, int error)
+{
+	_exit(setup_failed(start, status, event, error));
+}
+
+static int worker_limit(const struct worker_start *start)
 {
 	const char *failed;
 	int result = worker_setup_limits(start->pool, &failed);
 
 	if (result == 0)
-		return;
+		return 0;
 	log_event(LOG_LEVEL_ERROR, "cannot set a limit", LOG_TEXT("pool", start->pool->name),
 		LOG_INT("slot", start->number), LOG_TEXT("limit", failed), LOG_ERRNO("reason", result));
-	_exit(WORKER_EXIT_LIMITS);
+	return WORKER_EXIT_LIMITS;
 }
 
-static void worker_setup(const struct worker_start *start)
+int worker_setup(const struct worker_start *start)
 {
 	int result;
 
 	worker_setup_group(start);
 	result = worker_setup_descriptors(start);
 	if (result < 0)
-		worker_fail(start, WORKER_EXIT_SETUP, "cannot close descriptors", result);
+		return setup_failed(start, WORKER_EXIT_SETUP, "cannot close descriptors", result);
 	worker_setup_inherited(start);
-	worker_limit(start);
+	result = worker_limit(start);
+	if (result != 0)
+		return result;
 	result = worker_setup_root(start->pool);
 	if (result < 0)
-		worker_fail(start, WORKER_EXIT_PLACE, "cannot enter the chroot", result);
+		return setup_failed(start, WORKER_EXIT_PLACE, "cannot enter the chroot", result);
 	result = worker_setup_identity(&start->pool->identity);
 	if (result < 0)
-		worker_fail(start, WORKER_EXIT_PRIVILEGES, "cannot change user or groups", result);
+		return setup_failed(start, WORKER_EXIT_PRIVILEGES, "cannot change user or groups", result);
 	result = worker_setup_directory(start->pool);
 	if (result < 0)
-		worker_fail(start, WORKER_EXIT_PLACE, "cannot enter the directory", result);
+		return setup_failed(start, WORKER_EXIT_PLACE, "cannot enter the directory", result);
 	umask(start->pool->umask);
 	result = worker_setup_death_signal(start->master_pid);
 	if (result == -ESRCH)
 		_exit(WORKER_EXIT_RETIRED);
 	if (result < 0)
-		worker_fail(start, WORKER_EXIT_SETUP, "cannot set the death signal", result);
+		return setup_failed(start, WORKER_EXIT_SETUP, "cannot set the death signal", result);
 	title_set(start->title);
+	return 0;
 }
 
 /* What the handler is given; it may keep it, and so it lives as long as the worker. */
@@ -157,8 +165,7 @@ static void *handler_start(const struct worker_start *start)
 static void worker_ready(const struct worker_start *start)
 {
 	board_worker_state(start->slot, BOARD_IDLE, clock_monotonic_us());
-	if (!start->quiet)
-		eventfd_write(start->wake_fd, 1);
+	eventfd_write(start->wake_fd, 1);
 }
 
 static void worker_loop(struct gate *gate, void *state)
@@ -210,14 +217,17 @@ void worker_main(const struct worker_start *start)
 
 	if (start->pool->kind == HANDLER_LOADS)
 		prepare_for_crash(start, __builtin_return_address(0));
-	worker_setup(start);
+	result = worker_setup(start);
+	if (result != 0)
+		_exit(result);
 	if (start->pool->kind == HANDLER_ACCEPTS)
 		become_program(start);
 	result = gate_open(&gate, start->pool->name, start->listeners, start->listener_count);
 	if (result == 0)
-		result = worker_signals_install(gate.fd, start);
+		result = worker_signals_install(start);
 	if (result < 0)
 		worker_fail(start, WORKER_EXIT_SETUP, "cannot set up accepting", result);
+	worker_signals_open(gate.fd);
 	connection_init(start);
 	state = handler_start(start);
 	worker_ready(start);

@@ -27,12 +27,12 @@ struct worker_start {
 	uint32_t number;                  /* of the worker in its pool */
 	const struct board *board;        /* of all pools */
 	uint64_t spawn_count;             /* how often the pool has started a worker, this time counted */
+	int nursery_fd;                   /* of a nursery: its socket (worker/nursery.h); else -1 */
 	struct host_output output;        /* where the program's output goes: worker/host.h */
 	const char *const *listener_keys; /* of a program: worker/host.h */
 	const char *const *listener_names;
 	const char *notify_path;
 	const char *ack_path;
-	bool quiet;                /* nobody waits for it to be ready: the master need not be woken for that */
 	bool has_terminal;         /* the master has a controlling terminal, which no foreign code may have */
 	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit for the worker; 0: as it is */
 	bool reset_oom_score;      /* the master's own is below 0 */
@@ -53,7 +53,11 @@ enum worker_exit {
 /* "its handler did not start", ..., or NULL for a status that is not in the table. */
 const char *worker_exit_text(int status);
 
-/* Called in the child, with all signals blocked. */
+/* All that worker/setup.h has, in its order. Returns 0, or the WORKER_EXIT_ status to leave with, after it has logged
+ * what failed; where the master is gone, it does not return. */
+ATTR_NODISCARD int worker_setup(const struct worker_start *start);
+
+/* Called in the child, with all signals blocked. Pools whose workers become programs have nurseries instead. */
 ATTR_NORETURN void worker_main(const struct worker_start *start);
 
 #endif

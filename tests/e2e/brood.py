@@ -80,6 +80,10 @@ def proc_title(pid):
     return proc_text(pid, "cmdline").rstrip("\0").replace("\0", " ").rstrip()
 
 
+def proc_is_nursery(pid):
+    return proc_text(pid, "comm") == "brood-nursery\n"
+
+
 def proc_children(parent):
     found = []
     for entry in os.listdir("/proc"):
@@ -439,10 +443,16 @@ class Brood:
         return proc_children(self.pid)
 
     def workers(self, pool=None):
-        """Pids of the pool's workers (of all pools'), in no order that means anything."""
+        """Pids of the pool's workers (of all pools'), in no order that means anything. Nurseries have their title."""
         names = [pool] if pool else re.findall(r'^\s*pool\s+"?([^"\s]+)"?', self.config_path.read_text(), re.MULTILINE)
         titles = {f"brood: {name}" for name in names}
-        return [pid for pid in self.children() if proc_title(pid) in titles]
+        return [pid for pid in self.children() if proc_title(pid) in titles and not proc_is_nursery(pid)]
+
+    def nurseries(self, pool):
+        """Pids of the processes that make the pool's workers, as far as they wait. A worker has their name, too, but not
+        when it sleeps; both come from one look."""
+        return [pid for pid in self.children()
+                if "(brood-nursery) S " in proc_text(pid, "stat") and proc_title(pid) == f"brood: {pool}"]
 
     def addresses(self, pool=None, origin=None):
         """What it listens on, from the first lines of its log: "POOL ADDRESS (ORIGIN), ..."."""

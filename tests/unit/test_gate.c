@@ -184,8 +184,9 @@ ATTR_NORETURN static void live_on(int listener)
 	uint32_t index;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (gate_open(&gate, "test", &listener, 1) < 0 || worker_signals_install(gate.fd, &start) < 0)
+	if (gate_open(&gate, "test", &listener, 1) < 0 || worker_signals_install(&start) < 0)
 		_exit(2);
+	worker_signals_open(gate.fd);
 	while (accept_at(&gate, &index) != -ECANCELED)
 		;
 	_exit(worker_retiring() ? 0 : 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "handlers/inetd/variables.h"
+#include "worker/variables.h"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "handlers/inetd/source.h"
+#include "worker/source.h"
 
 static struct variables variables;
 

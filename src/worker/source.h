@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef HANDLERS_INETD_SOURCE_H
-#define HANDLERS_INETD_SOURCE_H
+#ifndef WORKER_SOURCE_H
+#define WORKER_SOURCE_H
 /* How many connections of one source a pool serves, by the scoreboard. */
 #include <stdint.h>
 #include <sys/socket.h>

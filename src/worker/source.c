@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "handlers/inetd/source.h"
+#include "worker/source.h"
 
 #include <netinet/in.h>
 #include <string.h>
@@ -29,7 +29,8 @@ static bool slot_serves(
 	struct in6_addr other;
 	socklen_t size;
 
-	if (board_slot_state(slot) != BOARD_RUNNING || atomic_load_explicit(&slot->pid, memory_order_relaxed) == 0)
+	/* Its pid may not have been noted by the master yet. */
+	if (board_slot_state(slot) != BOARD_RUNNING)
 		return false;
 	size = board_slot_peer(slot, &peer);
 	return source_key((const struct sockaddr *)&peer, size, &other) && memcmp(&other, key, sizeof(other)) == 0 &&

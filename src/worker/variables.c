@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "handlers/inetd/variables.h"
+#include "worker/variables.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef HANDLERS_INETD_VARIABLES_H
-#define HANDLERS_INETD_VARIABLES_H
+#ifndef WORKER_VARIABLES_H
+#define WORKER_VARIABLES_H
 /*
  * What a per-connection program is told about its connection: the environment variables of xinetd, of UCSPI's servers
  * and of systemd's Accept=yes, which do not conflict, all together.
