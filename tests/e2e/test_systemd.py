@@ -157,6 +157,26 @@ def test_a_reload_by_signal_is_seen_by_systemd(service):
     assert echo(service) == "hello"
 
 
+def test_an_upgrade_keeps_the_service_and_the_store(service):
+    """The new image feeds the watchdog, and knows what the store has: what it drops leaves, what it has is found."""
+    with drop_in(service, "[Service]\nWatchdogSec=2\n"):
+        before = master(service)
+        storm = StormInside(service)
+        service.run("/usr/local/bin/broodctl", "upgrade")
+        service.run("sleep", "3")
+        assert master(service) == before and service.show("brood", "ActiveState") == "active"
+        assert service.show("brood", "NFileDescriptorStore") == "4"
+        service.run("kill", "-9", str(before))
+        wait_next_master(service, before)
+        assert origins(service) == {"store"}
+        service.run("/usr/local/bin/broodctl", "upgrade")
+        result = storm.stop()
+        assert result["lost"] == result["stuck"] == result["refused"] == result["other"] == 0, result
+        service.run("systemctl", "restart", "brood")
+        assert origins(service) == {"opened"}
+        assert echo(service) == "hello"
+
+
 @contextlib.contextmanager
 def client(machine):
     """A client that keeps its connection: a function that sends a line, and returns the answer."""
