@@ -120,24 +120,53 @@ static void changes_add(struct changes *changes, const struct diff_change *chang
 		changes->list[changes->count++] = *change;
 }
 
-/* Of pools, the keys that go with both kinds of handlers: where these differ, `handler` does. */
-static void compare_keys(
-	struct changes *changes, enum key_section section, unsigned int kinds, const void *before, const void *after)
+/*
+ * A pool's number that is above the global one which is in force until a restart is in force after it, too
+ * (config_keep_unchangeable()). Where it is the global one's new value, that has been told already: RELOAD_UNDECIDED.
+ */
+static enum key_reload takes(
+	const struct diff_memory *memory, const struct key *key, const void *before, const void *after)
 {
-	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
-		const struct key *key = &schema_keys[i];
+	const struct key *global = key->inherits ? schema_find(KEY_GLOBAL, key->inherits) : NULL;
+	int64_t in_force;
 
-		if (key->section != section || (key->kinds && (key->kinds & kinds) != kinds) ||
-			keys_are_equal(key, before, after))
-			continue;
+	if (!global || global->reload != RELOAD_RESTART)
+		return key->reload;
+	in_force = schema_get_number(global, memory->before);
+	if (schema_get_number(key, after) <= in_force)
+		return key->reload;
+	return schema_get_number(key, before) == in_force &&
+			       schema_get_number(key, after) == schema_get_number(global, memory->after)
+		       ? RELOAD_UNDECIDED
+		       : RELOAD_RESTART;
+}
+
+static void compare_key(struct changes *changes, const struct diff_memory *memory, const struct key *key,
+	const void *before, const void *after)
+{
+	enum key_reload reload = takes(memory, key, before, after);
+
+	if (reload != RELOAD_UNDECIDED)
 		changes_add(changes, &(struct diff_change){
 					     .section = "",
 					     .name = key->name,
 					     .before = show_key(changes->arena, key, before),
 					     .after = show_key(changes->arena, key, after),
-					     .reload = key->reload,
+					     .reload = reload,
 					     .is_secret = key->is_secret,
 				     });
+}
+
+/* Of pools, the keys that go with both kinds of handlers: where these differ, `handler` does. */
+static void compare_keys(struct changes *changes, const struct diff_memory *memory, enum key_section section,
+	unsigned int kinds, const void *before, const void *after)
+{
+	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
+		const struct key *key = &schema_keys[i];
+
+		if (key->section == section && (key->kinds == 0 || (key->kinds & kinds) == kinds) &&
+			!keys_are_equal(key, before, after))
+			compare_key(changes, memory, key, before, after);
 	}
 }
 
@@ -271,7 +300,7 @@ static struct changes compare_pools(
 		.list = arena_alloc(&memory->arena, most * sizeof(*changes.list)),
 	};
 
-	compare_keys(&changes, KEY_POOL, KEY_KIND(before->kind) | KEY_KIND(after->kind), before, after);
+	compare_keys(&changes, memory, KEY_POOL, KEY_KIND(before->kind) | KEY_KIND(after->kind), before, after);
 	compare_limits(&changes, before, after);
 	compare_options(&changes, memory, before, after);
 	return changes;
@@ -487,7 +516,7 @@ static void compare_globals(struct diff_memory *memory)
 		.list = arena_alloc(&memory->arena, SCHEMA_KEYS * sizeof(*changes.list)),
 	};
 
-	compare_keys(&changes, KEY_GLOBAL, 0, memory->before, memory->after);
+	compare_keys(&changes, memory, KEY_GLOBAL, 0, memory->before, memory->after);
 	memory->diff.changes = changes.list;
 	memory->diff.change_count = changes.count;
 }

@@ -272,6 +272,16 @@ static const char *const words[][3] = {
 	{"pool a { listen = \":1\" handler = kinds kinds { number = 7 } }",
 		"pool a { listen = \":1\" handler = plain workers = 2 }",
 		"pool \"a\": handler: \"kinds\" -> \"plain\"\npool \"a\": workers: 8 -> 2\n"},
+	/* A pool that goes by the global key, and one that goes beyond the one that is in force. */
+	{"max_workers = 10 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
+		"max_workers = 20 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
+		"max_workers: 10 -> 20: needs a restart\n"},
+	{"max_workers = 10 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" max_workers = 9 }",
+		"max_workers = 20 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" max_workers = 11 }",
+		"max_workers: 10 -> 20: needs a restart\npool \"a\": max_workers: 9 -> 11: needs a restart\n"},
+	{"max_workers = 10 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
+		"max_workers = 9 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
+		"max_workers: 10 -> 9: needs a restart\npool \"a\": max_workers: 10 -> 9\n"},
 	/* A name and nothing else; and a name and something else. */
 	{"pool a { listen = {\":1\", \":0\"} handler = plain } pool b { listen = \":2\" handler = plain }",
 		"pool b { listen = \":2\" handler = plain } pool c { listen = {\":1\", \":0\"} handler = plain }",
@@ -395,6 +405,106 @@ Test(config_diff, places)
 	config_diff_free(diff);
 	config_free(before);
 	config_free(after);
+}
+
+/* ---- any two configurations ---- */
+
+static unsigned int seed = 1;
+
+static unsigned int below(unsigned int limit)
+{
+	seed = seed * 1103515245 + 12345;
+	return (seed >> 16) % limit;
+}
+
+/* Some of four pools, each with some entries; but for port 0 no address is there twice. */
+static struct config *any_config(void)
+{
+	char text[2048];
+	size_t size = 0;
+	unsigned int ports = below(1U << 6), pools = 1 + below((1U << 4) - 1);
+
+	for (unsigned int pool = 0; pool < 4; pool++) {
+		if (!(pools >> pool & 1))
+			continue;
+		size += (size_t)snprintf(text + size, sizeof(text) - size,
+			"pool %c { handler = plain workers = %u listen = { \":0\"", 'a' + pool, 1 + below(2));
+		for (unsigned int port = 1; port <= 6; port++) {
+			if (!(ports >> (port - 1) & 1) || below(2))
+				continue;
+			ports &= ~(1U << (port - 1));
+			size += (size_t)snprintf(text + size, sizeof(text) - size, ", \":%u\"", port);
+		}
+		size += (size_t)snprintf(text + size, sizeof(text) - size, "%s } }\n", below(2) ? ", \":0\"" : "");
+	}
+	return load(text);
+}
+
+/* Each entry of both has one place in the result, and those that are kept are of one text. */
+static void check_entries(
+	const struct config *before, const struct config *after, const struct config_diff *diff, bool seen[4][16])
+{
+	for (size_t i = 0; i < diff->pool_count; i++) {
+		const struct diff_pool *pool = &diff->pools[i];
+		size_t listed = 0;
+
+		for (size_t k = 0; k < pool->listen_count; k++) {
+			const struct diff_listen *entry = &pool->listen[k];
+
+			if (entry->state != DIFF_ADDED) {
+				cr_assert_not(seen[entry->pool_before][entry->place_before]);
+				seen[entry->pool_before][entry->place_before] = true;
+				cr_assert_str_eq(
+					before->pools[entry->pool_before].listen[entry->place_before], entry->text);
+			}
+			if (entry->state == DIFF_REMOVED) {
+				cr_assert_eq(entry->pool_before, pool->before);
+				continue;
+			}
+			cr_assert_eq(entry->place_after, listed++);
+			cr_assert_str_eq(after->pools[pool->after].listen[entry->place_after], entry->text);
+		}
+		cr_assert_eq(listed, pool->after == DIFF_NONE ? 0 : after->pools[pool->after].listen_count);
+	}
+}
+
+static size_t count_entries(const struct config *config)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < config->pool_count; i++)
+		count += config->pools[i].listen_count;
+	return count;
+}
+
+Test(config_diff, any_two)
+{
+	unsigned int renamed = 0, moved = 0;
+
+	for (int round = 0; round < 2000; round++) {
+		struct config *before = any_config(), *after = any_config();
+		struct config_diff *diff = compare(before, after), *none = compare(before, before);
+		bool seen[4][16] = { 0 };
+		size_t count = 0;
+
+		check_entries(before, after, diff, seen);
+		for (size_t i = 0; i < 4 * 16; i++)
+			count += seen[i / 16][i % 16];
+		cr_assert_eq(count, count_entries(before), "none is forgotten");
+		cr_assert(config_diff_is_empty(none));
+		for (size_t i = 0; i < diff->pool_count; i++) {
+			renamed += diff->pools[i].renamed != DIFF_NONE;
+			for (size_t k = 0; k < diff->pools[i].listen_count; k++)
+				moved += diff->pools[i].listen[k].state == DIFF_KEPT &&
+					 diff->pools[i].listen[k].pool_before != diff->pools[i].before;
+		}
+		config_diff_free(none);
+		config_diff_free(diff);
+		config_free(before);
+		config_free(after);
+	}
+	cr_expect_gt(renamed, 20, "%u", renamed);
+	cr_expect_gt(moved, 500, "%u", moved);
 }
 
 /* ---- what is kept in force ---- */
