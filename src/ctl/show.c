@@ -239,13 +239,23 @@ bool show_status(const json_t *snapshot, FILE *out)
 
 /* ---- workers ---- */
 
+/* "waiting"; of a worker of the last master "waiting*". */
+static void add_worker_state(struct table *table, const json_t *worker)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%.60s%s", line_text(worker, "state"),
+		json_is_true(json_object_get(worker, "survivor")) ? "*" : "");
+	table_add(table, text);
+}
+
 static void add_worker(struct table *table, const json_t *pool, const json_t *worker)
 {
 	add_text(table, pool, "name");
 	add_number(table, worker, "slot");
 	add_number(table, worker, "pid");
 	add_number(table, worker, "generation");
-	add_text(table, worker, "state");
+	add_worker_state(table, worker);
 	add_units(table, worker, "state_ms", units_duration);
 	add_units(table, worker, "age_ms", units_duration);
 	add_units(table, worker, "connections", units_count);

@@ -56,16 +56,23 @@ static json_t *peer_of(const struct board_slot *slot)
 	return text_or_null(address_format((const struct sockaddr *)&peer, size, true, text, sizeof(text)));
 }
 
+/* How things look from here. */
+struct view {
+	uint64_t now_us;
+	pid_t daemon; /* 0: its processes are not seen here, or have other numbers */
+};
+
 /* The memory that it has in RAM, shared pages included; null where /proc does not show it. */
-static json_t *memory_of(uint32_t pid)
+static json_t *memory_of(const struct view *view, uint32_t pid)
 {
 	unsigned long long size, resident;
 	char path[64];
-	FILE *file;
+	FILE *file = NULL;
 	int found;
 
 	snprintf(path, sizeof(path), "/proc/%u/statm", pid);
-	file = fopen(path, "re");
+	if (view->daemon != 0)
+		file = fopen(path, "re");
 	if (file == NULL)
 		return json_null();
 	found = fscanf(file, "%llu %llu", &size, &resident);
@@ -73,7 +80,26 @@ static json_t *memory_of(uint32_t pid)
 	return found == 2 ? json_integer((json_int_t)resident * sysconf(_SC_PAGESIZE)) : json_null();
 }
 
-static json_t *worker_of(const struct board_slot *slot, uint32_t pid, uint64_t now_us)
+/* Whether it is a worker of a master before this one: not its child. Its name, which may have any bytes in it, ends
+ * with the last parenthesis (proc(5)). */
+static bool is_survivor(const struct view *view, uint32_t pid)
+{
+	char path[64], line[256] = "";
+	FILE *file = NULL;
+	const char *end;
+	int parent;
+
+	snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+	if (view->daemon != 0)
+		file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	end = fgets(line, sizeof(line), file) != NULL ? strrchr(line, ')') : NULL;
+	fclose(file);
+	return end != NULL && sscanf(end, ") %*c %d", &parent) == 1 && parent != view->daemon;
+}
+
+static json_t *worker_of(const struct board_slot *slot, uint32_t pid, const struct view *view)
 {
 	enum board_state state = board_slot_state(slot);
 	char status[BOARD_STATUS_MAX];
@@ -85,8 +111,8 @@ static json_t *worker_of(const struct board_slot *slot, uint32_t pid, uint64_t n
 		worker, "generation", json_integer(atomic_load_explicit(&slot->generation, memory_order_relaxed)));
 	json_object_set_new(worker, "state", json_string(board_state_name(state)));
 	json_object_set_new(worker, "serving", json_boolean(board_state_is_serving(state)));
-	json_object_set_new(worker, "age_ms", since(&slot->born_us, now_us));
-	json_object_set_new(worker, "state_ms", since(&slot->changed_us, now_us));
+	json_object_set_new(worker, "age_ms", since(&slot->born_us, view->now_us));
+	json_object_set_new(worker, "state_ms", since(&slot->changed_us, view->now_us));
 	json_object_set_new(worker, "connections", json_integer(word(&slot->connections)));
 	json_object_set_new(worker, "requests", json_integer(word(&slot->requests)));
 	json_object_set_new(worker, "bytes_in", json_integer(word(&slot->bytes_in)));
@@ -94,7 +120,8 @@ static json_t *worker_of(const struct board_slot *slot, uint32_t pid, uint64_t n
 	json_object_set_new(worker, "failed", json_integer(word(&slot->failed)));
 	json_object_set_new(worker, "peer", peer_of(slot));
 	json_object_set_new(worker, "status", text_or_null(board_slot_status(slot, status)));
-	json_object_set_new(worker, "resident_bytes", memory_of(pid));
+	json_object_set_new(worker, "resident_bytes", memory_of(view, pid));
+	json_object_set_new(worker, "survivor", json_boolean(is_survivor(view, pid)));
 	return worker;
 }
 
@@ -111,9 +138,9 @@ static json_t *find_pool(json_t *pools, const char *name)
 	return pool;
 }
 
-static void add_workers(json_t *pools, const struct board *board)
+static void add_workers(json_t *pools, const struct board *board, pid_t daemon)
 {
-	uint64_t now_us = clock_monotonic_us();
+	const struct view view = { .now_us = clock_monotonic_us(), .daemon = daemon };
 
 	for (uint32_t i = 0; i < board_slots_used(board); i++) {
 		const struct board_slot *slot = &board->slots[i];
@@ -122,7 +149,7 @@ static void add_workers(json_t *pools, const struct board *board)
 
 		if (pid != 0)
 			json_array_append_new(json_object_get(find_pool(pools, board_slot_pool(slot, name)), "workers"),
-				worker_of(slot, pid, now_us));
+				worker_of(slot, pid, &view));
 	}
 }
 
@@ -243,16 +270,19 @@ static int take_lines(struct client *client, json_t *snapshot)
 /* A scoreboard of another version's layout is none that can be read; the rest of the answer stands. */
 static void add_board(const struct client *client, json_t *snapshot)
 {
+	json_t *daemon = json_object_get(snapshot, "daemon");
+	json_int_t pid = json_integer_value(json_object_get(daemon, "pid"));
 	struct board board;
 	bool has_board = client->board_fd >= 0 && board_open(&board, client->board_fd) == 0;
 
-	json_object_set_new(json_object_get(snapshot, "daemon"), "scoreboard", json_boolean(has_board));
+	json_object_set_new(daemon, "scoreboard", json_boolean(has_board));
 	if (!has_board) {
 		fprintf(stderr, "broodctl: %s: cannot read the daemon's scoreboard: its workers are not shown\n",
 			client->path);
 		return;
 	}
-	add_workers(json_object_get(snapshot, "pools"), &board);
+	/* By its own word and by the kernel's: else it counts processes differently, in a namespace of its own. */
+	add_workers(json_object_get(snapshot, "pools"), &board, pid == client->daemon ? client->daemon : 0);
 	board_done(&board);
 }
 

@@ -17,6 +17,7 @@ import pytest
 from brood import (BUILD, DEADLINE_S, IS_ROOT, NOBODY, TOP, connect, echo_once, echo_pool, kill, proc_alive, proc_fds,
                    receive_all, wait_for)
 from conftest import root_only
+from test_store import busy, kill_master, next_master
 
 BROODCTL = BUILD / "src/broodctl"
 OK, FAILED, USAGE, NO_DAEMON, SYSTEM, BUSY, PERMISSION = 0, 1, 64, 69, 71, 75, 77
@@ -490,15 +491,17 @@ def test_those_who_may_only_look_do_not_keep_root_out(brood):
     script = ("import socket, sys\nheld = []\nfor _ in range(100):\n"
               "    held.append(socket.socket(socket.AF_UNIX))\n    held[-1].connect(sys.argv[1])\n"
               "print('held', flush=True)\nsys.stdin.read()\n")
-    with subprocess.Popen([sys.executable, "-c", script, one.control], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True, user=NOBODY, group=NOBODY, extra_groups=[]) as nobody:
+    with contextlib.ExitStack() as stack:
+        # They say nothing, which is a reason to go only where others who may command come.
+        kept = [stack.enter_context(connect(f"unix:{one.control}")) for _ in range(10)]
+        nobody = stack.enter_context(subprocess.Popen(
+            [sys.executable, "-c", script, one.control], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            user=NOBODY, group=NOBODY, extra_groups=[]))
         assert nobody.stdout.readline() == "held\n"
-        with contextlib.ExitStack() as stack:
-            # These wait for nothing, and stay: the 16 places of those who may only look are not theirs.
-            kept = [stack.enter_context(connect(f"unix:{one.control}")) for _ in range(10)]
-            assert ctl(one, "check").returncode == 0
-            kept[0].sendall(b"status\n")
-            assert b'"ok":true' in receive_all(kept[0])
+        assert ctl(one, "check").returncode == 0
+        for client in kept:
+            client.sendall(b"status\n")
+            assert b'"ok":true' in receive_all(client)
         nobody.stdin.close()
 
 
@@ -591,6 +594,24 @@ def test_the_socket_has_its_mode(brood):
     one = brood("control_mode = 0620\n" + echo_pool()).start()
     assert one.control.stat().st_mode & 0o777 == 0o620
     assert IS_ROOT or one.control.stat().st_uid == os.geteuid()
+
+
+# ---- after a death ----
+
+def test_workers_of_the_last_master_are_seen(brood):
+    config = echo_pool(workers=1, extra="idle_timeout = 60s")
+    one = brood(config).start()
+    wait_for(lambda: len(one.notify.stored) >= 2, "descriptors in the store")
+    with busy(one.address()):
+        pid, = one.workers()
+        assert [worker["survivor"] for worker in pool_of(one, "echo")["workers"]] == [False]
+        kill_master(one)
+        after = next_master(brood, one, config)
+        after.wait_workers(1)
+        workers = pool_of(after, "echo")["workers"]
+        assert {worker["pid"]: worker["survivor"] for worker in workers} == {pid: True, after.workers()[0]: False}
+        assert re.search(rf" {pid} .* waiting\* ", ctl(after, "ps").stdout)
+    wait_for(lambda: len(pool_of(after, "echo")["workers"]) == 1, "it has gone")
 
 
 # ---- reloads ----
