@@ -68,6 +68,12 @@ static uint32_t pool_counted(const struct pool_policy *pool)
 	return pool_used(pool) - canaries;
 }
 
+/* Those of them that were not told to leave. */
+static uint32_t pool_staying(const struct pool_policy *pool)
+{
+	return pool_serving(pool) + pool->count_of[POOL_CURRENT][SLOT_RUNNING] + pool->count_of[POOL_OLD][SLOT_RUNNING];
+}
+
 static uint32_t pool_limit(const struct pool_policy *pool)
 {
 	const struct pool_rules *rules = &pool->rules;
@@ -227,11 +233,12 @@ static void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
 {
 	uint32_t serving = pool_serving(pool);
 	uint32_t surplus = serving > pool->target ? serving - pool->target : 0;
-	uint32_t counted = pool_counted(pool), limit = pool_limit(pool);
+	uint32_t staying = pool_staying(pool), limit = pool_limit(pool);
 
-	/* The canary of a reload that was committed may have come on top. */
-	if (counted > limit && counted - limit > surplus)
-		surplus = counted - limit;
+	/* The canary of a reload that was committed may have come on top, or the limit is a lower one. Those that
+	 * leave already make room for it, however long they take. */
+	if (staying > limit && staying - limit > surplus)
+		surplus = staying - limit;
 	for (uint32_t i = pool->rules.capacity; i-- > 0 && surplus > 0;) {
 		const struct slot *slot = &pool->slots[i];
 

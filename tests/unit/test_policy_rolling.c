@@ -728,3 +728,43 @@ Test(policy_rolling, a_canary_comes_on_top_of_the_limit_and_then_counts)
 	died(0, (struct death){ .code = 0, .serving = true, .served = 1 });
 	PLAN("ask 0");
 }
+
+/* As many as the limit: the canary takes the place of an old one, which may take its time to leave. */
+Test(policy_rolling, at_the_limit_a_new_worker_stays_while_old_ones_leave)
+{
+	struct pool_rules rules = new_rules;
+
+	rules.limit = 1;
+	pool_begin(8, 1);
+	pool.policy.rules.limit = 1;
+	born_ready(0, 0);
+	cr_assert(pool_policy_reload(&pool.policy, 2, &rules, 1, pool.now_ms));
+	canary_born(1);
+	ready(1);
+	cr_assert(pool_policy_commit(&pool.policy));
+	PLAN("retire 0 reload");
+	tell(0, SLOT_RETIRE, SLOT_REASON_RELOAD);
+	IDLE();
+	tell(0, SLOT_QUIT, SLOT_REASON_STOP_TIMEOUT);
+	IDLE_FOR(POOL_QUIT_GRACE_MS);
+	PLAN("kill 0 stop_timeout");
+	tell(0, SLOT_KILL, SLOT_REASON_STOP_TIMEOUT);
+	IDLE_FOR(POOL_KILL_GRACE_MS);
+	PLAN("give up 0 stop_timeout");
+	tell(0, SLOT_GIVE_UP, SLOT_REASON_STOP_TIMEOUT);
+	IDLE();
+}
+
+/* A lower limit retires as many as are beyond it, once. */
+Test(policy_rolling, a_lower_limit_retires_no_more_than_it_must)
+{
+	pool_begin(8, 4);
+	born_ready(0, 3);
+	pool.policy.rules.limit = 3;
+	PLAN("retire 3 scale down");
+	tell(3, SLOT_RETIRE, SLOT_REASON_SCALE_DOWN);
+	IDLE();
+	cr_expect_eq(pool_policy_room(&pool.policy), 0);
+	died(3, (struct death){ .code = 0 });
+	IDLE();
+}
