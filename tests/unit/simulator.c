@@ -44,6 +44,9 @@ void sim_print_trace(const struct sim *sim)
 		sim->rules.capacity, (unsigned long long)sim->rules.start_timeout_ms,
 		(unsigned long long)sim->rules.backoff.min_ms, (unsigned long long)sim->rules.backoff.max_ms,
 		sim->target, (int)sim->phase, (unsigned long long)sim->now_ms);
+	fprintf(stderr, "limit %u, step %u; replace_timeout %llu, retire_timeout %llu\n", sim->rules.limit,
+		sim->rules.roll_step, (unsigned long long)sim->rules.replace_timeout_ms,
+		(unsigned long long)sim->rules.retire_timeout_ms);
 	fprintf(stderr, "generation %u, reload %s to %u\n", sim->generation, reload_phase_name(sim->reload),
 		sim->next.generation);
 	for (uint64_t i = sim->traced < SIM_TRACE ? 0 : sim->traced - SIM_TRACE; i < sim->traced; i++) {
@@ -298,6 +301,7 @@ static void settle(struct sim *sim)
 		if (sim->broken)
 			return;
 		pool_policy_plan(&sim->policy, sim->now_ms, &sim->plan);
+		sim_check_unnoticed(sim);
 		sim->tally.plans++;
 		if (sim->plan.count == 0) {
 			sim_check_idle(sim);
@@ -402,7 +406,7 @@ static void begin_calm(struct sim *sim)
 	sim->calm = true;
 	sim->calm_until_ms = sim->now_ms + 3 * start_ms + backoff_ms + leave_ms + 1;
 	/* A reload: its canaries come to their end, too; if they stand, the pool may have to roll one by one. */
-	if (sim->reload != RELOAD_IDLE) {
+	if (sim->reload != RELOAD_IDLE || sim_is_rolling(sim)) {
 		sim->tally.roll_calms++;
 		sim->calm_until_ms += POOL_CANARY_ROOM_MS + sim->next.rules.backoff.max_ms +
 				      (sim->rules.capacity + 1) * (start_ms + leave_ms);
@@ -548,6 +552,7 @@ static void begin(struct sim *sim, const struct sim_world *world, uint64_t seed)
 	sim->operator_ms = SIM_NEVER;
 	if (world->operator_in_ms != SIM_NEVER)
 		sim->operator_ms = sim->now_ms + sim_upto(sim, world->operator_in_ms);
+	sim_allow_what_is(sim);
 	sim_reload_init(sim);
 	pool_policy_init(&sim->policy, &world->rules, world->target, sim->slots);
 	sim_check_state(sim);

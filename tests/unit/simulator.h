@@ -156,6 +156,9 @@ struct sim_tally {
 	uint64_t roll_retires;
 	uint64_t room_retires; /* of a roll that had no room */
 	uint64_t roll_calms;   /* that began in a reload */
+	uint64_t at_limit;     /* workers were missing, and not started, for the limit alone */
+	uint64_t limit_retires;
+	uint64_t ghosts; /* plans held against those of a pool without the canary */
 };
 
 struct sim_trace {
@@ -188,6 +191,9 @@ struct sim {
 	uint32_t generation;
 	bool was_ready;
 	struct sim_backoff backoff;
+	uint32_t
+		most_counted; /* so many were in use, but for canaries, and so many served, when that was last looked */
+	uint32_t most_serving; /* at; UINT32_MAX: other rules hold since */
 
 	struct reload transaction;
 	struct reload_member member[2];
@@ -273,9 +279,14 @@ __attribute__((format(printf, 2, 3))) void sim_fail(struct sim *sim, const char 
 void sim_count_failure(struct sim *sim, const struct sim_process *process);
 uint32_t sim_count_serving(const struct sim *sim);
 
+/* Other rules hold from now on: there may be more than they allow. */
+void sim_allow_what_is(struct sim *sim);
+
 void sim_check_state(struct sim *sim);
 void sim_check_action(struct sim *sim, const struct pool_action *action);
 void sim_check_plan(struct sim *sim);
+/* The pool does what it would do without the canary that is tried. */
+void sim_check_unnoticed(struct sim *sim);
 /* The plan is empty: nothing that is due was forgotten, and it wakes in time. */
 void sim_check_idle(struct sim *sim);
 /* PROCESS has died, and the policy answered VERDICT; both still as they were before. */

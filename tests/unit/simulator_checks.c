@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "policy/pool.h"
 
@@ -73,6 +74,50 @@ static uint32_t count_free(const struct sim *sim)
 	return count;
 }
 
+/* Of the limit: all that are there, but for canaries. */
+static uint32_t count_counted(const struct sim *sim)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		count += sim->processes[i].used && !sim_is_canary(sim, &sim->processes[i]);
+	return count;
+}
+
+static uint32_t limit_of(const struct sim *sim)
+{
+	uint32_t limit = sim->rules.limit;
+
+	return limit == 0 || limit > sim->rules.capacity ? sim->rules.capacity : limit;
+}
+
+static uint32_t count_room(const struct sim *sim)
+{
+	uint32_t counted = count_counted(sim), limit = limit_of(sim), available = count_free(sim);
+
+	if (counted >= limit)
+		return 0;
+	return limit - counted < available ? limit - counted : available;
+}
+
+/* So many are beyond the limit, and none of them was told to leave. */
+static uint32_t count_excess(const struct sim *sim)
+{
+	uint32_t staying = 0;
+
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		const struct sim_process *process = &sim->processes[i];
+
+		staying += process->used && !sim_is_canary(sim, process) && process->order == ORDER_NONE;
+	}
+	return staying > limit_of(sim) ? staying - limit_of(sim) : 0;
+}
+
+static uint32_t step_of(const struct sim *sim)
+{
+	return sim->rules.roll_step == 0 ? POOL_ROLL_STEP : sim->rules.roll_step;
+}
+
 static uint32_t count_missing(const struct sim *sim)
 {
 	uint32_t serving = sim_count_serving(sim);
@@ -89,7 +134,7 @@ static uint32_t count_wanted(const struct sim *sim)
 
 	if (!sim_is_rolling(sim) || sim->phase != POOL_SERVING)
 		return count_missing(sim);
-	while (current + wanted < sim->target && serving + wanted < sim->target + POOL_ROLL_STEP)
+	while (current + wanted < sim->target && serving + wanted < sim->target + step_of(sim))
 		wanted++;
 	return wanted;
 }
@@ -284,9 +329,33 @@ static void check_configuration(struct sim *sim)
 	if (rules->capacity != sim->rules.capacity || rules->start_timeout_ms != sim->rules.start_timeout_ms ||
 		rules->ready_after_ms != sim->rules.ready_after_ms ||
 		rules->retire_timeout_ms != sim->rules.retire_timeout_ms ||
-		rules->watchdog_ms != sim->rules.watchdog_ms || rules->backoff.min_ms != sim->rules.backoff.min_ms ||
+		rules->replace_timeout_ms != sim->rules.replace_timeout_ms || rules->limit != sim->rules.limit ||
+		rules->roll_step != sim->rules.roll_step || rules->watchdog_ms != sim->rules.watchdog_ms ||
+		rules->backoff.min_ms != sim->rules.backoff.min_ms ||
 		rules->backoff.max_ms != sim->rules.backoff.max_ms)
 		sim_fail(sim, "other rules than those of generation %u", sim->generation);
+}
+
+void sim_allow_what_is(struct sim *sim)
+{
+	sim->most_counted = UINT32_MAX;
+	sim->most_serving = UINT32_MAX;
+}
+
+/* Whatever is beyond a bound has been there before the bound. */
+static void check_bounds(struct sim *sim)
+{
+	uint32_t counted = count_counted(sim), serving = sim_count_serving(sim);
+	uint32_t most = sim->target + (sim_is_rolling(sim) ? step_of(sim) : 0);
+
+	if (counted > limit_of(sim) && counted > sim->most_counted)
+		sim_fail(sim, "%u are in use, and the limit is %u", counted, limit_of(sim));
+	if (serving > most && serving > sim->most_serving)
+		sim_fail(sim, "%u serve, and may be %u", serving, most);
+	if (pool_policy_room(&sim->policy) != count_room(sim))
+		sim_fail(sim, "room for %u and not %u", pool_policy_room(&sim->policy), count_room(sim));
+	sim->most_counted = counted;
+	sim->most_serving = serving;
 }
 
 void sim_check_state(struct sim *sim)
@@ -296,19 +365,28 @@ void sim_check_state(struct sim *sim)
 	check_canary(sim);
 	check_configuration(sim);
 	check_readiness(sim);
+	check_bounds(sim);
 	if (sim->policy.target != sim->target || sim->policy.phase != sim->phase)
 		sim_fail(sim, "target %u, phase %d", sim->policy.target, (int)sim->policy.phase);
 }
 
 /* ---- plans ---- */
 
+/* Slots that are kept for workers that are missing, as far as the limit lets them be started. */
+static uint32_t count_kept(const struct sim *sim)
+{
+	uint32_t missing = count_missing(sim), room = count_room(sim);
+
+	return missing < room ? missing : room;
+}
+
 /* It takes no slot of those that are missing. */
 static void check_ask_canary(struct sim *sim, const struct pool_action *action)
 {
 	if (sim_canary_now(sim) != SIM_CANARY_WANTED)
 		sim_fail(sim, "starts a canary in slot %u that nobody wants", action->slot);
-	if (count_free(sim) <= count_missing(sim))
-		sim_fail(sim, "starts a canary in slot %u where %u are missing", action->slot, count_missing(sim));
+	if (count_free(sim) <= count_kept(sim))
+		sim_fail(sim, "starts a canary in slot %u where %u are missing", action->slot, count_kept(sim));
 }
 
 static void check_ask(struct sim *sim, const struct pool_action *action)
@@ -325,6 +403,8 @@ static void check_ask(struct sim *sim, const struct pool_action *action)
 		sim_fail(sim, "starts in slot %u, which a canary waits for", action->slot);
 	if (count_wanted(sim) == 0)
 		sim_fail(sim, "starts in slot %u above the target %u", action->slot, sim->target);
+	if (count_room(sim) == 0)
+		sim_fail(sim, "starts in slot %u above the limit %u", action->slot, limit_of(sim));
 	if (count_allowed(sim) == 0)
 		sim_fail(sim, "starts in slot %u while the backoff holds (%u in a row, %lld ms too early)",
 			action->slot, sim->backoff.in_a_row, (long long)(sim->backoff.allowed_ms - sim->now_ms));
@@ -333,7 +413,7 @@ static void check_ask(struct sim *sim, const struct pool_action *action)
 /* A new worker may start, and there is no slot for it, nor will there be one by itself. */
 static bool is_roll_stuck(const struct sim *sim)
 {
-	if (count_free(sim) > 0 || count_wanted(sim) == 0 || count_allowed(sim) == 0)
+	if (count_room(sim) > 0 || count_wanted(sim) == 0 || count_allowed(sim) == 0)
 		return false;
 	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
 		const struct sim_process *process = &sim->processes[i];
@@ -382,8 +462,9 @@ static void check_surplus(struct sim *sim, const struct pool_action *action, con
 {
 	if (sim_is_rolling(sim) || sim_is_canary(sim, process))
 		sim_fail(sim, "retires slot %u, which has to do with a reload", action->slot);
-	if (sim_count_serving(sim) <= sim->target)
+	if (sim_count_serving(sim) <= sim->target && count_excess(sim) == 0)
 		sim_fail(sim, "retires slot %u below the target %u", action->slot, sim->target);
+	sim->tally.limit_retires += sim_count_serving(sim) <= sim->target;
 	for (uint32_t i = action->slot + 1; i < sim->rules.capacity; i++) {
 		const struct sim_process *higher = sim_process_of(sim, i);
 
@@ -513,6 +594,68 @@ void sim_check_plan(struct sim *sim)
 	}
 }
 
+/* The pool's policy as it would be if there had been no reload. */
+static void make_ghost(const struct sim *sim, struct pool_policy *ret_ghost, struct slot *ret_slots)
+{
+	*ret_ghost = sim->policy;
+	ret_ghost->slots = ret_slots;
+	ret_ghost->reload.canary = CANARY_NONE;
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		ret_slots[i] = sim->slots[i];
+		if (ret_slots[i].state == SLOT_FREE || ret_slots[i].generation <= sim->generation)
+			continue;
+		ret_ghost->count[ret_slots[i].state]--;
+		ret_ghost->count[SLOT_FREE]++;
+		ret_ghost->count_of[POOL_CANARY][ret_slots[i].state]--;
+		ret_slots[i] = (struct slot){ .state = SLOT_FREE, .deadline_ms = SIM_NEVER };
+	}
+}
+
+/* How many starts PLAN asks for, and what else of the old generation, in its order. Returns false where it has to do
+ * with a canary: that is done alone. */
+static bool reduce_plan(
+	const struct sim *sim, const struct pool_plan *plan, uint32_t *ret_asks, struct pool_plan *ret_others)
+{
+	*ret_asks = 0;
+	ret_others->count = 0;
+	for (size_t i = 0; i < plan->count; i++) {
+		const struct pool_action *action = &plan->actions[i];
+
+		if (action->what == SLOT_ASK)
+			*ret_asks += action->reason != SLOT_REASON_RELOAD;
+		else if (sim->slots[action->slot].generation > sim->generation)
+			return false;
+		else
+			ret_others->actions[ret_others->count++] = *action;
+	}
+	return true;
+}
+
+void sim_check_unnoticed(struct sim *sim)
+{
+	static struct slot slots[SIM_CAPACITY_MAX];
+	static struct pool_plan plan, others, expected;
+	struct pool_policy ghost;
+	uint32_t asks, expected_asks, most;
+
+	/* Of a roll, the canary may be in the way. */
+	if (sim->canary == SIM_CANARY_NONE || sim->phase != POOL_SERVING || sim_is_rolling(sim))
+		return;
+	make_ghost(sim, &ghost, slots);
+	pool_policy_plan(&ghost, sim->now_ms, &plan);
+	if (!reduce_plan(sim, &sim->plan, &asks, &others) || !reduce_plan(sim, &plan, &expected_asks, &expected))
+		return;
+	most = count_free(sim) - (sim->canary == SIM_CANARY_WANTED && count_free(sim) > count_kept(sim));
+	if (expected_asks > most)
+		expected_asks = most;
+	if (asks != expected_asks)
+		sim_fail(sim, "beside a canary %u are started and not %u", asks, expected_asks);
+	if (others.count != expected.count ||
+		memcmp(others.actions, expected.actions, others.count * sizeof(others.actions[0])) != 0)
+		sim_fail(sim, "beside a canary the plan is another one");
+	sim->tally.ghosts++;
+}
+
 /* What a reload asks of PROCESS, and was not done. */
 static void check_reload_forgotten(struct sim *sim, const struct sim_process *process)
 {
@@ -562,7 +705,7 @@ static uint64_t next_due_ms(const struct sim *sim)
 	}
 	if (sim_canary_now(sim) == SIM_CANARY_WANTED)
 		next = sim->room_by_ms < next ? sim->room_by_ms : next;
-	if (count_wanted(sim) > 0 && count_free(sim) > 0 && sim->backoff.in_a_row > 0 &&
+	if (count_wanted(sim) > 0 && (count_room(sim) > 0 || sim_is_rolling(sim)) && sim->backoff.in_a_row > 0 &&
 		sim->now_ms < sim->backoff.allowed_ms && sim->backoff.allowed_ms < next)
 		next = sim->backoff.allowed_ms;
 	return next;
@@ -577,14 +720,17 @@ void sim_check_idle(struct sim *sim)
 		check_forgotten(sim, &sim->processes[i]);
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		asked += is_meant_to_serve(sim, &sim->processes[i]) && !sim->processes[i].born;
-	if (count_wanted(sim) > 0 && count_free(sim) > 0 && count_allowed(sim) > 0)
+	sim->tally.at_limit += count_missing(sim) > 0 && count_free(sim) > 0 && count_room(sim) == 0;
+	if (count_wanted(sim) > 0 && count_room(sim) > 0 && count_allowed(sim) > 0)
 		sim_fail(
 			sim, "%u are wanted, %u may start, and none is started", count_wanted(sim), count_allowed(sim));
-	if (sim_canary_now(sim) == SIM_CANARY_WANTED && count_free(sim) > count_missing(sim))
+	if (sim_canary_now(sim) == SIM_CANARY_WANTED && count_free(sim) > count_kept(sim))
 		sim_fail(sim, "a canary is wanted, and is not started");
 	if (sim->phase == POOL_SERVING && !sim_is_rolling(sim) && serving > sim->target &&
 		serving - sim->target > asked)
 		sim_fail(sim, "%u serve where %u are wanted", serving, sim->target);
+	if (sim->phase == POOL_SERVING && !sim_is_rolling(sim) && count_excess(sim) > asked && serving > asked)
+		sim_fail(sim, "%u beyond the limit %u", count_excess(sim), limit_of(sim));
 	if (sim->plan.wake_ms <= sim->now_ms)
 		sim_fail(sim, "nothing to do, and asks to be woken at once");
 	if (sim->plan.wake_ms > next_due_ms(sim))
@@ -698,10 +844,11 @@ void sim_check_verdict(
 
 void sim_check_calm(struct sim *sim)
 {
-	uint32_t ready = count_ready(sim);
+	uint32_t ready = count_ready(sim), limit = limit_of(sim);
+	uint32_t most = sim->target < limit ? sim->target : limit;
 
-	if (ready != sim->target)
-		sim_fail(sim, "%u of %u are ready although nothing fails any more", ready, sim->target);
+	if (ready != most)
+		sim_fail(sim, "%u of %u are ready although nothing fails any more", ready, most);
 	if (sim->reload != RELOAD_IDLE)
 		sim_fail(sim, "a reload is %s although nothing fails any more", reload_phase_name(sim->reload));
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)

@@ -201,6 +201,14 @@ static uint64_t after(const struct sim *sim, uint64_t timeout_ms)
 	return timeout_ms == 0 ? SIM_NEVER : sim->now_ms + timeout_ms;
 }
 
+/* One that makes room for its successor may have another time than the others. */
+static uint64_t retire_timeout(const struct pool_rules *rules, enum slot_reason reason)
+{
+	if (reason == SLOT_REASON_RELOAD && rules->replace_timeout_ms > 0)
+		return rules->replace_timeout_ms;
+	return rules->retire_timeout_ms;
+}
+
 void sim_process_ready(struct sim *sim, struct sim_process *process)
 {
 	const struct pool_rules *rules = sim_rules_of(sim, process);
@@ -212,7 +220,7 @@ void sim_process_ready(struct sim *sim, struct sim_process *process)
 	if (process->order == ORDER_NONE)
 		process->watchdog_due_ms = after(sim, rules->watchdog_ms);
 	if (process->order == ORDER_RETIRE)
-		process->retire_due_ms = after(sim, rules->retire_timeout_ms);
+		process->retire_due_ms = after(sim, retire_timeout(rules, process->reason));
 }
 
 void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_order order, enum slot_reason reason)
@@ -222,7 +230,7 @@ void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_or
 	process->ready_at_ms = SIM_NEVER;
 	process->watchdog_due_ms = SIM_NEVER;
 	if (order == ORDER_RETIRE && process->ready)
-		process->retire_due_ms = after(sim, sim_rules_of(sim, process)->retire_timeout_ms);
+		process->retire_due_ms = after(sim, retire_timeout(sim_rules_of(sim, process), reason));
 	if (order == ORDER_GIVEN_UP)
 		return;
 	process->reason = reason;

@@ -113,6 +113,23 @@ static void partner_clear(struct sim *sim)
 
 /* ---- the transaction ---- */
 
+/* None, below the target, at it, or above it. */
+static uint32_t draw_limit(struct sim *sim)
+{
+	uint32_t most = sim->next.target > 0 ? sim->next.target : 1;
+
+	switch (sim_upto(sim, 4)) {
+	case 0:
+		return 1 + (uint32_t)sim_upto(sim, most - 1);
+	case 1:
+		return most;
+	case 2:
+		return most + (uint32_t)sim_upto(sim, sim->rules.capacity);
+	default:
+		return 0;
+	}
+}
+
 static void draw_next(struct sim *sim)
 {
 	struct pool_rules *rules = &sim->next.rules;
@@ -121,6 +138,9 @@ static void draw_next(struct sim *sim)
 	sim->next.target = (uint32_t)sim_upto(sim, sim->rules.capacity + 1);
 	*rules = sim->rules;
 	if (sim_chance(sim, 500)) {
+		rules->limit = draw_limit(sim);
+		rules->roll_step = (uint32_t)sim_upto(sim, 1 + sim_upto(sim, 6));
+		rules->replace_timeout_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
 		rules->start_timeout_ms = sim_chance(sim, 100) ? 0 : 1 + sim_upto(sim, 30000);
 		rules->ready_after_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 3000);
 		rules->retire_timeout_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
@@ -169,6 +189,7 @@ static void commit(struct sim *sim)
 	sim->generation = sim->next.generation;
 	sim->rules = sim->next.rules;
 	sim->target = sim->next.target;
+	sim_allow_what_is(sim);
 	sim->backoff.in_a_row = 0;
 	sim->backoff.failures++;
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)

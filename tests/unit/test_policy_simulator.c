@@ -87,6 +87,21 @@ static unsigned int draw_chance(uint64_t *random)
 	}
 }
 
+/* Mostly none; or below the target, at it, or above it. */
+static uint32_t draw_limit(uint64_t *random, const struct sim_world *world)
+{
+	switch (sim_random(random) % 8) {
+	case 0:
+		return 1 + (uint32_t)(sim_random(random) % world->target);
+	case 1:
+		return world->target;
+	case 2:
+		return world->target + (uint32_t)(sim_random(random) % world->rules.capacity);
+	default:
+		return 0;
+	}
+}
+
 static void make_rules(uint64_t *random, struct sim_world *ret_world)
 {
 	struct pool_rules *rules = &ret_world->rules;
@@ -94,6 +109,9 @@ static void make_rules(uint64_t *random, struct sim_world *ret_world)
 	*ret_world = (struct sim_world){ 0 };
 	rules->capacity = 1 + (uint32_t)(sim_random(random) % SIM_CAPACITY_MAX);
 	ret_world->target = 1 + (uint32_t)(sim_random(random) % (rules->capacity + 2));
+	rules->limit = draw_limit(random, ret_world);
+	rules->roll_step = (uint32_t)(sim_random(random) % 8);
+	rules->replace_timeout_ms = sim_random(random) % 2 == 0 ? 0 : 1 + draw_log(random, 30000);
 	rules->start_timeout_ms = sim_random(random) % 4 == 0 ? 0 : 1 + draw_log(random, 120000);
 	rules->backoff.min_ms = 1 + draw_log(random, 10000);
 	rules->backoff.max_ms = rules->backoff.min_ms + draw_log(random, 600000);
@@ -254,6 +272,8 @@ Test(policy_simulator, holds_through_reloads)
 	cr_expect_gt(sim.tally.roll_retires, 1000);
 	cr_expect_gt(sim.tally.room_retires, 100);
 	cr_expect_gt(sim.tally.roll_calms, 100);
+	cr_expect_gt(sim.tally.at_limit, 1000);
+	cr_expect_gt(sim.tally.ghosts, 1000);
 }
 
 Test(policy_simulator, holds_for_programs)
@@ -266,6 +286,7 @@ Test(policy_simulator, holds_for_programs)
 	cr_expect_gt(sim.tally.extensions[true], 1000);
 	cr_expect_gt(sim.tally.actions[SLOT_BECAME_READY], 1000);
 	cr_expect_gt(sim.tally.reload_events[RELOAD_ROLLED], 100);
+	cr_expect_gt(sim.tally.limit_retires, 20, "%llu", (unsigned long long)sim.tally.limit_retires);
 }
 
 Test(policy_simulator, holds_for_pools_that_end_early)
