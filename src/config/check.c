@@ -79,8 +79,20 @@ static void check_pidfile(struct load *load)
 			overrides && overrides->pidfile ? "command line" : "", "pidfile", path, path);
 }
 
+/* The pool that listens at the unix socket PATH, as it is written; NULL: none. */
+static const struct pool_config *pool_at(const struct config *config, const char *path)
+{
+	for (size_t i = 0; i < config->pool_count; i++)
+		for (size_t k = 0; k < config->pools[i].listen_count && config->pools[i].listen[k]; k++)
+			if (strncmp(config->pools[i].listen[k], "unix:", 5) == 0 &&
+				strcmp(config->pools[i].listen[k] + 5, path) == 0)
+				return &config->pools[i];
+	return NULL;
+}
+
 static void check_control(struct load *load)
 {
+	const struct pool_config *pool;
 	const char *path = load->config->control;
 	unsigned int line = global_line(load, "control");
 
@@ -90,6 +102,9 @@ static void check_control(struct load *load)
 		load_refuse_value(load, line, "", "control", path, "is neither auto nor off, and not an absolute path");
 	else if (strlen(path) >= CONTROL_PATH_MAX)
 		load_refuse_value(load, line, "", "control", path, "is too long for a socket: at most 107 bytes");
+	else if ((pool = pool_at(load->config, path)) != NULL)
+		diagnostics_add(
+			&load->diagnostics, line, "", "control = \"%s\": pool \"%s\" listens there", path, pool->name);
 	else
 		load_check_path(load, line, "", "control", path, path);
 }
