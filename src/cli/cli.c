@@ -250,6 +250,9 @@ int cli_main(int argc, char **argv)
 		return flush(stdout);
 	default:
 		adoption_take(&adoption);
+		/* The file may be another one again by now: what it is called was found out at the first start. */
+		if (adoption.readable && adoption.master.binary[0] == '/')
+			snprintf(image.path, sizeof(image.path), "%s", adoption.master.binary);
 		status = with_config(&options, &context);
 		adoption_done(&adoption);
 		image_done(&image);

@@ -150,12 +150,11 @@ static int check_start(struct master *master, uint64_t now_ms)
 		return pid;
 	children_add(&master->children, &(struct child){ .pid = pid, .kind = CHILD_UPGRADE_CHECK });
 	checker_done(checker);
-	*checker = (struct checker){
-		.pid = pid,
-		.errors_fd = fd_steal(&reading),
-		.deadline_ms = deadline_after(now_ms, UPGRADE_CHECK_MS),
-		.timeout_ms = UPGRADE_CHECK_MS,
-	};
+	*checker = CHECKER_NONE;
+	checker->pid = pid;
+	checker->errors_fd = fd_steal(&reading);
+	checker->deadline_ms = deadline_after(now_ms, UPGRADE_CHECK_MS);
+	checker->timeout_ms = UPGRADE_CHECK_MS;
 	/* Where it cannot be watched, it is read once the child has ended. */
 	if (master_watch(master, checker->errors_fd, &check_watch) < 0)
 		log_event(LOG_LEVEL_DEBUG, "the upgrade's check is not watched");

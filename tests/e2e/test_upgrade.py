@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: MIT
 """SIGUSR2: another binary takes over in the same process, and nobody notices but by its version."""
+import fcntl
 import os
+import random
 import shutil
 import signal
+import socket
+import struct
+import subprocess
 import threading
 import time
 
 import pytest
-from brood import (BINARY, Storm, connect, echo_once, echo_pool, proc_alive, proc_environment, proc_fds, proc_title, receive,
-                   wait_for)
+from brood import (BINARY, connect, echo_once, echo_pool, proc_alive, proc_environment, proc_fds, proc_title, receive,
+                   receive_all, wait_for)
+from test_daemonize import Detached
 
 REFUSED = "upgrade refused"
 CHECK = "upgrade check"
@@ -248,3 +254,244 @@ def test_an_upgrade_is_refused_during_a_stop(brood):
         client.sendall(b"two")
         assert receive(client, 3) == b"two"
     assert one.wait() == 0
+
+
+# ---- how it was started ----
+
+def test_a_detached_daemon_with_relative_paths_keeps_its_pid_file(directory):
+    """Called as ./brood-binary -c brood.conf, from a directory that it has left since."""
+    one = Detached(directory, "log_format = json\n" + echo_pool(), json_log=False)
+    try:
+        put_binary(one)
+        one._binary = lambda: "./brood-binary"
+        one.command = lambda: ["./brood-binary", "-c", "brood.conf", *map(str, one.args)]
+        assert one.start_detached() == 0
+        before = one.wait_workers(2)
+        inode = one.pidfile.stat().st_ino
+        for version in ("9.9.1", "9.9.2"):
+            put_binary(one, version)
+            assert upgrade(one)["to"] == version
+            before = wait_rolled(one, before, 2)
+            assert one.pidfile.read_text() == f"{one.pid}\n"
+            assert one.pidfile.stat().st_ino == inode
+            assert is_locked_by(one.pidfile, one.pid)
+        assert os.readlink(f"/proc/{one.pid}/cwd") == "/"
+        assert {proc_fds(one.pid)[fd] for fd in (0, 1, 2)} == {"/dev/null"}
+        # Another start on the same file is still refused.
+        other = subprocess.run([BINARY, "-c", one.config_path, "-p", one.pidfile], capture_output=True, text=True,
+                               timeout=60, check=False)
+        assert other.returncode == 71 and "already running" in other.stderr
+        assert one.stop_detached() == 0
+        assert not one.pidfile.exists()
+        one.finished = True
+    finally:
+        one.kill_leftovers()
+        one.notify.close()
+
+
+def is_locked_by(path, pid):
+    with open(path, "r+b") as file:
+        answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    kind, _, _, _, holder = struct.unpack("hhqqi4x", answer)
+    return kind == fcntl.F_WRLCK and holder == pid
+
+
+def test_a_link_may_be_what_changes(brood):
+    """The path is the one that was called: a link to a directory of a version."""
+    one = brood(echo_pool())
+    for version in ("9.9.1", "9.9.2"):
+        put_binary(one, version)
+        (one.directory / version).mkdir()
+        binary_of(one).rename(one.directory / version / "brood-binary")
+    link = one.directory / "current"
+    link.symlink_to("9.9.1")
+    one._binary = lambda: link / "brood-binary"
+    one.start()
+    link.unlink()
+    link.symlink_to("9.9.2")
+    said = upgrade(one)
+    assert (said["from"], said["to"]) == ("9.9.1", "9.9.2")
+
+
+def test_a_unix_socket_goes_with_the_image_that_ends(brood, directory):
+    path = directory / "0" / "echo.sock"
+    one = replaceable(brood, echo_pool(listen=[f"unix:{path}", "unix:@brood-upgrade-%d" % os.getpid()])).start()
+    inode = path.stat().st_ino
+    for version in ("9.9.1", "9.9.2"):
+        put_binary(one, version)
+        upgrade(one)
+        assert path.stat().st_ino == inode
+        assert echo_once(f"unix:{path}") == b"hello"
+    assert one.stop() == 0
+    assert not path.exists()
+
+
+def test_the_service_manager_hears_of_it(brood):
+    """NOTIFY_SOCKET and WATCHDOG_USEC are there for each image, and for no worker; LISTEN_FDS is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = replaceable(brood, echo_pool(listen="systemd:web"), sockets=[("web", listener)],
+                          env={"WATCHDOG_USEC": 2000000}).start()
+        address = one.address()
+        for version in ("9.9.1", "9.9.2"):
+            begin = len(one.notify.messages)
+            put_binary(one, version)
+            before = one.workers()
+            upgrade(one)
+            wait_rolled(one, before, 2)
+            wait_for(lambda begin=begin: any("READY=1" in text for _, text in one.notify.messages[begin:]), "READY=1")
+            wait_for(lambda begin=begin: any("WATCHDOG=1" in text for _, text in one.notify.messages[begin:]), "a ping")
+            assert not any("MAINPID" in text or "STOPPING" in text for _, text in one.notify.messages)
+            assert echo_once(address) == b"hello"
+            for pid in [one.pid, *one.workers()]:
+                names = proc_environment(pid)
+                assert not {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "BROOD_STATE_FD", "NOTIFY_SOCKET"} & names
+        assert one.stop() == 0
+        # The socket is the manager's, who has it still: nobody has made it refuse.
+        with connect(address):
+            pass
+
+
+def test_counters_go_on(brood):
+    one = replaceable(brood, echo_pool(workers=1)).start()
+    for _ in range(7):
+        echo_once(one.address())
+    before = one.wait_workers(1)
+    upgrade(one)
+    wait_rolled(one, before, 1)
+    for _ in range(5):
+        echo_once(one.address())
+    one.wait_workers(1)
+    wait_for(lambda: connections(one) == 12, "twelve connections")
+
+
+def connections(one):
+    """As the scoreboard has them: those of workers that are gone, and of those that live."""
+    board = one.board()
+    return (sum(pool["connections"] for pool in board["pools"].values())
+            + sum(slot["connections"] for slot in board["slots"] if slot["pid"] != 0))
+
+
+# ---- together with other requests ----
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=["TERM", "INT", "QUIT"])
+def test_a_stop_right_after_it(brood, number):
+    """The stop comes at any moment: it ends the check, or waits for the new image, and is obeyed."""
+    for pause in (0, 0.01, 0.03, 0.06, 0.1):
+        one = replaceable(brood, echo_pool(), expect=[REFUSED, CHECK, "ending all workers", "reload refused"]).start()
+        one.kill(signal.SIGUSR2)
+        time.sleep(pause)
+        one.kill(number)
+        assert one.wait() == 0
+        one.finish()
+
+
+def test_many_at_once_with_reloads(brood):
+    one = replaceable(brood, echo_pool(workers=3), expect=[REFUSED]).start()
+    clients = Clients(one.address(), 2)
+    try:
+        for _ in range(30):
+            one.kill(random.choice([signal.SIGUSR2, signal.SIGHUP, signal.SIGUSR2, signal.SIGUSR1]))
+            time.sleep(random.uniform(0, 0.03))
+        clients.wait_more()
+        one.wait_log("^upgraded$")
+        before = one.workers()
+        upgrade(one)
+        wait_rolled(one, before, 3)
+    finally:
+        failures = clients.stop()
+    assert not failures, failures[:5]
+
+
+def test_a_changed_configuration_comes_with_it(brood):
+    one = replaceable(brood, echo_pool(workers=1) + echo_pool("other", workers=1)).start()
+    address, other = one.address("echo"), one.address("other")
+    one.config_path.write_text("log_format = json\n" + echo_pool(workers=3))
+    with connect(other) as client:
+        client.sendall(b"one")
+        assert receive(client, 3) == b"one"
+        upgrade(one)
+        one.wait_log("^reloaded$")
+        client.sendall(b"two")
+        assert receive(client, 3) == b"two"
+    one.wait_workers(3, "echo")
+    assert echo_once(address) == b"hello"
+    wait_for(lambda: is_refused(other), "the listener's end")
+
+
+def is_refused(address):
+    try:
+        connect(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+# ---- programs ----
+
+def test_a_program_and_its_output_go_on(brood, directory):
+    """Its pipe is read on, half a line included; its NOTIFY_SOCKET is heard; its stop signal is used."""
+    (directory / "say").touch()
+    config = program_pool(directory, r'''
+import os, signal, socket, sys, time
+listener = socket.socket(fileno=3)
+def tell(text):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        path = os.environ["NOTIFY_SOCKET"]
+        notify.sendto(text.encode(), "\0" + path[1:] if path[0] == "@" else path)
+def stop(*unused):
+    os.write(2, b" second half\n")
+    tell("STATUS=bye")
+    os._exit(0)
+signal.signal(signal.SIGUSR1, stop)
+os.write(2, b"first half,")
+tell("READY=1")
+while True:
+    client, _ = listener.accept()
+    client.sendall(b"%d" % os.getpid())
+    client.close()
+''')
+    one = replaceable(brood, config).start()
+    before = [slot["pid"] for slot in one.slots("prog")]
+    assert [int(ask(one.address()))] == before
+    upgrade(one)
+    assert one.wait_log("^output$", pid=before[0])[0]["text"] == "first half, second half"
+    wait_for(lambda: not proc_alive(before[0]), "the end of the old one")
+    assert int(ask(one.address())) in [slot["pid"] for slot in one.slots("prog")]
+
+
+def ask(address):
+    with connect(address) as client:
+        return receive_all(client)
+
+
+def program_pool(directory, text, handler="program", extra="ready = notify\n\tstop_signal = USR1"):
+    (directory / "program.py").write_text(text)
+    return f"""
+pool "prog" {{
+	listen = {{"127.0.0.1:0"}}
+	handler = "{handler}"
+	command = {{"/usr/bin/python3", "{directory}/program.py"}}
+	workers = 1
+	{extra}
+}}
+"""
+
+
+def test_an_inetd_program_serves_on(brood, directory):
+    config = program_pool(directory, r'''
+import sys
+for line in sys.stdin.buffer.raw:
+    sys.stderr.write("heard " + line.decode())
+    sys.stderr.flush()
+    sys.stdout.buffer.raw.write(line)
+''', "inetd", "")
+    one = replaceable(brood, config).start()
+    with connect(one.address()) as client:
+        client.sendall(b"one\n")
+        assert receive(client, 4) == b"one\n"
+        upgrade(one)
+        one.wait_log("^reloaded$")
+        client.sendall(b"two\n")
+        assert receive(client, 4) == b"two\n"
+    assert [row["text"] for row in one.wait_log("^output$", 2)] == ["heard one", "heard two"]
+    one.wait_log("EXIT|exited|finished")
