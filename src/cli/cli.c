@@ -65,7 +65,7 @@ static void log_lines(const char *event, char *text)
  * what the file says now comes by a reload. NULL where this version does not understand it.
  */
 static struct config *load_in_force(
-	const struct cli_options *options, const struct config_overrides *overrides, const struct adoption *adoption)
+	const struct cli_options *options, const struct config_overrides *overrides, struct adoption *adoption)
 {
 	struct config *config = NULL;
 	char *errors = NULL;
@@ -84,6 +84,7 @@ static struct config *load_in_force(
 	if (fclose(out) == 0 && result < 0)
 		log_lines("the configuration in force is not understood by this version", errors);
 	free(errors);
+	adoption->in_force = result == 0;
 	return result < 0 ? NULL : config;
 }
 

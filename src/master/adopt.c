@@ -146,6 +146,14 @@ bool adopt_ack(struct master *master)
 
 /* ---- listeners ---- */
 
+static struct pool *find_pool(const struct master *master, const char *name)
+{
+	FOR_EACH_POOL (master, pool)
+		if (strcmp(pool->config->name, name) == 0)
+			return pool;
+	return NULL;
+}
+
 /* What the pool of that name wants of its listeners; of one that is gone, nothing that changes them. */
 static struct listener_options options_of(const struct config *config, const char *pool)
 {
@@ -233,6 +241,22 @@ static void adopt_found(struct master *master)
 	closedir(directory);
 }
 
+/* Where this image goes by another configuration, pools find their listeners by that. */
+static void adopt_members(struct master *master)
+{
+	struct state_reader reader = reader_of(master);
+	struct state_record record;
+
+	while (next_of(&reader, STATE_MEMBER, &record)) {
+		struct pool *pool = find_pool(master, record.member.pool);
+		int result = pool == NULL ? -ENOENT : bind_adopt_member(master, pool, record.member.fd);
+
+		if (result < 0)
+			log_event(LOG_LEVEL_ERROR, "a pool cannot have its listener",
+				LOG_TEXT("pool", record.member.pool), LOG_ERRNO("reason", result));
+	}
+}
+
 void adopt_listeners(struct master *master)
 {
 	struct state_reader reader = reader_of(master);
@@ -240,6 +264,8 @@ void adopt_listeners(struct master *master)
 
 	while (next_of(&reader, STATE_LISTENER, &record))
 		adopt_listener(master, &record.listener);
+	if (is_readable(master) && adoption_of(master)->in_force)
+		adopt_members(master);
 	if (is_unreadable(master))
 		adopt_found(master);
 }
@@ -327,14 +353,6 @@ bool adopt_logger(struct master *master, uint64_t now_ms)
 
 /* ---- workers ---- */
 
-static struct pool *find_pool(const struct master *master, const char *name)
-{
-	FOR_EACH_POOL (master, pool)
-		if (strcmp(pool->config->name, name) == 0)
-			return pool;
-	return NULL;
-}
-
 static void adopt_pool(struct pool *pool, const struct state_pool *state)
 {
 	const struct pool_memory memory = {
@@ -387,8 +405,8 @@ static struct slot slot_of(const struct state_worker *state)
 /* Whether it has a place of its own on the board that both images know. */
 static bool has_board_slot(const struct master *master, const struct state_worker *state)
 {
-	return adoption_of(master)->master.board_fd == master->board.fd &&
-	       state->board_slot < master->places && !master->board_used[state->board_slot];
+	return adoption_of(master)->master.board_fd == master->board.fd && state->board_slot < master->places &&
+	       !master->board_used[state->board_slot];
 }
 
 static bool has_room(const struct master *master, const struct pool *pool, const struct state_worker *state)

@@ -33,6 +33,7 @@ struct adoption {
 	struct state_master master;
 	const char *config_text; /* in `data`; NULL: none */
 	size_t config_size;
+	bool in_force;   /* it is what this image goes by: the caller's to say */
 	bool has_logger; /* its channel is taken over: lines go there from now on */
 	pid_t logger_pid;
 	struct logger_channel channel;

@@ -547,12 +547,32 @@ static void warn_of_unused(const struct inherited *inherited)
 	}
 }
 
+int bind_adopt_member(struct master *master, struct pool *pool, int fd)
+{
+	for (size_t i = 0; i < master->listeners.count; i++)
+		if (master->listeners.list[i]->fd == fd)
+			return set_add(&pool->listeners, master->listeners.list[i]);
+	return -ENOENT;
+}
+
+/* Those that were taken over from another image; else all that the configuration says. */
+static int find_first(struct master *master, struct pool *pool, struct bind_failure *ret_failure)
+{
+	const struct binder binder = {
+		.master = master, .config = pool->config, .set = &pool->listeners, .failure = ret_failure
+	};
+
+	if (pool->listeners.count > 0)
+		return note_listeners(&binder);
+	return bind_pool(master, pool->config, &pool->listeners, ret_failure);
+}
+
 static int bind_first(struct master *master)
 {
 	struct bind_failure failure;
 
 	FOR_EACH_POOL (master, pool)
-		if (bind_pool(master, pool->config, &pool->listeners, &failure) < 0) {
+		if (find_first(master, pool, &failure) < 0) {
 			bind_report(pool->config, &failure);
 			return EXIT_STATUS_UNAVAILABLE;
 		}

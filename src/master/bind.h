@@ -15,6 +15,7 @@
 #include "net/listener.h"
 
 struct master;
+struct pool;
 
 /* All that are open. */
 struct listener_table {
@@ -64,7 +65,10 @@ void bind_report(const struct pool_config *config, const struct bind_failure *fa
 /* LISTENER, which another image of this process has opened for POOL, is one of them from now on. Returns 0 or -ENOMEM.
  */
 ATTR_NODISCARD int bind_adopt(struct master *master, const char *pool, const struct listener *listener);
-/* Binds and listens for every pool. Returns an exit status, after it has logged what failed. */
+/* POOL has the listener FD, behind those that it has already. Returns 0, -ENOENT where there is none, or -ENOMEM. */
+ATTR_NODISCARD int bind_adopt_member(struct master *master, struct pool *pool, int fd);
+/* Binds and listens for every pool, but for those that have listeners already. Returns an exit status, after it has
+ * logged what failed. */
 int bind_all(struct master *master);
 /* Closes what was bound and does not listen. */
 void bind_drop_unlistened(struct master *master);

@@ -81,6 +81,17 @@ static void write_listener(const struct master *master, const struct listener *l
 	state_write(writer, &record);
 }
 
+static void write_members(const struct pool *pool, struct state_writer *writer)
+{
+	struct state_record record = { .kind = STATE_MEMBER };
+
+	SET(record.member.pool, pool->config->name);
+	for (size_t i = 0; i < pool->listeners.count; i++) {
+		record.member.fd = pool->listeners.list[i]->fd;
+		state_write(writer, &record);
+	}
+}
+
 static void write_pool(const struct pool *pool, struct state_writer *writer)
 {
 	const struct pool_policy *policy = &pool->policy;
@@ -134,7 +145,8 @@ static void write_worker(const struct pool *pool, uint32_t number, struct state_
 		},
 	};
 
-	SET(record.worker.pool, pool->config->name);
+	/* One that was removed is in no configuration: another may have its name. */
+	SET(record.worker.pool, pool->leaving ? "" : pool->config->name);
 	SET(record.worker.state, slot_state_name(slot->state));
 	SET(record.worker.reason, slot_reason_name(slot->reason));
 	state_write(writer, &record);
@@ -247,7 +259,10 @@ int hand_over_write(const struct master *master, struct state_writer *writer)
 	write_own(master, writer);
 	write_control(master, writer);
 	FOR_EACH_POOL (master, pool) {
-		write_pool(pool, writer);
+		if (!pool->leaving) {
+			write_pool(pool, writer);
+			write_members(pool, writer);
+		}
 		for (uint32_t slot = 0; slot < pool->policy.rules.capacity; slot++)
 			if (pool->workers[slot].pid != 0)
 				write_worker(pool, slot, writer);

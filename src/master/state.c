@@ -149,6 +149,8 @@ static const struct field hunt_fields[] = { SIGNED(hunt, worker), UNSIGNED(hunt,
 
 static const struct field client_fields[] = { SIGNED(client, fd), TEXT(client, request) };
 
+static const struct field member_fields[] = { TEXT(member, pool), SIGNED(member, fd) };
+
 struct shape {
 	const char *name;
 	const struct field *fields;
@@ -175,6 +177,7 @@ static const struct shape shapes[STATE_KINDS] = {
 	[STATE_CHILD] = SHAPE(child, 3),
 	[STATE_HUNT] = SHAPE(hunt, 2),
 	[STATE_CLIENT] = SHAPE(client, 2),
+	[STATE_MEMBER] = SHAPE(member, 2),
 };
 
 /* NULL for a kind that is not known. */

@@ -49,6 +49,7 @@ enum state_kind {
 	STATE_CHILD = 11,  /* another child, which is to end */
 	STATE_HUNT = 12,   /* for what a program has left behind */
 	STATE_CLIENT = 13, /* of the control socket, who waits for the verdict */
+	STATE_MEMBER = 14, /* a pool has a listener; in the order of the pool's */
 	STATE_KINDS,
 };
 
@@ -169,6 +170,11 @@ struct state_client {
 	char request[16];
 };
 
+struct state_member {
+	char pool[256];
+	int fd; /* of the listener */
+};
+
 struct state_record {
 	enum state_kind kind;
 	union {
@@ -185,6 +191,7 @@ struct state_record {
 		struct state_child child;
 		struct state_hunt hunt;
 		struct state_client client;
+		struct state_member member;
 	};
 };
 

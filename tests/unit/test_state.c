@@ -79,6 +79,7 @@ static const struct state_record samples[] = {
 	{ .kind = STATE_CHILD,    .child = { .pid = 99, .stop_signal = 15, .what = "nursery" }                     },
 	{ .kind = STATE_HUNT,     .hunt = { .worker = 100, .until_ms = 101 }                                       },
 	{ .kind = STATE_CLIENT,   .client = { .fd = 16, .request = "upgrade" }                                     },
+	{ .kind = STATE_MEMBER,   .member = { .pool = "web", .fd = 5 }                                             },
 };
 
 static void put(unsigned char *at, uint64_t number, size_t size)
