@@ -164,7 +164,8 @@ static void pool_act_on_worker(
 /* After a start that failed the other starts of the plan are stale. */
 static void pool_carry_out(struct master *master, struct pool *pool, const struct pool_plan *plan, uint64_t now_ms)
 {
-	bool prepared = false;
+	/* Once it is settled, nobody has the listeners but its own waiting workers: see pool_prepare_listeners(). */
+	bool prepared = pool_is_settled(pool);
 	bool starting = true;
 
 	for (size_t i = 0; i < plan->count; i++) {

@@ -58,9 +58,7 @@ static void worker_entry(void *argument)
 	worker_main(argument);
 }
 
-/* Whether nothing waits for a worker to become ready: one that replaces a worker of an inetd pool, in the middle of
- * serving. It need not wake the master for that: see pools_note_quiet(). */
-static bool pool_is_settled(const struct pool *pool)
+bool pool_is_settled(const struct pool *pool)
 {
 	const struct pool_policy *policy = &pool->policy;
 
