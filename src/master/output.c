@@ -210,6 +210,23 @@ static int output_watch(struct master *master, struct output *output, const stru
 	return result;
 }
 
+/*
+ * A writing end by which one could read, too: whoever holds it is a reader, so that a program whose master has died does
+ * not die of what it says (SIGPIPE), but goes on until the pipe is full. Without /proc the end stays as it is.
+ */
+static void hold_open(int *write_fd)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", *write_fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	fd_close(write_fd);
+	*write_fd = fd;
+}
+
 /* Only the reading end does not block: each end is an open file of its own. */
 static int make_pipe(struct output *output, int *ret_write_fd)
 {
@@ -218,6 +235,7 @@ static int make_pipe(struct output *output, int *ret_write_fd)
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	*output = (struct output){ .open = true, .fd = ends[0] };
+	hold_open(&ends[1]);
 	*ret_write_fd = ends[1];
 	return fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }

@@ -327,6 +327,23 @@ pool "server" {{
     after.stop()
 
 
+def test_what_a_program_says_after_its_masters_death_does_not_kill_it(brood):
+    """Nobody reads its standard error any more."""
+    one = brood("""
+pool "test" {
+	listen = {"127.0.0.1:0"}
+	handler = "inetd"
+	command = {"sh", "-c", "echo begin; read line; echo complaint >&2; echo answer"}
+	workers = 1
+}
+""").start()
+    with connect(one.address()) as client:
+        assert receive(client, 6) == b"begin\n"
+        kill_master(one)
+        client.sendall(b"line\n")
+        assert receive(client, 7) == b"answer\n"
+
+
 def test_a_stop_waits_for_survivors_and_a_quit_does_not(brood):
     one = brood(echo_pool(workers=1, extra="idle_timeout = 60s")).start()
     client = busy(one.address())
