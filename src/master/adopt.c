@@ -459,6 +459,8 @@ static void adopt_worker(struct master *master, const struct state_worker *state
 	if (state->pid <= 0 || adopt_into(master, pool, state))
 		return;
 	fd_close(&notify_fd);
+	log_event(LOG_LEVEL_NOTICE, "a worker of the image before has no place in this one, and is to finish",
+		LOG_TEXT("pool", state->pool), LOG_INT("pid", state->pid));
 	leavers_add(master, state->pid,
 		state->stop_signal > 0 && state->stop_signal < NSIG ? state->stop_signal : SIGURG, now_ms);
 }

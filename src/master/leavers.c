@@ -30,8 +30,8 @@ void leavers_add(struct master *master, pid_t pid, int signal, uint64_t now_ms)
 {
 	struct leaver *leaver = add(&master->leavers);
 
-	log_event(LOG_LEVEL_NOTICE, "a child of the image before has no place in this one, and is to finish",
-		LOG_INT("pid", pid), LOG_INT("signal", signal));
+	log_event(LOG_LEVEL_DEBUG, "a child of the image before is to finish", LOG_INT("pid", pid),
+		LOG_INT("signal", signal));
 	kill(pid, signal);
 	if (leaver != NULL)
 		*leaver = (struct leaver){
