@@ -228,6 +228,42 @@ def test_a_stop_while_workers_are_made(brood):
         one.finish()
 
 
+# ---- what comes after it ----
+
+def test_a_reload_brings_another_nursery(brood):
+    """One for each generation; the canary is made by the new one, and a reload that is refused leaves the old one alone."""
+    one = brood(inetd_pool([SHOW], workers=3, extra='environment = {"NAME=one"}'),
+                expect=["reload refused", "configuration"]).start()
+    first = nursery_of(one)
+    one.reload(inetd_pool([SHOW], workers=3, extra='environment = {"NAME=two"}'))
+    wait_for(lambda: one.nurseries("test") not in ([], [first]) and len(one.nurseries("test")) == 1, "the new one alone")
+    assert {show(one.address()).env["NAME"] for _ in range(6)} == {"two"}
+    second = nursery_of(one)
+    one.reload(inetd_pool([SHOW], workers=3, extra='directory = "/nonexistent/directory"'), good=False)
+    for _ in range(6):
+        assert show(one.address()).env["NAME"] == "two"
+    assert nursery_of(one) == second
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2], ids=["reload", "upgrade"])
+def test_no_connection_is_lost_by_changes(brood, number):
+    """The asks that are open when the new image takes over are answered before."""
+    said = {signal.SIGHUP: "^reloaded", signal.SIGUSR2: "^upgraded$"}[number]
+    one = brood("log_level = notice\n" + inetd_pool([ANSWER], workers=4)).start()
+    with Storm(one.address(), "-t", 8) as storm:
+        storm.wait_started()
+        for count in range(1, 3 if SANITIZED else 6):
+            one.kill(number)
+            one.wait_log(said, count)
+        counts = storm.stop()
+    assert_nothing_lost(counts)
+    assert counts["ok"] > 0
+    one.wait_workers(4)
+    wait_for(lambda: len(one.nurseries("test")) <= 1, "no nursery is left over")
+    assert ask(one.address(), b"x") == b"x"
+    nursery_of(one)
+
+
 # ---- what it cannot do ----
 
 @root_only
