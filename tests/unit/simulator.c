@@ -287,6 +287,10 @@ static void carry_out(struct sim *sim)
 		else
 			give_order(sim, action->slot, action->what, action->reason);
 		sim_check_state(sim);
+		if (sim->phase == POOL_SERVING && !sim->calm && sim_chance(sim, sim->world->upgrades / 10)) {
+			sim_upgrade(sim);
+			stale = true;
+		}
 	}
 }
 
@@ -349,7 +353,7 @@ static void time_request_out(struct sim *sim)
 	}
 }
 
-static void begin_retiring(struct sim *sim, uint64_t deadline_ms)
+void sim_retire(struct sim *sim, uint64_t deadline_ms)
 {
 	pool_policy_retire(&sim->policy, deadline_ms);
 	sim_note(sim, "stop", 0, "");
@@ -384,7 +388,7 @@ static uint64_t stop_deadline(struct sim *sim)
 static void end_pool(struct sim *sim)
 {
 	if (sim_chance(sim, 700))
-		begin_retiring(sim, stop_deadline(sim));
+		sim_retire(sim, stop_deadline(sim));
 	else
 		begin_quitting(sim, sim_chance(sim, 500) ? SLOT_REASON_STOP : SLOT_REASON_STOP_TIMEOUT);
 	if (sim_chance(sim, 50))
@@ -401,14 +405,16 @@ static void begin_calm(struct sim *sim)
 	uint64_t start_ms = world->born_in_ms + world->start_in_ms + 1;
 	uint64_t leave_ms = 4 * world->leave_in_ms + 2 * world->dies_in_ms;
 	uint64_t backoff_ms = sim->rules.backoff.max_ms;
+	/* A wait by the rules of an image before. */
+	uint64_t rest_ms = sim->backoff.allowed_ms > sim->now_ms ? sim->backoff.allowed_ms - sim->now_ms : 0;
 
 	sim_note(sim, "calm begins", 0, "");
 	sim->calm = true;
-	sim->calm_until_ms = sim->now_ms + 3 * start_ms + backoff_ms + leave_ms + 1;
+	sim->calm_until_ms = sim->now_ms + 3 * start_ms + backoff_ms + rest_ms + leave_ms + 1;
 	/* A reload: its canaries come to their end, too; if they stand, the pool may have to roll one by one. */
 	if (sim->reload != RELOAD_IDLE || sim_is_rolling(sim)) {
 		sim->tally.roll_calms++;
-		sim->calm_until_ms += POOL_CANARY_ROOM_MS + sim->next.rules.backoff.max_ms +
+		sim->calm_until_ms += POOL_CANARY_ROOM_MS + SIM_DRAIN_MS + sim->next.rules.backoff.max_ms +
 				      (sim->rules.capacity + 1) * (start_ms + leave_ms);
 	}
 	sim->operator_ms = sim->calm_until_ms;
@@ -442,19 +448,24 @@ static void operate(struct sim *sim)
 		sim->operator_ms = sim->now_ms + 1 + sim_upto(sim, sim->world->operator_in_ms) +
 				   (sim->phase == POOL_SERVING ? 0 : 500);
 	if (sim_chance(sim, sim->world->reloads))
-		sim_reload(sim);
-	else if (act < 30)
+		sim_reload(sim, sim->phase == POOL_SERVING && sim_chance(sim, sim->world->removals));
+	else if (sim->phase == POOL_SERVING && sim_chance(sim, sim->world->upgrades)) {
+		sim_upgrade(sim);
+		/* It makes all workers new. */
+		if (sim_chance(sim, 500))
+			sim_reload(sim, false);
+	} else if (act < 30)
 		resize(sim, sim_chance(sim, 500) ? 1 : -1);
 	else if (act < 35)
 		resize(sim, (int)sim_upto(sim, 20) - 10);
 	else if (act < 60)
 		time_request_out(sim);
-	else if (act < 70 && sim->phase == POOL_SERVING)
+	else if (act < 70 && sim->phase == POOL_SERVING && sim->is_member)
 		begin_calm(sim);
 	else if (act < 75 && sim->phase != POOL_SERVING)
 		begin_quitting(sim, sim_chance(sim, 500) ? SLOT_REASON_STOP : SLOT_REASON_STOP_TIMEOUT);
 	else if (act < 80 && sim->phase != POOL_SERVING)
-		begin_retiring(sim, stop_deadline(sim));
+		sim_retire(sim, stop_deadline(sim));
 	else if (act == 99 && sim->phase == POOL_SERVING && sim_chance(sim, 200))
 		end_pool(sim);
 	/* Else the master has only been woken for something else. */
@@ -484,6 +495,8 @@ static uint64_t next_ms(const struct sim *sim)
 
 	if (sim->partner_ms < next)
 		next = sim->partner_ms;
+	if (sim->drain_ms < next)
+		next = sim->drain_ms;
 
 	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
 		if (sim->processes[i].used && sim->processes[i].fate_ms < next)
@@ -554,8 +567,16 @@ static void begin(struct sim *sim, const struct sim_world *world, uint64_t seed)
 		sim->operator_ms = sim->now_ms + sim_upto(sim, world->operator_in_ms);
 	sim_allow_what_is(sim);
 	sim_reload_init(sim);
-	pool_policy_init(&sim->policy, &world->rules, world->target, sim->slots);
+	if (sim_chance(sim, world->added)) {
+		sim->target = 0;
+		sim->generation = 1 + (uint32_t)sim_upto(sim, 1000);
+		sim->next.generation = sim->generation;
+	}
+	pool_policy_init(&sim->policy, &world->rules, sim->target, sim->slots);
+	sim->policy.generation = sim->generation;
 	sim_check_state(sim);
+	if (sim->generation > 1)
+		sim_reload(sim, false);
 }
 
 bool sim_run(struct sim *sim, const struct sim_world *world, uint64_t seed, uint64_t length)

@@ -8,8 +8,9 @@
  *
  *	simulator.c            the clock, the master and the operator
  *	simulator_processes.c  what processes do by themselves, and when they are told something
- *	simulator_reload.c     a reload of this pool and of another one that has nothing but a canary, and the
- *	                       simulator's own account of it
+ *	simulator_reload.c     a reload of this pool and of another one that has nothing but a canary, by the calls that
+ *	                       the master makes, and the simulator's own account of it
+ *	simulator_upgrade.c    another image takes the pool over
  *	simulator_checks.c     what must hold: it has its own reckoning of backoff, deadlines and deaths, and calls
  *	                       nothing of policy/backoff.h and policy/deadline.h
  *
@@ -24,6 +25,7 @@
 #define SIM_CAPACITY_MAX 40
 #define SIM_NEVER        UINT64_MAX
 #define SIM_TRACE        40
+#define SIM_DRAIN_MS     20000
 
 /* How the world of one pool is. Chances are out of 1,000; times are upper bounds, each is drawn anew. */
 struct sim_world {
@@ -53,6 +55,10 @@ struct sim_world {
 	unsigned int stops_itself;
 	unsigned int reloads;     /* of the operator's acts */
 	unsigned int bad_reloads; /* of them: whose workers do not start */
+	unsigned int removals;    /* of them: without this pool */
+	unsigned int refusals;    /* of those that stand: the master has a reason of its own */
+	unsigned int added;       /* pools that begin with a reload, and have had no worker before */
+	unsigned int upgrades;    /* of the operator's acts; and, rarer, of the moments within a plan */
 };
 
 /* What processes do next. */
@@ -120,6 +126,13 @@ enum sim_canary {
 	SIM_CANARY_FAILED,
 };
 
+/* How far the master has gone with a reload. */
+enum sim_stage {
+	STAGE_NONE,     /* there is none, or the policy's own steps are all there is to do */
+	STAGE_TRYING,   /* canaries */
+	STAGE_DRAINING, /* it stands, there is no way back, and it is not committed yet */
+};
+
 /* What a reload is to bring. */
 struct sim_next {
 	uint32_t generation; /* the highest ever */
@@ -158,6 +171,14 @@ struct sim_tally {
 	uint64_t roll_calms;   /* that began in a reload */
 	uint64_t at_limit;     /* workers were missing, and not started, for the limit alone */
 	uint64_t limit_retires;
+	uint64_t refusals; /* of reloads that stood */
+	uint64_t removals;
+	uint64_t drains;
+	uint64_t commits_anyway; /* without a canary that stands */
+	uint64_t upgrades;
+	uint64_t upgrades_trying; /* while a canary was tried */
+	uint64_t upgrades_rolling;
+	uint64_t adopted[SLOT_STATES];
 	uint64_t ghosts; /* plans held against those of a pool without the canary */
 };
 
@@ -199,6 +220,9 @@ struct sim {
 	struct reload_member member[2];
 	enum reload_phase reload;
 	struct sim_next next;
+	enum sim_stage stage;
+	uint64_t drain_ms; /* when it is over */
+	bool is_member;    /* of the last reload, that is: it does not remove this pool */
 	enum sim_canary canary;
 	uint64_t room_by_ms; /* while it is wanted */
 	struct pool_policy partner;
@@ -223,6 +247,9 @@ struct sim {
 
 /* A life of the pool: LENGTH events of SEED's, then its end. False: SIM->error says what did not hold. */
 bool sim_run(struct sim *sim, const struct sim_world *world, uint64_t seed, uint64_t length);
+
+/* The pool is to end. */
+void sim_retire(struct sim *sim, uint64_t deadline_ms);
 
 /* The last happenings, to stderr. */
 void sim_print_trace(const struct sim *sim);
@@ -265,11 +292,21 @@ void sim_note_canary_left(struct sim *sim, const struct sim_process *process);
 void sim_note_canary_ready(struct sim *sim, const struct sim_process *process);
 enum sim_canary sim_canary_now(const struct sim *sim);
 
+/* Rules that differ in some from those that are in force. */
+void sim_draw_rules(struct sim *sim, struct pool_rules *ret_rules);
+
 void sim_reload_init(struct sim *sim);
-/* The operator asks for a reload, to something new. */
-void sim_reload(struct sim *sim);
+/* The master forgets what there was of a reload. */
+void sim_reload_forget(struct sim *sim);
+/* The operator asks for a reload, to something new; or to a configuration without the pool. */
+void sim_reload(struct sim *sim, bool removes);
 /* The master lets the transaction go on. */
 void sim_step_reload(struct sim *sim);
+
+/* ---- simulator_upgrade.c ---- */
+
+/* Another image of the master's takes the pool over, now. */
+void sim_upgrade(struct sim *sim);
 
 /* ---- simulator_checks.c ---- */
 

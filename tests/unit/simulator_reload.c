@@ -96,6 +96,18 @@ static void partner_judge(struct sim *sim)
 	partner_tell(sim, SLOT_BECAME_READY, SLOT_REASON_NONE);
 }
 
+/* Its canary falls after it stood. */
+static void partner_die(struct sim *sim)
+{
+	const struct death death = { .by_signal = true, .code = 11 };
+	struct death_verdict verdict = { 0 };
+
+	if (!pool_policy_died(&sim->partner, 0, &death, sim->now_ms, &verdict))
+		sim_fail(sim, "the other pool refuses a death");
+	/* Of one that has stood for long it is none. */
+	sim->partner_canary = verdict.failure ? SIM_CANARY_FAILED : SIM_CANARY_READY;
+}
+
 /* Its worker leaves at once, whether the reload is committed or undone: it wants none. */
 static void partner_clear(struct sim *sim)
 {
@@ -130,55 +142,77 @@ static uint32_t draw_limit(struct sim *sim)
 	}
 }
 
+void sim_draw_rules(struct sim *sim, struct pool_rules *ret_rules)
+{
+	*ret_rules = sim->rules;
+	if (sim_chance(sim, 500))
+		return;
+	ret_rules->limit = draw_limit(sim);
+	ret_rules->roll_step = (uint32_t)sim_upto(sim, 1 + sim_upto(sim, 6));
+	ret_rules->replace_timeout_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
+	ret_rules->start_timeout_ms = sim_chance(sim, 100) ? 0 : 1 + sim_upto(sim, 30000);
+	ret_rules->ready_after_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 3000);
+	ret_rules->retire_timeout_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
+	ret_rules->watchdog_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
+	ret_rules->backoff.min_ms = 1 + sim_upto(sim, 1000);
+	ret_rules->backoff.max_ms = ret_rules->backoff.min_ms + sim_upto(sim, 60000);
+}
+
 static void draw_next(struct sim *sim)
 {
-	struct pool_rules *rules = &sim->next.rules;
-
-	sim->next.generation++;
 	sim->next.target = (uint32_t)sim_upto(sim, sim->rules.capacity + 1);
-	*rules = sim->rules;
-	if (sim_chance(sim, 500)) {
-		rules->limit = draw_limit(sim);
-		rules->roll_step = (uint32_t)sim_upto(sim, 1 + sim_upto(sim, 6));
-		rules->replace_timeout_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
-		rules->start_timeout_ms = sim_chance(sim, 100) ? 0 : 1 + sim_upto(sim, 30000);
-		rules->ready_after_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 3000);
-		rules->retire_timeout_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
-		rules->watchdog_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
-		rules->backoff.min_ms = 1 + sim_upto(sim, 1000);
-		rules->backoff.max_ms = rules->backoff.min_ms + sim_upto(sim, 60000);
-	}
+	sim_draw_rules(sim, &sim->next.rules);
 	sim->next.fails = sim_chance(sim, sim->world->bad_reloads);
 }
 
-void sim_reload(struct sim *sim)
+/* The pool is to have a canary. */
+static void await_canary(struct sim *sim)
 {
-	bool expected = sim->phase == POOL_SERVING && (sim->reload == RELOAD_IDLE || sim->reload == RELOAD_ROLLING);
+	if (sim->next.target > sim->rules.capacity)
+		sim->next.target = sim->rules.capacity;
+	sim->tally.reloads_while_rolling += sim->reload == RELOAD_ROLLING;
+	sim->canary = SIM_CANARY_WANTED;
+	sim->room_by_ms = sim->now_ms + POOL_CANARY_ROOM_MS;
+}
+
+/* The canary of one before may be there to serve, until it is told. */
+static bool may_begin(const struct sim *sim, bool removes)
+{
+	bool free = sim->phase == POOL_SERVING && !some_serve(sim, sim_is_canary);
+
+	return (sim->reload == RELOAD_IDLE || sim->reload == RELOAD_ROLLING) && (removes || free);
+}
+
+void sim_reload(struct sim *sim, bool removes)
+{
+	bool expected = may_begin(sim, removes);
 	struct sim_next before = sim->next;
 	struct pool_policy policy = sim->policy;
 	bool begun;
 
-	draw_next(sim);
-	sim->member[0] =
+	if (!removes)
+		draw_next(sim);
+	sim->next.generation++;
+	sim->member[0] = (struct reload_member){ .pool = &sim->partner, .rules = sim->partner.rules };
+	sim->member[1] =
 		(struct reload_member){ .pool = &sim->policy, .rules = sim->next.rules, .target = sim->next.target };
-	sim->member[1] = (struct reload_member){ .pool = &sim->partner, .rules = sim->partner.rules };
-	begun = reload_begin(&sim->transaction, sim->member, 2, sim->next.generation, sim->now_ms);
-	sim_note(sim, "reload", sim->next.generation, begun ? "(begun)" : "(refused)");
+	begun = reload_begin(&sim->transaction, sim->member, removes ? 1 : 2, sim->next.generation, sim->now_ms);
+	sim_note(sim, removes ? "removal" : "reload", sim->next.generation, begun ? "(begun)" : "(refused)");
 	if (begun != expected)
 		sim_fail(sim, "a reload is %s while %s", begun ? "begun" : "refused", reload_phase_name(sim->reload));
 	sim->tally.reloads[begun]++;
-	if (!begun) {
+	if (!begun || removes)
 		if (memcmp(&policy, &sim->policy, sizeof(policy)) != 0)
-			sim_fail(sim, "a refused reload changes something");
+			sim_fail(sim, "a reload that is refused, or another's, changes something");
+	if (!begun) {
 		sim->next = before;
 		return;
 	}
-	if (sim->next.target > sim->rules.capacity)
-		sim->next.target = sim->rules.capacity;
-	sim->tally.reloads_while_rolling += sim->reload == RELOAD_ROLLING;
+	sim->is_member = !removes;
+	if (!removes)
+		await_canary(sim);
 	sim->reload = RELOAD_CANARY;
-	sim->canary = SIM_CANARY_WANTED;
-	sim->room_by_ms = sim->now_ms + POOL_CANARY_ROOM_MS;
+	sim->stage = STAGE_TRYING;
 	sim->partner_canary = SIM_CANARY_WANTED;
 	sim->partner_fails = sim_chance(sim, 100);
 	sim->partner_ms = sim->now_ms + (sim_chance(sim, 500) ? 0 : sim_upto(sim, POOL_CANARY_ROOM_MS - 1));
@@ -197,25 +231,43 @@ static void commit(struct sim *sim)
 			sim->processes[i].failures_before = sim->backoff.failures;
 }
 
-/* What must come now; RELOAD_EVENTS: nothing. */
+/* What has become of the canaries together. */
+static enum sim_canary canaries_now(const struct sim *sim)
+{
+	enum sim_canary own = sim->is_member ? sim_canary_now(sim) : SIM_CANARY_READY;
+
+	if (own == SIM_CANARY_FAILED || sim->partner_canary == SIM_CANARY_FAILED)
+		return SIM_CANARY_FAILED;
+	return own == SIM_CANARY_READY && sim->partner_canary == SIM_CANARY_READY ? SIM_CANARY_READY
+										  : SIM_CANARY_WANTED;
+}
+
+static bool is_ending(const struct sim *sim)
+{
+	return sim->is_member && sim->phase != POOL_SERVING;
+}
+
+static bool must_stand(const struct sim *sim)
+{
+	return sim->reload == RELOAD_CANARY && !is_ending(sim) && canaries_now(sim) == SIM_CANARY_READY;
+}
+
+/* What the policy's step must be, which is never let to commit; RELOAD_EVENTS: none. */
 static enum reload_event expected_event(const struct sim *sim)
 {
-	enum sim_canary canary = sim_canary_now(sim);
+	bool rolling = sim->is_member && sim_is_rolling(sim);
 
-	if (sim->reload != RELOAD_IDLE && sim->phase != POOL_SERVING)
+	if (sim->reload != RELOAD_IDLE && is_ending(sim))
 		return RELOAD_STOPPED;
 	switch (sim->reload) {
 	case RELOAD_CANARY:
-		if (canary == SIM_CANARY_FAILED || sim->partner_canary == SIM_CANARY_FAILED)
-			return RELOAD_UNDO;
-		return canary == SIM_CANARY_READY && sim->partner_canary == SIM_CANARY_READY ? RELOAD_COMMIT
-											     : RELOAD_EVENTS;
+		return canaries_now(sim) == SIM_CANARY_FAILED ? RELOAD_UNDO : RELOAD_EVENTS;
 	case RELOAD_ROLLING:
-		return sim_is_rolling(sim) ? RELOAD_EVENTS : RELOAD_ROLLED;
+		return rolling ? RELOAD_EVENTS : RELOAD_ROLLED;
 	case RELOAD_UNDOING:
-		if (some_serve(sim, sim_is_canary))
+		if (sim->is_member && some_serve(sim, sim_is_canary))
 			return RELOAD_EVENTS;
-		return sim_is_rolling(sim) ? RELOAD_RESUMED : RELOAD_UNDONE;
+		return rolling ? RELOAD_RESUMED : RELOAD_UNDONE;
 	default:
 		return RELOAD_EVENTS;
 	}
@@ -232,46 +284,134 @@ static void follow(struct sim *sim, enum reload_event event)
 		[RELOAD_STOPPED] = RELOAD_IDLE,
 	};
 
+	sim_note(sim, reload_event_name(event), sim->next.generation, "(generation)");
 	sim->tally.no_room +=
 		event == RELOAD_UNDO && sim->canary == SIM_CANARY_WANTED && sim_canary_now(sim) == SIM_CANARY_FAILED;
-	if (event == RELOAD_COMMIT)
+	if (event == RELOAD_COMMIT && sim->is_member)
 		commit(sim);
 	if (event == RELOAD_COMMIT || event == RELOAD_UNDO || event == RELOAD_STOPPED) {
 		sim->canary = SIM_CANARY_NONE;
+		sim->stage = STAGE_NONE;
+		sim->drain_ms = SIM_NEVER;
 		partner_clear(sim);
 	}
 	sim->reload = leads_to[event];
 	sim->tally.reload_events[event]++;
+	sim_check_state(sim);
+}
+
+/* ---- the master's part ---- */
+
+/* It stands: the master refuses it, or goes past the point of no return. */
+static void pass_the_point(struct sim *sim)
+{
+	if (!sim->calm && sim_chance(sim, sim->world->refusals)) {
+		reload_undo(&sim->transaction);
+		sim->tally.refusals++;
+		follow(sim, RELOAD_UNDO);
+		return;
+	}
+	sim->stage = STAGE_DRAINING;
+	sim->drain_ms = sim->now_ms + (sim_chance(sim, 300) ? 0 : sim_upto(sim, sim_upto(sim, SIM_DRAIN_MS)));
+	sim->tally.drains++;
+}
+
+/* Whatever the canaries do meanwhile. */
+static void end_draining(struct sim *sim)
+{
+	bool removes = !sim->is_member;
+
+	if (sim_chance(sim, 100))
+		partner_die(sim);
+	sim->tally.commits_anyway += canaries_now(sim) == SIM_CANARY_FAILED;
+	reload_commit(&sim->transaction);
+	follow(sim, RELOAD_COMMIT);
+	if (removes) {
+		sim->tally.removals++;
+		sim_retire(sim, sim->now_ms + sim_upto(sim, 20000));
+	}
+}
+
+/* The daemon stops while canaries are tried. */
+static void stop_short(struct sim *sim)
+{
+	if (sim->stage == STAGE_TRYING && sim_chance(sim, 500)) {
+		reload_undo(&sim->transaction);
+		follow(sim, RELOAD_UNDO);
+	}
+	sim->stage = STAGE_NONE;
+	sim->drain_ms = SIM_NEVER;
+}
+
+/* One step of the policy's own. False: there was none. */
+static bool step_policy(struct sim *sim)
+{
+	enum reload_event expected = expected_event(sim), event = RELOAD_EVENTS;
+	bool stepped = reload_step(&sim->transaction, sim->now_ms, &event);
+
+	if (stepped != (expected != RELOAD_EVENTS) || event != expected)
+		sim_fail(sim, "the reload's step is %s and not %s",
+			event == RELOAD_EVENTS ? "none" : reload_event_name(event),
+			expected == RELOAD_EVENTS ? "none" : reload_event_name(expected));
+	if (event == RELOAD_EVENTS || sim->broken)
+		return false;
+	follow(sim, event);
+	return true;
+}
+
+/* False: there is nothing more to do now. */
+static bool act(struct sim *sim)
+{
+	if (is_ending(sim))
+		stop_short(sim);
+	if (reload_stands(&sim->transaction, sim->now_ms) != must_stand(sim))
+		sim_fail(sim, "the reload %s", must_stand(sim) ? "stands" : "does not stand");
+	if (sim->stage == STAGE_DRAINING) {
+		if (sim->now_ms < sim->drain_ms)
+			return false;
+		end_draining(sim);
+	} else if (sim->stage == STAGE_TRYING && must_stand(sim)) {
+		pass_the_point(sim);
+	} else
+		return step_policy(sim);
+	return true;
 }
 
 void sim_step_reload(struct sim *sim)
 {
-	for (;;) {
-		enum reload_event expected, event = RELOAD_EVENTS;
-
+	do
 		partner_judge(sim);
-		expected = expected_event(sim);
-		if (reload_step(&sim->transaction, sim->now_ms, &event) != (expected != RELOAD_EVENTS) ||
-			event != expected)
-			sim_fail(sim, "the reload's step is %s and not %s",
-				event == RELOAD_EVENTS ? "none" : reload_event_name(event),
-				expected == RELOAD_EVENTS ? "none" : reload_event_name(expected));
-		if (event == RELOAD_EVENTS || sim->broken)
-			return;
-		sim_note(sim, reload_event_name(event), sim->next.generation, "(generation)");
-		follow(sim, event);
-		sim_check_state(sim);
-	}
+	while (act(sim) && !sim->broken);
 }
 
-void sim_reload_init(struct sim *sim)
+static void partner_init(struct sim *sim)
 {
 	const struct pool_rules rules = {
 		.capacity = 1, .start_timeout_ms = 1, .backoff = {.min_ms = 1, .max_ms = 1}
 	};
 
-	sim->generation = 1;
-	sim->next.generation = 1;
+	sim->partner_canary = SIM_CANARY_NONE;
 	sim->partner_ms = SIM_NEVER;
 	pool_policy_init(&sim->partner, &rules, 0, &sim->partner_slot);
+}
+
+void sim_reload_init(struct sim *sim)
+{
+	sim->generation = 1;
+	sim->next.generation = 1;
+	sim->next.rules = sim->rules;
+	sim->is_member = true;
+	sim->drain_ms = SIM_NEVER;
+	partner_init(sim);
+}
+
+void sim_reload_forget(struct sim *sim)
+{
+	sim->transaction = (struct reload){ .generation = sim->next.generation };
+	sim->reload = RELOAD_IDLE;
+	sim->stage = STAGE_NONE;
+	sim->drain_ms = SIM_NEVER;
+	sim->is_member = true;
+	sim->canary = SIM_CANARY_NONE;
+	partner_init(sim);
 }

@@ -139,6 +139,10 @@ static void make_anything(uint64_t *random, struct sim_world *ret_world)
 	ret_world->outlives_kill = draw_chance(random) / 4;
 	ret_world->reloads = sim_random(random) % 4 == 0 ? 0 : draw_chance(random) / 2;
 	ret_world->bad_reloads = draw_chance(random);
+	ret_world->removals = 20;
+	ret_world->refusals = draw_chance(random) / 4;
+	ret_world->added = 100;
+	ret_world->upgrades = draw_chance(random) / 8;
 }
 
 /* A service as they are: it starts, it serves, now and then a worker falls. */
@@ -164,6 +168,10 @@ static void make_service(uint64_t *random, struct sim_world *ret_world)
 	ret_world->outlives_kill = 1;
 	ret_world->reloads = 20;
 	ret_world->bad_reloads = 200;
+	ret_world->removals = 10;
+	ret_world->refusals = 50;
+	ret_world->added = 100;
+	ret_world->upgrades = 10;
 }
 
 /* The same with one client whose every connection ends his worker. */
@@ -193,6 +201,9 @@ static void make_restless(uint64_t *random, struct sim_world *ret_world)
 	ret_world->start_dies = draw_chance(random);
 	ret_world->reloads = 500;
 	ret_world->bad_reloads = 300;
+	ret_world->removals = 40;
+	ret_world->refusals = 100;
+	ret_world->upgrades = 50;
 }
 
 /* Workers that become programs, and programs that speak for themselves, reloaded now and then. */
@@ -221,6 +232,19 @@ static void make_programs(uint64_t *random, struct sim_world *ret_world)
 	ret_world->stops_itself = draw_chance(random) / 4;
 	ret_world->ignores_orders = draw_chance(random);
 	ret_world->reloads = 100;
+}
+
+/* Binaries are replaced all the time, whatever else is under way. */
+static void make_upgraded(uint64_t *random, struct sim_world *ret_world)
+{
+	if (sim_random(random) % 2 == 0)
+		make_programs(random, ret_world);
+	else
+		make_restless(random, ret_world);
+	ret_world->born_in_ms = sim_random(random) % 2 == 0 ? 0 : draw_log(random, 3000);
+	ret_world->outlives_kill = draw_chance(random) / 4;
+	ret_world->reloads = 300;
+	ret_world->upgrades = 300;
 }
 
 Test(policy_simulator, holds_in_any_world)
@@ -279,6 +303,22 @@ Test(policy_simulator, holds_through_reloads)
 	cr_expect_gt(sim.tally.roll_calms, 100);
 	cr_expect_gt(sim.tally.at_limit, 1000);
 	cr_expect_gt(sim.tally.ghosts, 1000);
+	cr_expect_gt(sim.tally.refusals, 100);
+	cr_expect_gt(sim.tally.removals, 100);
+	cr_expect_gt(sim.tally.drains, 1000);
+	cr_expect_gt(sim.tally.commits_anyway, 20);
+}
+
+Test(policy_simulator, holds_through_upgrades)
+{
+	simulate_many(make_upgraded, 1000);
+	if (sim.tally.steps < DEFAULT_STEPS)
+		return;
+	cr_expect_gt(sim.tally.upgrades, 10000);
+	cr_expect_gt(sim.tally.upgrades_trying, 1000);
+	cr_expect_gt(sim.tally.upgrades_rolling, 1000);
+	for (enum slot_state i = SLOT_FREE; i < SLOT_STATES; i++)
+		cr_expect_gt(sim.tally.adopted[i], 100, "%s", slot_state_name(i));
 }
 
 Test(policy_simulator, holds_for_programs)

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "policy/pool.h"
+#include "simulator.h"
+
+/* What one image hands to the next: all that it knows of the pool, but for a reload. */
+struct handed {
+	struct pool_memory memory;
+	struct slot slots[SIM_CAPACITY_MAX];
+};
+
+static void hand_over(struct sim *sim, struct handed *ret_handed)
+{
+	const struct pool_policy *policy = &sim->policy;
+
+	ret_handed->memory = (struct pool_memory){
+		.generation = policy->generation,
+		.target = policy->target,
+		.backoff = policy->backoff,
+		.proven = policy->proven,
+		.was_ready = policy->was_ready,
+	};
+	memcpy(ret_handed->slots, sim->slots, sizeof(sim->slots));
+	memset(&sim->policy, 0xa5, sizeof(sim->policy));
+	memset(sim->slots, 0xa5, sizeof(sim->slots));
+}
+
+static void adopt(struct sim *sim, const struct handed *handed)
+{
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		const struct slot *slot = &handed->slots[i];
+		bool lives = slot->state != SLOT_FREE && slot->state != SLOT_ASKED;
+
+		if (pool_policy_adopt(&sim->policy, i, slot) != lives)
+			sim_fail(sim, "slot %u, which is %s, is %s", i, slot_state_name(slot->state),
+				lives ? "not adopted" : "adopted");
+		sim->tally.adopted[slot->state]++;
+	}
+}
+
+/* Whoever was only asked for is not there. */
+static void forget_the_unborn(struct sim *sim)
+{
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		if (sim->processes[i].used && !sim->processes[i].born)
+			sim_process_free(sim, &sim->processes[i]);
+}
+
+/* The wait that is under way goes on; the next one is by the new rules. */
+static void count_on(struct sim *sim)
+{
+	const struct backoff_rules *rules = &sim->rules.backoff;
+
+	sim->backoff.wait_ms = rules->min_ms;
+	for (uint32_t i = 1; i < sim->backoff.in_a_row && sim->backoff.wait_ms < rules->max_ms; i++)
+		sim->backoff.wait_ms *= 2;
+	if (sim->backoff.wait_ms > rules->max_ms)
+		sim->backoff.wait_ms = rules->max_ms;
+}
+
+void sim_upgrade(struct sim *sim)
+{
+	static struct handed handed;
+	struct pool_rules rules;
+
+	sim_note(sim, "upgrade", sim->generation, "(generation)");
+	sim->tally.upgrades++;
+	sim->tally.upgrades_trying += sim->canary != SIM_CANARY_NONE;
+	sim->tally.upgrades_rolling += sim_is_rolling(sim);
+	sim_draw_rules(sim, &rules);
+	hand_over(sim, &handed);
+	sim->rules = rules;
+	sim->next.rules = rules;
+	pool_policy_init(&sim->policy, &rules, (uint32_t)sim_upto(sim, rules.capacity), sim->slots);
+	pool_policy_resume(&sim->policy, &handed.memory);
+	adopt(sim, &handed);
+	sim_reload_forget(sim);
+	forget_the_unborn(sim);
+	count_on(sim);
+	sim_allow_what_is(sim);
+	sim_check_state(sim);
+}
