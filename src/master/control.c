@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -129,14 +130,26 @@ static int open_listener(const struct master *master, struct listener *listener)
 
 /* ---- what the status tells ---- */
 
-/* Found out now: it may be replaced. */
-static char *find_binary(void)
+/* How old this process is, which stays itself through upgrades: field 22 of its stat, behind its name in parentheses
+ * (proc(5)), is its start in ticks since boot. */
+static uint64_t find_age_ms(void)
 {
-	char binary[PATH_MAX];
-	ssize_t size = readlink("/proc/self/exe", binary, sizeof(binary) - 1);
+	FD_AUTO int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	uint64_t now_ms, start_ms;
+	struct timespec now;
+	char text[1024] = "";
+	const char *at;
 
-	binary[size > 0 ? size : 0] = '\0';
-	return strdup(binary);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 || clock_gettime(CLOCK_BOOTTIME, &now) < 0)
+		return 0;
+	at = strrchr(text, ')');
+	for (int field = 2; at != NULL && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (at == NULL)
+		return 0;
+	now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	start_ms = strtoull(at, NULL, 10) * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
+	return now_ms > start_ms ? now_ms - start_ms : 0;
 }
 
 /* A descriptor by which nobody can write, and that nobody can open again for it: board_create() has seen to the mode.
@@ -159,11 +172,11 @@ static int make_tables(struct master *master)
 		return -ENOMEM;
 	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		control->clients[i].fd = -1;
-	control->started_us = clock_realtime_us();
-	control->started_ms = clock_monotonic_ms();
+	control->opened_ms = clock_monotonic_ms();
+	control->age_ms = find_age_ms();
+	control->started_us = clock_realtime_us() - control->age_ms * 1000;
 	control->board_fd = open_board(master);
-	control->binary = find_binary();
-	return control->binary == NULL ? -ENOMEM : 0;
+	return 0;
 }
 
 int control_open(struct master *master)
@@ -725,7 +738,6 @@ void control_close(struct master *master)
 	fd_close(&control->board_fd);
 	memory_unforked_free(control->clients, CONTROL_CLIENTS_MAX, sizeof(*control->clients));
 	memory_unforked_free(control->buffers, CONTROL_CLIENTS_MAX, sizeof(*control->buffers));
-	free(control->binary);
 	*control = CONTROL_NONE;
 }
 

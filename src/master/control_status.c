@@ -31,12 +31,12 @@ static void put_daemon(const struct master *master, uint64_t now_ms, struct json
 	json_line_number(json, "protocol", PROTOCOL);
 	json_line_text(json, "version", BROOD_VERSION);
 	json_line_number(json, "pid", master->pid);
-	json_line_text(json, "binary", control->binary);
+	json_line_text(json, "binary", master->options->image->path);
 	json_line_text(json, "config", master->options->origin->file);
 	json_line_text(json, "phase", lifecycle_phase_name(master->phase));
 	json_line_number(json, "generation", master->generation);
 	json_line_number(json, "started_at", (int64_t)(control->started_us / 1000000));
-	json_line_number(json, "uptime_ms", (int64_t)(now_ms - control->started_ms));
+	json_line_number(json, "uptime_ms", (int64_t)(control->age_ms + (now_ms - control->opened_ms)));
 	json_line_number(json, "pools", (int64_t)master->config->pool_count);
 	json_line_number(json, "workers", pools_living(master));
 	json_line_number(json, "max_workers", master->config->max_workers);

@@ -253,8 +253,8 @@ def test_check_is_the_daemons_own(brood):
 
 
 def test_each_request_has_a_verdict(brood):
-    one = brood(echo_pool(), expect=["not built yet", "no such pool", "reload refused"]).start()
-    for line in ("reload", "upgrade", "restart nowhere"):
+    one = brood(echo_pool(), expect=["no such pool"]).start()
+    for line in ("reload", "upgrade", "restart echo", "restart nowhere"):
         lines = ask(one.control, line)
         assert lines[0] == {"type": "accepted", "request": line.split()[0]}
         assert lines[-1]["type"] == "result" and lines[-1]["code"] == ("ok" if lines[-1]["ok"] else "failed")
@@ -612,6 +612,19 @@ def test_workers_of_the_last_master_are_seen(brood):
         assert {worker["pid"]: worker["survivor"] for worker in workers} == {pid: True, after.workers()[0]: False}
         assert re.search(rf" {pid} .* waiting\* ", ctl(after, "ps").stdout)
     wait_for(lambda: len(pool_of(after, "echo")["workers"]) == 1, "it has gone")
+
+
+def test_the_daemon_is_as_old_as_its_process(brood):
+    one = brood(echo_pool()).start()
+    before = snapshot(one)["daemon"]
+    assert abs(before["started_at"] + before["uptime_ms"] / 1000 - time.time()) < 2 and before["uptime_ms"] < 600000
+    assert ctl(one, "upgrade").returncode == 0
+    after = snapshot(one)["daemon"]
+    assert after["pid"] == before["pid"] and after["uptime_ms"] >= before["uptime_ms"]
+    assert abs(after["started_at"] - before["started_at"]) <= 1
+    # It answers at the same socket, and removes it at last.
+    assert ctl(one, "stop").returncode == 0
+    assert not one.control.exists()
 
 
 # ---- reloads ----
