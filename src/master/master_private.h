@@ -212,6 +212,8 @@ void pool_prepare_listeners(struct pool *pool);
 /* Whether it is an inetd pool in the middle of serving, where workers are only replaced. Nothing waits for them to
  * become ready, and they need not wake the master for that: see pools_note_quiet(). */
 bool pool_is_settled(const struct pool *pool);
+/* The same with those of a reload, which cannot be undone any more: before its first workers accept. */
+void pool_prepare_next_listeners(struct pool *pool);
 /* Whether the worker of ACTION can be asked for. Not so where the board is full with workers that are leaving, or the
  * nursery is busy: then the first of them to be gone, or to be born, makes the master ask again. */
 bool pool_may_ask(struct master *master, struct pool *pool, const struct pool_action *action);

@@ -254,28 +254,39 @@ static void report_revival(const struct pool *pool, const struct listener *liste
  * once programs of the pool run, it is theirs: a server with an event loop (Node) sets it, and would hang in accept(2)
  * if it were cleared behind its back.
  */
-static bool wants_nonblock(const struct pool *pool, const struct listener *listener)
+static bool wants_nonblock(const struct pool *pool, const struct pool_config *config, const struct listener_set *set,
+	const struct listener *listener)
 {
-	if (pool->config->kind != HANDLER_ACCEPTS)
-		return pool->listeners.count > 1;
+	if (config->kind != HANDLER_ACCEPTS)
+		return set->count > 1;
 	return pool_policy_living(&pool->policy) > 0 && (fcntl(listener->fd, F_GETFL) & O_NONBLOCK) != 0;
 }
 
-void pool_prepare_listeners(struct pool *pool)
+static void prepare_listeners(struct pool *pool, const struct pool_config *config, const struct listener_set *set)
 {
 	const struct listener_timeouts timeouts = {
-		.idle_ms = (uint32_t)pool->config->idle_timeout_ms,
-		.write_ms = (uint32_t)pool->config->write_timeout_ms,
+		.idle_ms = (uint32_t)config->idle_timeout_ms,
+		.write_ms = (uint32_t)config->write_timeout_ms,
 	};
 
-	for (size_t i = 0; i < pool->listeners.count; i++) {
-		struct listener *listener = pool->listeners.list[i];
+	for (size_t i = 0; i < set->count; i++) {
+		struct listener *listener = set->list[i];
 		int result = listener_revive(listener);
 
 		if (result != 0)
 			report_revival(pool, listener, result);
-		result = listener_prepare_workers(listener, &timeouts, wants_nonblock(pool, listener));
+		result = listener_prepare_workers(listener, &timeouts, wants_nonblock(pool, config, set, listener));
 		if (result < 0)
 			report_unprepared(pool, listener, result);
 	}
+}
+
+void pool_prepare_listeners(struct pool *pool)
+{
+	prepare_listeners(pool, pool->config, &pool->listeners);
+}
+
+void pool_prepare_next_listeners(struct pool *pool)
+{
+	prepare_listeners(pool, pool->next.config, &pool->next.listeners);
 }

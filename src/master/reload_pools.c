@@ -183,6 +183,9 @@ static bool is_kept(const struct master *master, const struct listener *listener
 
 void reload_release(struct master *master)
 {
+	FOR_EACH_POOL (master, pool)
+		if (pool->next.config != NULL)
+			pool_prepare_next_listeners(pool);
 	if (eventfd_write(master->reload.hold_fd, 1) < 0)
 		log_event(LOG_LEVEL_ERROR, "cannot let new workers accept", LOG_ERRNO("reason", errno));
 	for (size_t i = 0; i < master->listeners.count; i++)

@@ -127,12 +127,13 @@ void worker_pause(uint32_t pause_ms)
 	wait_once(-1, &pause);
 }
 
-void worker_wait_for(int fd)
+bool worker_wait_for(int fd)
 {
 	struct pollfd readable = { .fd = fd, .events = POLLIN };
 
 	while (!worker_retiring() && poll(&readable, 1, 0) == 0)
 		wait_once(fd, NULL);
+	return !worker_retiring();
 }
 
 void worker_await_retirement(void)

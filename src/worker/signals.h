@@ -37,8 +37,8 @@ void worker_signals_open(int gate);
 
 bool worker_retiring(void);
 
-/* Waits until FD is readable, or for the signal. */
-void worker_wait_for(int fd);
+/* Waits until FD is readable, or for the signal: then it returns false. */
+bool worker_wait_for(int fd);
 
 /* Waits for the signal, if it has not come yet. */
 void worker_await_retirement(void);

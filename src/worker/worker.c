@@ -231,9 +231,10 @@ void worker_main(const struct worker_start *start)
 	connection_init(start);
 	state = handler_start(start);
 	worker_ready(start);
-	if (start->hold_fd >= 0)
-		worker_wait_for(start->hold_fd);
-	worker_loop(&gate, state);
+	/* One that is retired before it was let go has waited for no connection, and looks for none: its listeners may
+	 * be prepared for others. */
+	if (start->hold_fd < 0 || worker_wait_for(start->hold_fd))
+		worker_loop(&gate, state);
 	board_worker_state(start->slot, BOARD_LEAVING, clock_monotonic_us());
 	if (handler->stop != NULL)
 		handler->stop(state);
