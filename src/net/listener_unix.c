@@ -141,7 +141,11 @@ int listener_unix_bind(struct listener *listener, const char **ret_step)
 	result = take_path(listener, ret_step);
 	if (result < 0)
 		return result;
-	return own_path(listener, ret_step);
+	result = own_path(listener, ret_step);
+	/* The file is known by its name alone, and was made a moment ago. */
+	if (result < 0 && result != -EEXIST && listener->path_owner == 0)
+		unlink(listener_unix_path(listener));
+	return result;
 }
 
 /* A socket that was shut down for reading says so, and hears nobody. */
