@@ -169,7 +169,7 @@ void waiter_main(struct waiter *waiter)
 	struct sockaddr_storage peer;
 	socklen_t peer_size;
 	uint32_t listener;
-	int fd;
+	int fd = -1;
 
 	/* Before all that it could wait for: whatever sleeps under the nursery's name is the nursery. */
 	prctl(PR_SET_NAME, waiter->start->title);
@@ -178,9 +178,9 @@ void waiter_main(struct waiter *waiter)
 	board_worker_state(waiter->slot, BOARD_IDLE, clock_monotonic_us());
 	if (!waiter->quiet)
 		eventfd_write(waiter->start->wake_fd, 1);
-	if (waiter->held)
-		worker_wait_for(waiter->start->hold_fd);
-	fd = waiter_accept(waiter, &peer, &peer_size, &listener);
+	/* As in worker.c: one that is retired before it was let go looks for no connection. */
+	if (!waiter->held || worker_wait_for(waiter->start->hold_fd))
+		fd = waiter_accept(waiter, &peer, &peer_size, &listener);
 	if (fd >= 0) {
 		board_worker_accepted(
 			waiter->slot, listener, (const struct sockaddr *)&peer, peer_size, clock_monotonic_us());
