@@ -211,6 +211,7 @@ static void client_close(struct master *master, struct control_client *client)
 		master_unwatch(master, client->fd);
 		rights_drain(client->fd);
 		close(client->fd);
+		master->control.client_count--;
 	}
 	client->fd = -1;
 	client->serial++;
@@ -502,7 +503,7 @@ static void send_away(int fd)
 	close(fd);
 }
 
-/* Takes FD over. */
+/* Takes FD over; or returns NULL, and FD stays the caller's. */
 static struct control_client *add_client(struct master *master, int fd, uint64_t now_ms)
 {
 	struct ucred peer = { .uid = (uid_t)-1 };
@@ -514,10 +515,8 @@ static struct control_client *add_client(struct master *master, int fd, uint64_t
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
 	may_command = peer.uid == 0 || peer.uid == geteuid();
 	client = make_place(master, may_command, now_ms);
-	if (client == NULL) {
-		send_away(fd);
+	if (client == NULL)
 		return NULL;
-	}
 	*client = (struct control_client){
 		.fd = fd,
 		.serial = client->serial,
@@ -528,11 +527,14 @@ static struct control_client *add_client(struct master *master, int fd, uint64_t
 		.deadline_ms = deadline_after(now_ms, REQUEST_TIMEOUT_MS),
 		.events = EPOLLIN,
 	};
+	master->control.client_count++;
 	watch.slot = (uint32_t)(client - master->control.clients);
 	watch.serial = client->serial;
 	if (master_watch(master, fd, &watch) == 0)
 		return client;
-	client_close(master, client);
+	client->fd = -1;
+	client->serial++;
+	master->control.client_count--;
 	return NULL;
 }
 
@@ -548,6 +550,8 @@ void control_accept(struct master *master, uint64_t now_ms)
 		/* Most have sent their request by now. */
 		if (client != NULL)
 			client_read(master, client, now_ms);
+		else
+			send_away(fd);
 	}
 }
 
@@ -590,7 +594,8 @@ uint64_t control_check(struct master *master, uint64_t now_ms)
 	if (control->listener.fd < 0)
 		return DEADLINE_NONE;
 	wake_ms = accept_gate_check(master, &control->gate, now_ms);
-	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+	/* At nearly every turn of the master's. */
+	for (size_t i = 0; control->client_count > 0 && i < CONTROL_CLIENTS_MAX; i++) {
 		struct control_client *client = &control->clients[i];
 
 		if (client->fd >= 0 && deadline_passed(client->deadline_ms, now_ms))

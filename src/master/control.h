@@ -88,6 +88,7 @@ struct control {
 	int board_fd;                   /* the scoreboard, read-only, for clients */
 	struct control_client *clients; /* CONTROL_CLIENTS_MAX */
 	struct control_buffer *buffers; /* as many; pages come as they are used */
+	size_t client_count;            /* of those that are there */
 	uint64_t accepted;
 	uint64_t ticket;
 	uint64_t denied_ms; /* when a refusal was last logged */
