@@ -51,6 +51,7 @@ int areas_open(struct areas *areas)
 		return -EAGAIN;
 	if (mprotect(area_at(areas, areas->opened) + page, area_size - page, PROT_READ | PROT_WRITE) < 0)
 		return -errno;
+	atomic_store_explicit(&areas->taken[areas->opened], 1, memory_order_relaxed);
 	return (int)areas->opened++;
 }
 

@@ -26,7 +26,7 @@ struct areas {
 /* Reserves COUNT areas, whose memory is not there yet. Once a process. Returns 0 or a negative errno. */
 ATTR_NODISCARD int areas_init(struct areas *areas, size_t count);
 
-/* Has one more be there. Returns its index, or a negative errno: -EAGAIN where there are no more. */
+/* Has one more be there, which is taken. Returns its index, or a negative errno: -EAGAIN where there are no more. */
 ATTR_NODISCARD int areas_open(struct areas *areas);
 
 /* The index of an area that is open and free, which is taken from now on; -EAGAIN: there is none. */

@@ -51,12 +51,17 @@ static int area_prepare(void)
 	const struct program_config *program = &nursery.start->pool->program;
 	int index = areas_open(&nursery.areas);
 	struct waiter *waiter;
+	int result;
 
 	if (index < 0)
 		return index;
 	waiter = areas_top(&nursery.areas, index, sizeof(*waiter));
 	waiter->start = nursery.start;
-	return variables_init(&waiter->variables, program->environment, program->environment_count);
+	result = variables_init(&waiter->variables, program->environment, program->environment_count);
+	/* Without its variables it stays taken, and is nobody's. */
+	if (result == 0)
+		areas_give_back(&nursery.areas, index);
+	return result;
 }
 
 static int prepare_areas(size_t most)

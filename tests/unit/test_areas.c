@@ -23,9 +23,13 @@ static struct areas areas;
 static void open_all(void)
 {
 	cr_assert_eq(areas_init(&areas, COUNT), 0);
-	for (int i = 0; i < COUNT; i++)
+	for (int i = 0; i < COUNT; i++) {
 		cr_assert_eq(areas_open(&areas), i);
+		cr_assert_eq(areas_take(&areas), -EAGAIN, "it is taken");
+	}
 	cr_assert_eq(areas_open(&areas), -EAGAIN);
+	for (int i = 0; i < COUNT; i++)
+		areas_give_back(&areas, i);
 }
 
 Test(areas, one_after_the_other_is_taken_and_the_lowest_free_one_again)
@@ -46,6 +50,7 @@ Test(areas, only_what_is_open_is_taken)
 	cr_assert_eq(areas_init(&areas, COUNT), 0);
 	cr_assert_eq(areas_take(&areas), -EAGAIN);
 	cr_assert_eq(areas_open(&areas), 0);
+	areas_give_back(&areas, 0);
 	cr_assert_eq(areas_take(&areas), 0);
 	cr_assert_eq(areas_take(&areas), -EAGAIN);
 }
