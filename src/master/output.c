@@ -211,8 +211,8 @@ static int output_watch(struct master *master, struct output *output, const stru
 }
 
 /*
- * A writing end by which one could read, too: whoever holds it is a reader, so that a program whose master has died does
- * not die of what it says (SIGPIPE), but goes on until the pipe is full. Without /proc the end stays as it is.
+ * A writing end by which one could read, too: whoever holds it is a reader, so that a program whose master has died
+ * does not die of what it says (SIGPIPE), but goes on until the pipe is full. Without /proc the end stays as it is.
  */
 static void hold_open(int *write_fd)
 {
@@ -452,18 +452,18 @@ static void hand_over(const struct output *output, const struct lines_part *part
 
 void output_hand_over(const struct master *master, struct state_writer *writer)
 {
-	FOR_EACH_POOL(master, pool)
-	for (uint32_t i = 0; pool->output.streams != NULL && i < pool->output.capacity * OUTPUT_STREAMS; i++) {
-		const struct source source = {
-			.pool = pool->config->name,
-			.slot = i / OUTPUT_STREAMS,
-			.pid = pool->workers[i / OUTPUT_STREAMS].pid,
-			.peer = "",
-			.stream = (enum output_stream)(i % OUTPUT_STREAMS),
-		};
+	FOR_EACH_POOL (master, pool)
+		for (uint32_t i = 0; pool->output.streams != NULL && i < pool->output.capacity * OUTPUT_STREAMS; i++) {
+			const struct source source = {
+				.pool = pool->config->name,
+				.slot = i / OUTPUT_STREAMS,
+				.pid = pool->workers[i / OUTPUT_STREAMS].pid,
+				.peer = "",
+				.stream = (enum output_stream)(i % OUTPUT_STREAMS),
+			};
 
-		hand_over(&pool->output.streams[i], &pool->output.parts[i], &source, false, writer);
-	}
+			hand_over(&pool->output.streams[i], &pool->output.parts[i], &source, false, writer);
+		}
 	for (size_t i = 0; i < OUTPUT_LEFT_MAX; i++) {
 		const struct output_left *left = &master->output.left[i];
 		const struct source source = left_source(left);
