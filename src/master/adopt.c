@@ -500,7 +500,7 @@ static void adopt_record(struct master *master, const struct state_record *recor
 	}
 }
 
-/* Children that no record names: of a state that was not read, or made while it was written. */
+/* Of a state that was not read: all that are there. */
 static void adopt_unknown_children(struct master *master, uint64_t now_ms)
 {
 	char path[64];
@@ -538,7 +538,9 @@ void adopt_workers(struct master *master, uint64_t now_ms)
 	reader = reader_of(master);
 	while (state_read(&reader, &record) == 1)
 		adopt_record(master, &record, now_ms);
-	adopt_unknown_children(master, now_ms);
+	/* Else they are none of ours: what programs have left, or a container's orphans. */
+	if (is_unreadable(master))
+		adopt_unknown_children(master, now_ms);
 }
 
 static void tell_clients(struct master *master, const struct adoption *adoption)

@@ -495,3 +495,129 @@ for line in sys.stdin.buffer.raw:
         assert receive(client, 4) == b"two\n"
     assert [row["text"] for row in one.wait_log("^output$", 2)] == ["heard one", "heard two"]
     one.wait_log("EXIT|exited|finished")
+
+
+# ---- states that this version has not written ----
+
+# What was before: it listens, has a child, and executes the binary in its own place with a state of its making.
+BEFORE = r'''
+import os, socket, struct, sys, time
+mode, config, binary = sys.argv[1:4]
+listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+listener.set_inheritable(True)
+port = listener.getsockname()[1]
+with open(config) as file:
+    text = file.read().replace("PORT", str(port))
+with open(config, "w") as file:
+    file.write(text)
+child = os.fork()
+if child == 0:
+    os.close(listener.fileno())
+    time.sleep(1000)
+def number(value):
+    return struct.pack("<Q", value & (1 << 64) - 1)
+def string(value):
+    return struct.pack("<I", len(value)) + value.encode()
+def record(kind, *fields):
+    return struct.pack("<II", kind, len(b"".join(fields))) + b"".join(fields)
+def state(*records, version=1, reader=1):
+    body = b"".join(records)
+    return b"broodup\n" + struct.pack("<IIQ", version, reader, 24 + len(body)) + body
+def master(pid=os.getpid(), *more):
+    return record(1, number(pid), number(7), string("9.9.9"), number(-1), number(-1), number(0), string(binary),
+                  number(0), *more)
+found = record(3, number(listener.fileno()), string("echo"), string(f"127.0.0.1:{port}"), number(0), number(0), number(0),
+               number(0), number(0), string("later"))
+member = record(14, string("echo"), number(listener.fileno()), number(5))
+pool = record(4, string("echo"), string("echo"), number(6), number(100), number(2), number(1), number(1), number(0),
+              number(0), number(0), number(1), string("x"))
+gone = record(5, string("gone"), number(child), number(0), number(0), number(1), number(7), string("ready"),
+              string("none"), number(0), number(0), number(15), number(-1), number(0), number(1), number(0), number(1),
+              number(1), number(-1), number(-1), number(0))
+unknown = record(900, b"anything")
+data = {
+    "newer": state(master(os.getpid(), string("more")), unknown, record(2, string(text)), found, unknown, pool, member,
+                   gone, unknown, version=99),
+    "without-configuration": state(master(), found, pool, member, gone),
+    "without-the-child": state(master(), found, pool, member),
+    "garbage": b"no state, and longer than the header of one is",
+    "empty": b"",
+    "too-new": state(master(), found, version=99, reader=99),
+    "cut-off": state(master(), found)[:-1],
+    "of-another": state(master(1), found),
+    "no-master": state(found),
+    "broken-record": state(master(), record(3, number(1))),
+}
+fd = os.memfd_create("state", 0)
+os.write(fd, data.get(mode, b""))
+os.environ["BROOD_STATE_FD"] = {"no-number": "x", "no-descriptor": "1000"}.get(mode, str(fd))
+os.execv(binary, [binary, "-c", config])
+'''
+
+
+def start_after(brood, directory, mode, **options):
+    script = directory / "before.py"
+    script.write_text(BEFORE)
+    one = brood("stop_timeout = 1s\n" + echo_pool(listen="127.0.0.1:PORT"), **options)
+    one.command = lambda: ["/usr/bin/python3", str(script), mode, str(one.config_path), str(BINARY)]
+    return one.start()
+
+
+@pytest.mark.parametrize("mode", ["newer", "without-configuration"])
+def test_a_state_of_another_version_is_read(brood, directory, mode):
+    one = start_after(brood, directory, mode)
+    assert echo_once(one.address()) == b"hello"
+    said = one.wait_log("^upgraded$")[0]
+    assert (said["from"], said["listeners"], said["leaving"]) == ("9.9.9", 1, 1)
+    one.wait_log("^rolled|^reloaded$")
+    one.wait_workers(2)
+    assert {slot["generation"] for slot in one.slots("echo")} <= {7, 8}
+    wait_for(lambda: len(one.children()) == 3, "the end of the child whose pool is gone")
+
+
+def test_children_that_are_nobodys_are_left_alone(brood, directory):
+    """What a program has left behind, or the orphans of a container."""
+    one = start_after(brood, directory, "without-the-child")
+    assert one.wait_log("^upgraded$")[0]["leaving"] == 0
+    one.wait_workers(2)
+    child = next(pid for pid in one.children() if "before.py" in proc_title(pid))
+    time.sleep(2.5)  # longer than stop_timeout, and what comes after it: nothing tells that nothing happens
+    assert proc_alive(child)
+    os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("mode", ["garbage", "empty", "too-new", "cut-off", "of-another", "no-master", "broken-record",
+                                  "no-number", "no-descriptor"])
+def test_without_a_state_the_listeners_are_taken_over(brood, directory, mode):
+    """And all children are asked to finish, and ended at stop_timeout."""
+    one = start_after(brood, directory, mode, expect=["upgraded without a state"])
+    assert echo_once(one.address()) == b"hello"
+    row = one.wait_log("upgraded without a state")[0]
+    assert row["reason"] and (row["listeners"], row["leaving"]) == (1, 1)
+    one.wait_workers(2)
+    wait_for(lambda: len(one.children()) == 3, "the end of the child that it does not know")
+
+
+# ---- broodctl ----
+
+def broodctl(one, *words):
+    return subprocess.run([BINARY.parent / "broodctl", "-s", one.directory / "brood.sock", *words], capture_output=True,
+                          text=True, timeout=60, check=False)
+
+
+def test_broodctl_waits_for_the_verdict(brood):
+    one = replaceable(brood, echo_pool(workers=2), expect=[REFUSED, CHECK]).start()
+    before = one.wait_workers(2)
+    put_binary(one, "9.9.9")
+    done = broodctl(one, "upgrade")
+    assert done.returncode == 0, done
+    assert "9.9.9" in done.stdout and "generation 2" in done.stdout
+    wait_rolled(one, before, 2)
+    assert '"9.9.9"' in broodctl(one, "status", "--json").stdout
+    binary_of(one).unlink()
+    done = broodctl(one, "upgrade")
+    assert done.returncode == 1 and "No such file" in done.stdout + done.stderr, done
+    put_binary(one)
+    broken_configuration(one)
+    done = broodctl(one, "upgrade")
+    assert done.returncode == 1 and "no_such_key" in done.stdout + done.stderr, done
