@@ -45,11 +45,11 @@ def test_installed_layout(installed):
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
 @pytest.mark.parametrize("unit", ["brood.service", "brood.socket"])
 def test_units_verify(installed, tmp_path, unit):
-    """The units, with the path of the binary where it was installed to: systemd looks whether it exists."""
+    """The units, with the paths of the programs where they were installed to: systemd looks whether they exist."""
     source = installed / prefix() / "lib/systemd/system"
     for name in ("brood.service", "brood.socket"):
         text = (source / name).read_text()
-        (tmp_path / name).write_text(text.replace(f"ExecStart=/{prefix()}", f"ExecStart={installed}/{prefix()}"))
+        (tmp_path / name).write_text(re.sub(rf"^(Exec\w+=)/{prefix()}", rf"\1{installed}/{prefix()}", text, flags=re.MULTILINE))
     result = run("systemd-analyze", "verify", "--man=no", "--generators=no", "--recursive-errors=no",
                  tmp_path / unit, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"})
     assert result.returncode == 0, result.stdout
