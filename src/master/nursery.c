@@ -70,7 +70,8 @@ static bool is_new_child(const struct master *master, pid_t pid, pid_t dead)
 
 	if (pid <= 0 || children_find(&master->children, pid, &child))
 		return false;
-	return pid == dead || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+	/* Nothing but ECHILD says that it is none: a child that nobody knows would never be reaped. */
+	return pid == dead || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
 }
 
 /* Takes one message. Returns false where there is none. */
