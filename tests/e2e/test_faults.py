@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A part of the fault sweep (tests/faults): of each kind of system call that the master makes, one fails once."""
+"""A part of the fault sweep (tests/faults): in each phase, some of the system calls that the master makes fail once."""
 import shutil
 import subprocess
 import sys
@@ -23,15 +23,20 @@ def why_not():
     return None if probe.returncode == 0 else f"strace: {probe.stderr.decode().strip()}"
 
 
+# Of a phase: `./dev faults` tries them all.
+CASES_MAX = 20
 REASON = why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
 
 
 @pytest.mark.parametrize("phase", sweep.PHASES)
-def test_each_kind_of_call_may_fail_once(phase):
+def test_a_call_may_fail_once(phase):
     calls = sweep.enumerate_phase(sweep.PHASES[phase])
+    if calls is None:
+        pytest.skip("the daemon has no such thing")
     assert sweep.without_errors(calls) == [], "calls of which the tables of sweep.py say nothing"
     cases = list(sweep.cases_of(sweep.PHASES[phase], calls, of_class=1, errors_max=1))
+    cases = cases[::len(cases) // CASES_MAX + 1]
     assert len(cases) > 5
     outcomes = sweep.sweep(cases, 2)
     bad = [f"{outcome.case.call.kind} #{outcome.case.call.number} {outcome.case.error}: {outcome.detail}"

@@ -44,6 +44,9 @@ def main(arguments):
         if settings.phase and phase.name not in settings.phase:
             continue
         calls = sweep.enumerate_phase(phase)
+        if calls is None:
+            print(f"{phase.name}: not possible, the daemon has no such thing")
+            continue
         for name in sweep.without_errors(calls):
             print(f"{phase.name}: no errors are known of {name}()")
         cases = [case for case in sweep.cases_of(phase, calls, of_class=settings.of_class) if not settings.call or case.call.name in settings.call]

@@ -33,9 +33,9 @@ LOOK_S = 0.1  # how long the master is watched for a loop without rest
 SPIN_CALLS = 100  # of epoll_wait in that time
 DOCUMENTED = {0, 64, 69, 70, 71, 75, 77, 78}
 
-CONFIG = """
+HEAD = """
 pidfile = "{home}/brood.pid"
-max_workers = 32
+max_workers = 64
 stop_timeout = 3s
 pool "echo" {{
 	listen = {{"127.0.0.1:0", "unix:{home}/echo.sock"}}
@@ -44,6 +44,8 @@ pool "echo" {{
 	backoff_min = 10ms
 	echo {{ messages = 1 }}
 }}
+"""
+CAT = """
 pool "cat" {{
 	listen = {{"127.0.0.1:0"}}
 	handler = "inetd"
@@ -52,6 +54,17 @@ pool "cat" {{
 	max_workers = 4
 	backoff_min = 10ms
 }}
+"""
+MORE = """
+pool "more" {{
+	listen = {{"127.0.0.1:0", "unix:{home}/more.sock"}}
+	handler = "echo"
+	workers = 1
+	backoff_min = 10ms
+	echo {{ messages = 1 }}
+}}
+"""
+TAIL = """
 pool "program" {{
 	listen = {{"127.0.0.1:0"}}
 	handler = "program"
@@ -70,8 +83,10 @@ pool "module" {{
 	module_options {{ messages = 1 }}
 }}
 """
+CONFIG = HEAD + CAT + TAIL
+CHANGED = HEAD + MORE + TAIL  # a pool goes, with its listener, and another one comes
 WORKERS = 4  # with titles of ours: the program has its own
-LISTENERS = 5
+TCP_LISTENERS = 4
 
 # ---- which errors a call may have ----
 
@@ -93,6 +108,7 @@ ERRORS = {
     "epoll_wait": "EINTR",
     "eventfd2": "EMFILE",
     "execve": "ENOENT EACCES ENOEXEC ETXTBSY ENOMEM",
+    "faccessat2": "EACCES ENOENT",
     "fallocate": "ENOSPC EOPNOTSUPP",
     "fchmod": "EPERM",
     "fchmodat": "EPERM",
@@ -101,6 +117,7 @@ ERRORS = {
     "fdatasync": "EIO",
     "flock": "EWOULDBLOCK ENOLCK",
     "ftruncate": "ENOSPC EINTR",
+    "getcwd": "ENOENT",
     "getdents64": "ENOENT",
     "getrandom": "EAGAIN ENOSYS",
     "getsockname": "ENOBUFS",
@@ -157,6 +174,9 @@ ERRORS = {
 }
 # Of these other errors, or with such arguments only: elsewhere the call cannot fail, for its arguments are right.
 ONLY = {"newfstatat": {"AT_EMPTY": "EIO"},
+        # What a socket is it always says.
+        "getsockopt": {"SO_DOMAIN": "", "SO_TYPE": "", "SO_PROTOCOL": "", "SO_ACCEPTCONN": "", "": "ENOBUFS EOPNOTSUPP"},
+        "write": {"eventfd": "", "": "ENOSPC EIO EINTR"},  # it has room for 2^64 wake-ups
         "fcntl": {"F_DUPFD": "EMFILE", "F_SETLK": "ENOLCK", "F_OFD_SETLK": "ENOLCK", "F_ADD_SEALS": "EPERM"}}
 # Calls that do not fail with these arguments, or whose failure strace cannot show: a close() that it lets fail is not
 # made, and the descriptor stays open, as with no error of Linux; brk() answers with the old break, not with an error.
@@ -198,8 +218,9 @@ def kind_of(name, rest):
 
 
 def calls_of(trace, after=None):
-    """The calls of a trace; with AFTER only those after the first line that has this in it."""
-    counts, found, begun = {}, [], after is None
+    """The calls of a trace; with AFTER only those after the first line that has this in it. What the dynamic loader does
+    for a new image is left out: its last call is the first munmap()."""
+    counts, found, begun, loading = {}, [], after is None, False
     for line in trace.read_text(errors="replace").splitlines():
         match = CALL.match(line)
         if not match:
@@ -207,21 +228,32 @@ def calls_of(trace, after=None):
         name = match[1]
         counts[name] = counts.get(name, 0) + 1
         begun = begun or after in line
-        if begun:
+        if begun and not loading:
             found.append(Call(name, counts[name], kind_of(name, match[2])))
+        if name in ("execve", "munmap"):
+            loading = name == "execve" and line.endswith("= 0")
     return found
 
 
 # ---- phases ----
 
+class NotPossible(Exception):
+    """The daemon has no such phase."""
+
+
+class Bad(Exception):
+    """What the daemon did that it must not."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """`act(one)` makes it happen, and returns when it is over: it succeeds or raises. `lasts`: the daemon serves after
-    it."""
+    it. `after(one)` looks at more than that every listener answers."""
     name: str
     act: Callable = None
     from_start: bool = False
     lasts: bool = True
+    after: Callable = None
 
 
 def kill_one_worker(one):
@@ -241,10 +273,78 @@ def stop(one):
     one.stop(timeout=DEADLINE_S)
 
 
+VERDICT = "^reloaded|^reload refused"
+
+
+def configure(one, text):
+    one.config_path.write_text("log_format = json\n" + text.format(home=one.directory, program=PROGRAM, module=MODULE))
+
+
+def request(one, number, verdict, over):
+    """A signal, and the wait for what is said of it, and for what OVER, given the workers before it, says is its end."""
+    said, old = len(one.log(verdict)), set(one.workers())
+
+    def ended():
+        if one.log("is not built"):
+            raise NotPossible
+        # The line may be what is lost; the workers are seen anyway.
+        return not one.is_running() or over(old) or (len(one.log(verdict)) > said and one.log(verdict)[-1]["level"] == "error")
+    one.kill(number)
+    wait_for(ended, "the end of the request", DEADLINE_S)
+
+
+def reload(one):
+    request(one, signal.SIGHUP, VERDICT, lambda old: not old & set(one.workers()) and len(one.workers()) >= len(old))
+
+
+def change(one):
+    configure(one, CHANGED)
+    reload(one)
+
+
+def refuse(one):
+    """A file that is no configuration: nothing changes."""
+    configure(one, CONFIG.replace("workers = 2", "workers = two"))
+    old = set(one.workers())
+    request(one, signal.SIGHUP, VERDICT, lambda _: False)
+    if not old <= set(one.workers()):
+        raise Bad("a reload that was refused has ended workers")
+
+
+def upgrade(one):
+    """The same binary in place of itself."""
+    request(one, signal.SIGUSR2, "^upgraded|^upgrade refused", lambda old: not old & set(one.workers()) and
+            len(one.workers()) >= len(old))
+
+
+def after_change(one):
+    """All of the new configuration, or all of the old one; and the next reload is as good as any."""
+    verdicts = one.log(VERDICT)
+    path = one.directory / "more.sock"
+    if verdicts and verdicts[-1]["level"] == "error" and path.exists():
+        raise Bad("a reload that was refused leaves its new listener")
+    if verdicts and verdicts[-1]["level"] != "error" and ask(f"unix:{path}") != b"x" * 128:
+        raise Bad("a reload has not opened its new listener")
+    after_reload(one)
+    wait_for(lambda: not path.exists(), "the end of a listener that is gone", DEADLINE_S)
+
+
+def after_reload(one):
+    configure(one, CONFIG)
+    said = len(one.log("^reloaded"))
+    reload(one)
+    wait_for(lambda: len(one.log("^reloaded")) > said, "the next reload", DEADLINE_S)
+    wait_for(lambda: len(one.ports()) == TCP_LISTENERS, "the old listeners", DEADLINE_S)
+
+
 PHASES = {phase.name: phase for phase in (
     Phase("start", from_start=True),
     Phase("death", kill_one_worker),
     Phase("resize", resize),
+    Phase("reload", reload, after=after_reload),
+    Phase("change", change, after=after_change),
+    Phase("refuse", refuse, after=after_reload),
+    Phase("upgrade", upgrade, after=after_reload),
     Phase("stop", stop, lasts=False),
 )}
 
@@ -270,10 +370,6 @@ class Outcome:
 
 
 GOOD = ("served", "served and reported", "ended and reported", "not reached")
-
-
-class Bad(Exception):
-    """What the daemon did that it must not."""
 
 
 class Faulty(Brood):
@@ -330,7 +426,7 @@ def ask(address):
 def check_serves(one):
     """Every listener answers."""
     addresses = [f"127.0.0.1:{port}" for port in one.ports()] + [f"unix:{one.directory}/echo.sock"]
-    if len(addresses) != LISTENERS:
+    if len(addresses) != TCP_LISTENERS + 1:
         raise Bad(f"has lost a listener: {addresses}")
     for address in addresses:
         try:
@@ -396,6 +492,13 @@ def act(one, phase, error=None):
             raise Bad(f"hangs: {problem}") from None
 
 
+def settle(one, phase):
+    try:
+        phase.after(one)
+    except AssertionError as problem:
+        raise Bad(f"afterwards: {problem}") from None
+
+
 def live(one, phase, error):
     """The life of the daemon with the fault. Returns the verdict."""
     if phase.from_start:
@@ -408,6 +511,8 @@ def live(one, phase, error):
         act(one, phase, error)
     if phase.lasts and one.is_running():
         one.note_processes()
+        if phase.after:
+            settle(one, phase)
         check_serves(one)
         check_children_are_not_traced(one)
         check_rests(one)
@@ -465,7 +570,7 @@ def make_home():
 # ---- the sweep ----
 
 def enumerate_phase(phase):
-    """The calls of the phase, in order, as a run without faults makes them."""
+    """The calls of the phase, in order, as a run without faults makes them; None: the daemon has no such phase yet."""
     home = make_home()
     one = Faulty(home, phase)
     try:
@@ -484,6 +589,8 @@ def enumerate_phase(phase):
             calls = calls_of(one.trace)
             one.stop()
         return calls
+    except NotPossible:
+        return None
     finally:
         one.close()
         shutil.rmtree(home, ignore_errors=True)
