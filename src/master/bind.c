@@ -200,15 +200,32 @@ static bool is_ours(const struct binder *binder, const struct listener *listener
 	return true;
 }
 
+/* Whether the pool of that name has it now. */
+static bool is_own(const struct binder *binder, const struct listener *listener)
+{
+	FOR_EACH_POOL (binder->master, pool)
+		if (strcmp(pool->config->name, binder->config->name) == 0 &&
+			listener_set_has(&pool->listeners, listener))
+			return true;
+	return false;
+}
+
+/* The pool's own come first. */
 static struct listener *find_entry(const struct binder *binder, const char *text)
 {
 	const struct listener_table *table = &binder->master->listeners;
+	struct listener *found = NULL;
 
-	for (size_t i = 0; i < table->count; i++)
-		if (strcmp(table->list[i]->spec, text) == 0 && is_free(binder, table->list[i]) &&
-			is_ours(binder, table->list[i]))
+	for (size_t i = 0; i < table->count; i++) {
+		if (strcmp(table->list[i]->spec, text) != 0 || !is_free(binder, table->list[i]) ||
+			!is_ours(binder, table->list[i]))
+			continue;
+		if (is_own(binder, table->list[i]))
 			return table->list[i];
-	return NULL;
+		if (found == NULL)
+			found = table->list[i];
+	}
+	return found;
 }
 
 /* Takes all open ones of one entry of that text: what no address can be asked for again, a port that the kernel chose,

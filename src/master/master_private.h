@@ -206,14 +206,18 @@ static inline bool worker_is_program(const struct pool *pool, uint32_t slot)
 
 /* ---- pool_start.c ---- */
 
-/* What the handler needs of the shared sockets, which a program that had them may have changed. Before workers are
- * asked for. */
-void pool_prepare_listeners(struct pool *pool);
+/* What the handler needs of the shared sockets, which a program that had them may have changed: that of the next
+ * configuration, once its canaries accept. */
+void pool_prepare_listeners(struct master *master, struct pool *pool);
+/* The same before the worker of ACTION is asked for. A canary that is held needs nothing yet; a program's listeners are
+ * as it needs them, and so less than the old workers may have, until it is committed or undone. */
+void pool_prepare_for(struct master *master, struct pool *pool, const struct pool_action *action);
+/* Once no worker of an earlier configuration is left, no listener needs to be as such a one needed it. Returns whether
+ * that is so. */
+bool pools_settle_listeners(struct master *master);
 /* Whether it is an inetd pool in the middle of serving, where workers are only replaced. Nothing waits for them to
  * become ready, and they need not wake the master for that: see pools_note_quiet(). */
 bool pool_is_settled(const struct pool *pool);
-/* The same with those of a reload, which cannot be undone any more: before its first workers accept. */
-void pool_prepare_next_listeners(struct pool *pool);
 /* Whether the worker of ACTION can be asked for. Not so where the board is full with workers that are leaving, or the
  * nursery is busy: then the first of them to be gone, or to be born, makes the master ask again. */
 bool pool_may_ask(struct master *master, struct pool *pool, const struct pool_action *action);

@@ -164,8 +164,9 @@ static void pool_act_on_worker(
 /* After a start that failed the other starts of the plan are stale. */
 static void pool_carry_out(struct master *master, struct pool *pool, const struct pool_plan *plan, uint64_t now_ms)
 {
-	/* Once it is settled, nobody has the listeners but its own waiting workers: see pool_prepare_listeners(). */
-	bool prepared = pool_is_settled(pool);
+	/* For the pool's workers, and for a canary. Once it is settled, nobody has the listeners but its own waiting
+	 * workers: see pool_prepare_listeners(). */
+	bool prepared[2] = { pool_is_settled(pool), false };
 	bool starting = true;
 
 	for (size_t i = 0; i < plan->count; i++) {
@@ -175,9 +176,9 @@ static void pool_carry_out(struct master *master, struct pool *pool, const struc
 			pool_act_on_worker(master, pool, action, now_ms);
 			continue;
 		}
-		if (!prepared)
-			pool_prepare_listeners(pool);
-		prepared = true;
+		if (!prepared[action->reason == SLOT_REASON_RELOAD])
+			pool_prepare_for(master, pool, action);
+		prepared[action->reason == SLOT_REASON_RELOAD] = true;
 		if (starting)
 			starting = pool_ask(master, pool, action);
 	}

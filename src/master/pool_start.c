@@ -47,6 +47,7 @@ struct board_slot *pool_board_slot(const struct master *master, const struct poo
 void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot)
 {
 	program_forget(master, &pool->workers[slot]);
+	master->reload.sweep_due |= pool->leaving || pool->workers[slot].config != pool->config;
 	pool_free_place(master, pool->workers[slot].board_slot);
 	pool->workers[slot].pid = 0;
 }
@@ -248,21 +249,44 @@ static void report_revival(const struct pool *pool, const struct listener *liste
 			LOG_TEXT("pool", pool->config->name), LOG_TEXT("address", text), LOG_ERRNO("reason", result));
 }
 
-/*
- * Whether O_NONBLOCK is to be set on a listener. It belongs to the socket, which all workers share. brood's own loop
- * wants it where it waits for several. A program finds a socket that blocks, as it would have been made for it; but
- * once programs of the pool run, it is theirs: a server with an event loop (Node) sets it, and would hang in accept(2)
- * if it were cleared behind its back.
- */
-static bool wants_nonblock(const struct pool *pool, const struct pool_config *config, const struct listener_set *set,
-	const struct listener *listener)
+/* Whether workers are there, and are yet to leave, that were started for another configuration than their pool's: they
+ * may wait for several listeners where others wait for one. Programs of inetd pools that run wait for none. */
+static bool some_are_older(const struct master *master)
 {
-	if (config->kind != HANDLER_ACCEPTS)
-		return set->count > 1;
-	return pool_policy_living(&pool->policy) > 0 && (fcntl(listener->fd, F_GETFL) & O_NONBLOCK) != 0;
+	/* All are about to be. */
+	if (master->reload.stage == RELOAD_STAGE_DRAINING)
+		return true;
+	FOR_EACH_POOL (master, pool) {
+		const struct pool_policy *policy = &pool->policy;
+		const uint32_t *old = pool->leaving ? policy->count : policy->count_of[POOL_OLD];
+
+		if (old[SLOT_ASKED] + old[SLOT_STARTING] + old[SLOT_READY] + old[SLOT_RETIRING] + old[SLOT_QUITTING] >
+			0)
+			return true;
+	}
+	return false;
 }
 
-static void prepare_listeners(struct pool *pool, const struct pool_config *config, const struct listener_set *set)
+/*
+ * Whether O_NONBLOCK is to be set on a listener. It belongs to the socket, which all workers share. brood's own loop
+ * needs it where it waits for several; one that waits for one does better without, and does with it (worker/gate.c):
+ * so it stays as long as workers before a reload may need it. A program finds a socket that blocks, as it would have
+ * been made for it; but once programs of the pool run, it is theirs: a server with an event loop (Node) sets it, and
+ * would hang in accept(2) if it were cleared behind its back.
+ */
+static bool wants_nonblock(const struct master *master, const struct pool *pool, const struct pool_config *config,
+	size_t count, const struct listener *listener)
+{
+	bool program = config->kind == HANDLER_ACCEPTS;
+	bool stays = program ? pool_policy_living(&pool->policy) > 0 : some_are_older(master);
+
+	if (!program && count > 1)
+		return true;
+	return stays && (fcntl(listener->fd, F_GETFL) & O_NONBLOCK) != 0;
+}
+
+static void prepare_listeners(const struct master *master, struct pool *pool, const struct pool_config *config,
+	const struct listener_set *set)
 {
 	const struct listener_timeouts timeouts = {
 		.idle_ms = (uint32_t)config->idle_timeout_ms,
@@ -271,22 +295,39 @@ static void prepare_listeners(struct pool *pool, const struct pool_config *confi
 
 	for (size_t i = 0; i < set->count; i++) {
 		struct listener *listener = set->list[i];
-		int result = listener_revive(listener);
+		int result = listener->listening ? listener_revive(listener) : 0;
 
 		if (result != 0)
 			report_revival(pool, listener, result);
-		result = listener_prepare_workers(listener, &timeouts, wants_nonblock(pool, config, set, listener));
+		result = listener_prepare_workers(
+			listener, &timeouts, wants_nonblock(master, pool, config, set->count, listener));
 		if (result < 0)
 			report_unprepared(pool, listener, result);
 	}
 }
 
-void pool_prepare_listeners(struct pool *pool)
+void pool_prepare_listeners(struct master *master, struct pool *pool)
 {
-	prepare_listeners(pool, pool->config, &pool->listeners);
+	if (pool->next.config != NULL && master->reload.stage == RELOAD_STAGE_DRAINING)
+		prepare_listeners(master, pool, pool->next.config, &pool->next.listeners);
+	else
+		prepare_listeners(master, pool, pool->config, &pool->listeners);
 }
 
-void pool_prepare_next_listeners(struct pool *pool)
+void pool_prepare_for(struct master *master, struct pool *pool, const struct pool_action *action)
 {
-	prepare_listeners(pool, pool->next.config, &pool->next.listeners);
+	if (action->reason != SLOT_REASON_RELOAD)
+		pool_prepare_listeners(master, pool);
+	else if (pool->next.config->kind == HANDLER_ACCEPTS)
+		prepare_listeners(master, pool, pool->next.config, &pool->next.listeners);
+}
+
+bool pools_settle_listeners(struct master *master)
+{
+	if (some_are_older(master))
+		return false;
+	FOR_EACH_POOL (master, pool)
+		if (!pool->leaving)
+			pool_prepare_listeners(master, pool);
+	return true;
 }

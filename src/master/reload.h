@@ -75,6 +75,8 @@ struct master_reload {
 	char reason[RELOAD_REASON_MAX]; /* why it is refused: of the canary that failed */
 	char last[RELOAD_REASON_MAX];   /* the last verdict, if it was a refusal; "" else */
 	struct reload_old *old;
+	bool sweep_due; /* a worker of another configuration than its pool's has gone, or one came to be old */
+	bool unsettled; /* listeners may be as workers before a reload needed them */
 };
 
 void reload_init(struct master *master);

@@ -185,7 +185,7 @@ void reload_release(struct master *master)
 {
 	FOR_EACH_POOL (master, pool)
 		if (pool->next.config != NULL)
-			pool_prepare_next_listeners(pool);
+			pool_prepare_listeners(master, pool);
 	if (eventfd_write(master->reload.hold_fd, 1) < 0)
 		log_event(LOG_LEVEL_ERROR, "cannot let new workers accept", LOG_ERRNO("reason", errno));
 	for (size_t i = 0; i < master->listeners.count; i++)
@@ -237,26 +237,33 @@ static void change_options(const struct pool *pool)
 
 /* ---- commit ---- */
 
-static void commit_pool(struct pool *pool)
+static void commit_pool(struct master *master, struct pool *pool)
 {
 	listener_set_done(&pool->listeners);
 	pool->config = pool->next.config;
 	pool->listeners = pool->next.listeners;
 	pool->next = (struct pool_next){ 0 };
-	pool_prepare_listeners(pool);
+	pool_prepare_listeners(master, pool);
 	change_options(pool);
+}
+
+/* As those of a pool that stays: programs that serve one connection have left brood's hands, and go on. */
+static uint64_t dismissal_deadline(const struct master *master, const struct pool *pool, uint64_t now_ms)
+{
+	uint64_t own_ms = deadline_after(now_ms, pool->config->stop_timeout_ms);
+
+	if (pool->config->kind == HANDLER_BECOMES)
+		return DEADLINE_NONE;
+	return deadline_earlier(own_ms, deadline_after(now_ms, master->config->stop_timeout_ms));
 }
 
 static void dismiss_pool(struct master *master, struct pool *pool, uint64_t now_ms)
 {
-	uint64_t own_ms = deadline_after(now_ms, pool->config->stop_timeout_ms);
-
 	log_event(LOG_LEVEL_NOTICE, "pool leaves", LOG_TEXT("pool", pool->config->name),
 		LOG_INT("workers", pool_policy_living(&pool->policy)));
 	pool->leaving = true;
 	listener_set_done(&pool->listeners);
-	pool_policy_retire(
-		&pool->policy, deadline_earlier(own_ms, deadline_after(now_ms, master->config->stop_timeout_ms)));
+	pool_policy_retire(&pool->policy, dismissal_deadline(master, pool, now_ms));
 }
 
 static void commit_config(struct master *master, uint64_t now_ms)
@@ -281,12 +288,14 @@ void reload_commit_pools(struct master *master, uint64_t now_ms)
 
 	FOR_EACH_POOL (master, pool) {
 		if (pool->next.config != NULL)
-			commit_pool(pool);
+			commit_pool(master, pool);
 		else if (!restart && !pool->leaving)
 			dismiss_pool(master, pool, now_ms);
 	}
 	commit_config(master, now_ms);
 	close_unused(master);
+	master->reload.unsettled = true;
+	master->reload.sweep_due = true;
 	atomic_store_explicit(&master->board.header->generation, master->generation, memory_order_relaxed);
 }
 
@@ -314,6 +323,8 @@ void reload_undo_pools(struct master *master)
 		pool->leaving |= is_added(master, pool);
 		listener_set_done(&pool->next.listeners);
 		pool->next = (struct pool_next){ 0 };
+		/* A canary that was a program may have had them in another way. */
+		pool_prepare_listeners(master, pool);
 	}
 	bind_drop_unlistened(master);
 	/* What listens already, for a program. */
@@ -347,6 +358,7 @@ void reload_keep_old(struct master_reload *reload, struct config *config)
 	/* Without the memory for its place in the list it is never freed, which costs less than to end here. */
 	if (old == NULL)
 		return;
+	reload->sweep_due = true;
 	*old = (struct reload_old){ .config = config, .next = reload->old };
 	reload->old = old;
 }
@@ -372,6 +384,11 @@ void reload_sweep(struct master *master)
 {
 	struct reload_old **link = &master->reload.old;
 
+	if (master->reload.unsettled)
+		master->reload.unsettled = !pools_settle_listeners(master);
+	if (!master->reload.sweep_due)
+		return;
+	master->reload.sweep_due = false;
 	FOR_EACH_POOL (master, pool)
 		if (pool->leaving && pool_policy_living(&pool->policy) == 0)
 			pools_remove(master, pool);

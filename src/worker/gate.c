@@ -64,13 +64,18 @@ static void gate_pause(struct gate *gate, int error)
 
 /*
  * On one blocking listener, accept4() answers EAGAIN when the time-out that the accepted sockets inherit has run out on
- * the listener itself: wait again. But where another program that shares the socket has made it non-blocking, waiting
- * again would spin: it is made blocking, as this worker needs it.
+ * the listener itself: wait again. Where it does not block, since workers with several listeners share it while a
+ * reload is under way, or another program has made it so, waiting again would spin. The others need it as it is, so
+ * this worker waits for it in another way. The signal to retire ends poll(2), or comes before, and then there is
+ * something that is always readable in the listener's place.
  */
 static void gate_again(const struct gate *gate)
 {
-	if (gate->count == 1)
-		fd_set_nonblock(gate->listeners[0], false);
+	struct pollfd readable = { .fd = gate->fd, .events = POLLIN };
+	int flags = gate->count == 1 ? fcntl(gate->fd, F_GETFL) : 0;
+
+	if (flags >= 0 && (flags & O_NONBLOCK) != 0)
+		poll(&readable, 1, -1);
 }
 
 ATTR_NORETURN static void gate_leave(const struct gate *gate, int error)

@@ -48,6 +48,15 @@ static int accept_at(struct gate *gate, uint32_t *ret_listener)
 	return gate_accept(gate, &peer, &size, ret_listener);
 }
 
+static int64_t cpu_us(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec +
+	       usage.ru_stime.tv_usec;
+}
+
 static int ready(const struct gate *gate)
 {
 	struct epoll_event event;
@@ -211,4 +220,32 @@ Test(gate, a_worker_whose_only_listener_was_shut_down_waits_for_the_word)
 	cr_assert_eq(kill(pid, SIGURG), 0);
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d", status);
+}
+
+/* Workers of another generation may share it that wait for several: it stays as they need it, and nothing spins. */
+Test(gate, a_single_listener_that_does_not_block_is_waited_for)
+{
+	struct sockaddr_storage address;
+	socklen_t size;
+	int listener = listening(AF_INET, &address, &size);
+	struct gate gate;
+	int64_t before_us;
+	uint32_t index;
+	pid_t child;
+	int fd;
+
+	cr_assert_eq(gate_open(&gate, "test", &listener, 1), 0);
+	child = fork();
+	if (child == 0) {
+		usleep(300000);
+		_exit(connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, size) < 0);
+	}
+	before_us = cpu_us();
+	do {
+		fd = accept_at(&gate, &index);
+	} while (fd == -EAGAIN);
+	cr_assert_geq(fd, 0);
+	cr_expect_eq(fcntl(listener, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	cr_expect_lt(cpu_us() - before_us, 100000);
+	cr_expect_eq(waitpid(child, NULL, 0), child);
 }
