@@ -59,6 +59,7 @@ def test_nothing_is_lost_but_what_dies_with_a_worker(cell):
     outcome = loss.run_cell(Bench(), cell, CONNECTIONS, random.Random(1))
     assert outcome.result["answered"] > 100, outcome
     assert outcome.stages["kill"]["killed"] > 0, outcome
+    assert [stage for stage in outcome.stages.values() if "times" not in stage] == [], "stages that were not possible"
     assert outcome.excess == 0, outcome
 
 
