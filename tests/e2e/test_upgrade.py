@@ -12,8 +12,8 @@ import threading
 import time
 
 import pytest
-from brood import (BINARY, connect, echo_once, echo_pool, proc_alive, proc_environment, proc_fds, proc_title, receive,
-                   receive_all, wait_for)
+from brood import (BINARY, connect, echo_once, echo_pool, proc_alive, proc_environment, proc_fds, proc_text, proc_title,
+                   receive, receive_all, wait_for)
 from test_daemonize import Detached
 
 REFUSED = "upgrade refused"
@@ -241,6 +241,36 @@ def test_a_check_that_hangs_holds_nothing_and_is_given_up_at_a_stop(brood):
     one.wait_log("under way already")
     assert one.stop() == 0
     assert "stops" in one.log(REFUSED)[0]["reason"]
+
+
+def close_on_exec(pid):
+    """Of each descriptor that is none of standard input, output and error, and that no test has left to it."""
+    flags = {}
+    for fd in proc_fds(pid):
+        found = [line for line in proc_text(pid, f"fdinfo/{fd}").splitlines() if line.startswith("flags:")]
+        if fd > 2 and found:
+            flags[fd] = bool(int(found[0].split()[1], 8) & 0o2000000)
+    return flags
+
+
+def test_what_fails_at_the_last_moment_changes_nothing(brood):
+    """The check was passed, and then the file is another one, or its execution fails: all is as it was."""
+    one = replaceable(brood, echo_pool(workers=2), expect=[REFUSED, CHECK]).start()
+    before = sorted(one.wait_workers(2))
+    flags = close_on_exec(one.pid)
+    interpreter = one.directory / "interpreter"
+    interpreter.symlink_to("/bin/sh")
+    script("#!/bin/sh\necho takes over: brood 9.9.9\ntouch $0\n")(one)
+    assert "another one" in refused(one)["reason"]
+    script(f"#!{interpreter}\necho takes over: brood 9.9.9\nrm {interpreter}\n")(one)
+    assert "cannot be executed: No such file" in refused(one, 2)["reason"]
+    assert close_on_exec(one.pid) == flags
+    assert os.readlink(f"/proc/{one.pid}/cwd") == str(one.directory)
+    assert sorted(one.workers()) == before
+    assert echo_once(one.address()) == b"hello"
+    put_binary(one, "9.9.9")
+    upgrade(one)
+    wait_rolled(one, before, 2)
 
 
 def test_an_upgrade_is_refused_during_a_stop(brood):
@@ -539,6 +569,7 @@ data = {
     "newer": state(master(os.getpid(), string("more")), unknown, record(2, string(text)), found, unknown, pool, member,
                    gone, unknown, version=99),
     "without-configuration": state(master(), found, pool, member, gone),
+    "configuration-of-another": state(master(), record(2, string("no_such_key = 1\n")), found, pool, member, gone),
     "without-the-child": state(master(), found, pool, member),
     "garbage": b"no state, and longer than the header of one is",
     "empty": b"",
@@ -563,9 +594,11 @@ def start_after(brood, directory, mode, **options):
     return one.start()
 
 
-@pytest.mark.parametrize("mode", ["newer", "without-configuration"])
+@pytest.mark.parametrize("mode", ["newer", "without-configuration", "configuration-of-another"])
 def test_a_state_of_another_version_is_read(brood, directory, mode):
-    one = start_after(brood, directory, mode)
+    """Where it is another configuration that this version understands, that of the file is what it goes by."""
+    one = start_after(brood, directory, mode, expect=["is not understood by this version"])
+    assert bool(one.log("is not understood")) == (mode == "configuration-of-another")
     assert echo_once(one.address()) == b"hello"
     said = one.wait_log("^upgraded$")[0]
     assert (said["from"], said["listeners"], said["leaving"]) == ("9.9.9", 1, 1)
