@@ -197,6 +197,15 @@ Test(policy_adopt, what_a_pool_has_proven_stays_proven)
 	cr_expect(died(0, death).failure);
 }
 
+Test(policy_adopt, a_pool_is_ready_with_the_last_worker_it_takes_over)
+{
+	resume((struct pool_memory){ .generation = GENERATION, .target = TARGET });
+	adopt_ready(0, 1);
+	cr_expect_not(pool_policy_is_ready(&pool.policy));
+	adopt_ready(2, 2);
+	cr_expect(pool_policy_is_ready(&pool.policy));
+}
+
 Test(policy_adopt, the_target_is_kept_within_the_capacity)
 {
 	resume((struct pool_memory){ .generation = GENERATION, .target = 100 });

@@ -768,3 +768,67 @@ Test(policy_rolling, a_lower_limit_retires_no_more_than_it_must)
 	died(3, (struct death){ .code = 0 });
 	IDLE();
 }
+
+Test(policy_rolling, a_canary_takes_no_room)
+{
+	pool_begin(4, 2);
+	pool.policy.rules.limit = 3;
+	born_ready(0, 1);
+	cr_expect_eq(pool_policy_room(&pool.policy), 1);
+	reload_to(2, 2);
+	canary_born(2);
+	cr_expect_eq(pool_policy_room(&pool.policy), 1);
+	pool.policy.rules.limit = 2;
+	cr_expect_eq(pool_policy_room(&pool.policy), 0);
+	/* No more than there are slots. */
+	pool.policy.rules.limit = 4;
+	cr_expect_eq(pool_policy_room(&pool.policy), 1);
+	pool.policy.rules.limit = 0;
+	cr_expect_eq(pool_policy_room(&pool.policy), 1);
+}
+
+/* Free slots are of no use to it. */
+Test(policy_rolling, at_the_limit_a_roll_retires_one_old_one_first)
+{
+	struct pool_rules rules = new_rules;
+
+	rules.limit = 2;
+	roll_by(rules, 2);
+	PLAN("retire 1 reload");
+	tell(1, SLOT_RETIRE, SLOT_REASON_RELOAD);
+	IDLE();
+	died(1, (struct death){ .code = 0 });
+	PLAN("retire 0 reload");
+	tell(0, SLOT_RETIRE, SLOT_REASON_RELOAD);
+	IDLE();
+	died(0, (struct death){ .code = 0 });
+	PLAN("ask 0");
+}
+
+Test(policy_rolling, one_that_is_replaced_has_the_common_time_where_there_is_no_other)
+{
+	struct pool_rules rules = new_rules;
+
+	rules.retire_timeout_ms = 300;
+	roll_by(rules, 2);
+	tell(1, SLOT_RETIRE, SLOT_REASON_RELOAD);
+	cr_expect_eq(pool.slots[1].deadline_ms, pool.now_ms + 300);
+}
+
+Test(policy_rolling, without_a_reload_nothing_can_be_committed)
+{
+	struct pool_policy before;
+
+	pool_begin(8, 2);
+	born_ready(0, 1);
+	before = pool.policy;
+	cr_expect_not(pool_policy_commit_anyway(&pool.policy));
+	cr_expect_arr_eq(&pool.policy, &before, sizeof(before));
+	reload_to(2, 4);
+	canary_born(2);
+	ready(2);
+	pool_policy_retire(&pool.policy, pool.now_ms + 1000);
+	cr_expect_not(pool_policy_commit_anyway(&pool.policy), "the stop was first");
+	cr_expect_eq(pool.policy.generation, 1);
+	cr_expect_eq(pool.policy.target, 2);
+}
