@@ -298,7 +298,7 @@ static void carry_out(struct sim *sim)
 static void settle(struct sim *sim)
 {
 	/* A slot can be asked for, told to retire, to quit and killed, at one time. */
-	uint32_t most = 8 * sim->world->rules.capacity + 8;
+	uint32_t most = 8 * sim->rules.capacity + 8;
 
 	for (uint32_t plans = 0; !sim->broken; plans++) {
 		sim_step_reload(sim);
@@ -323,8 +323,8 @@ static uint32_t resized(const struct sim *sim, uint32_t target, int delta)
 {
 	int64_t result = (int64_t)target + delta;
 
-	if (result > sim->world->rules.capacity)
-		result = sim->world->rules.capacity;
+	if (result > sim->rules.capacity)
+		result = sim->rules.capacity;
 	return result < 1 ? 1 : (uint32_t)result;
 }
 
@@ -341,10 +341,10 @@ static void resize(struct sim *sim, int delta)
 /* A request that takes too long: the master kills its worker. */
 static void time_request_out(struct sim *sim)
 {
-	uint32_t first = (uint32_t)sim_upto(sim, sim->world->rules.capacity - 1);
+	uint32_t first = (uint32_t)sim_upto(sim, sim->rules.capacity - 1);
 
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++) {
-		struct sim_process *process = &sim->processes[(first + i) % sim->world->rules.capacity];
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		struct sim_process *process = &sim->processes[(first + i) % sim->rules.capacity];
 
 		if (process->used && process->serving && process->order < ORDER_KILL) {
 			give_order(sim, process->slot, SLOT_KILL, SLOT_REASON_REQUEST_TIMEOUT);
@@ -418,7 +418,7 @@ static void begin_calm(struct sim *sim)
 				      (sim->rules.capacity + 1) * (start_ms + leave_ms);
 	}
 	sim->operator_ms = sim->calm_until_ms;
-	for (uint32_t i = 0; i < world->rules.capacity; i++)
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		if (sim->processes[i].used) {
 			say_alive(sim, &sim->processes[i]);
 			sim_process_draw(sim, &sim->processes[i]);
@@ -431,7 +431,7 @@ static void end_calm(struct sim *sim)
 	sim_check_calm(sim);
 	sim->calm = false;
 	sim->tally.calms++;
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		if (sim->processes[i].used)
 			sim_process_draw(sim, &sim->processes[i]);
 }
@@ -477,7 +477,7 @@ static void operate(struct sim *sim)
 /* A process to which something happens now; any of them. */
 static struct sim_process *find_due(struct sim *sim)
 {
-	uint32_t capacity = sim->world->rules.capacity;
+	uint32_t capacity = sim->rules.capacity;
 	uint32_t first = (uint32_t)sim_upto(sim, capacity - 1);
 
 	for (uint32_t i = 0; i < capacity; i++) {
@@ -498,7 +498,7 @@ static uint64_t next_ms(const struct sim *sim)
 	if (sim->drain_ms < next)
 		next = sim->drain_ms;
 
-	for (uint32_t i = 0; i < sim->world->rules.capacity; i++)
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		if (sim->processes[i].used && sim->processes[i].fate_ms < next)
 			next = sim->processes[i].fate_ms;
 	return next;

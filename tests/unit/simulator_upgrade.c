@@ -26,11 +26,12 @@ static void hand_over(struct sim *sim, struct handed *ret_handed)
 	memset(sim->slots, 0xa5, sizeof(sim->slots));
 }
 
-static void adopt(struct sim *sim, const struct handed *handed)
+/* CAPACITY: of the image before. */
+static void adopt(struct sim *sim, const struct handed *handed, uint32_t capacity)
 {
-	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+	for (uint32_t i = 0; i < capacity; i++) {
 		const struct slot *slot = &handed->slots[i];
-		bool lives = slot->state != SLOT_FREE && slot->state != SLOT_ASKED;
+		bool lives = slot->state != SLOT_FREE && slot->state != SLOT_ASKED && i < sim->rules.capacity;
 
 		if (pool_policy_adopt(&sim->policy, i, slot) != lives)
 			sim_fail(sim, "slot %u, which is %s, is %s", i, slot_state_name(slot->state),
@@ -39,12 +40,30 @@ static void adopt(struct sim *sim, const struct handed *handed)
 	}
 }
 
-/* Whoever was only asked for is not there. */
-static void forget_the_unborn(struct sim *sim)
+/* Whoever was only asked for is not there; whoever has no slot in this image is somebody else's. */
+static void forget_those_without_place(struct sim *sim, uint32_t capacity)
 {
-	for (uint32_t i = 0; i < sim->rules.capacity; i++)
-		if (sim->processes[i].used && !sim->processes[i].born)
+	for (uint32_t i = 0; i < capacity; i++)
+		if (sim->processes[i].used &&
+			(!sim->processes[i].born || sim->processes[i].slot >= sim->rules.capacity))
 			sim_process_free(sim, &sim->processes[i]);
+}
+
+/* There are as many places for processes as slots. */
+static void close_up(struct sim *sim, uint32_t capacity)
+{
+	uint32_t to = 0;
+
+	for (uint32_t i = 0; i < capacity; i++) {
+		if (!sim->processes[i].used)
+			continue;
+		if (i != to) {
+			sim->processes[to] = sim->processes[i];
+			sim->processes[i].used = false;
+			sim->owner[sim->processes[to].slot] = to + 1;
+		}
+		to++;
+	}
 }
 
 /* The wait that is under way goes on; the next one is by the new rules. */
@@ -62,6 +81,7 @@ static void count_on(struct sim *sim)
 void sim_upgrade(struct sim *sim)
 {
 	static struct handed handed;
+	uint32_t capacity = sim->rules.capacity;
 	struct pool_rules rules;
 
 	sim_note(sim, "upgrade", sim->generation, "(generation)");
@@ -69,14 +89,19 @@ void sim_upgrade(struct sim *sim)
 	sim->tally.upgrades_trying += sim->canary != SIM_CANARY_NONE;
 	sim->tally.upgrades_rolling += sim_is_rolling(sim);
 	sim_draw_rules(sim, &rules);
+	if (sim_chance(sim, 100))
+		rules.capacity = 1 + (uint32_t)sim_upto(sim, SIM_CAPACITY_MAX - 1);
 	hand_over(sim, &handed);
 	sim->rules = rules;
 	sim->next.rules = rules;
 	pool_policy_init(&sim->policy, &rules, (uint32_t)sim_upto(sim, rules.capacity), sim->slots);
 	pool_policy_resume(&sim->policy, &handed.memory);
-	adopt(sim, &handed);
+	if (sim->target > rules.capacity)
+		sim->target = rules.capacity;
+	adopt(sim, &handed, capacity);
 	sim_reload_forget(sim);
-	forget_the_unborn(sim);
+	forget_those_without_place(sim, capacity);
+	close_up(sim, capacity);
 	count_on(sim);
 	sim_allow_what_is(sim);
 	sim_check_state(sim);
