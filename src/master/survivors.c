@@ -418,6 +418,9 @@ void survivors_hurry(struct master *master, uint64_t now_ms, uint64_t until_ms)
 	for (size_t i = 0; i < survivors->count; i++) {
 		struct survivor *survivor = &survivors->list[i];
 
+		/* Nobody is known to be there, and its place is for nobody any more. */
+		if (survivor->left && survivor->pid == 0)
+			forget(master, survivor);
 		if (survivor->left && !survivor->killed)
 			survivor->deadline_ms =
 				deadline_earlier(survivor->deadline_ms, survivor->stop_signal != 0 ? ask_ms : until_ms);

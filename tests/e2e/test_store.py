@@ -260,7 +260,7 @@ def test_a_board_without_room_is_kept_beside_a_new_one(brood):
 
 
 def scribble(fd, pid, replacement):
-    """As a worker could that was taken over: another pid stands in the slot of PID."""
+    """As a worker could that was taken over: another pid stands in the slot of PID. 0, as while one is being made."""
     with mmap.mmap(fd, 0) as board:
         header_size, slot_size, slot_count = struct.unpack_from("<III", board, 12)
         pool_size, pool_count = struct.unpack_from("<II", board, 52)
@@ -290,6 +290,20 @@ def test_a_process_that_only_has_the_number_of_a_worker_is_left_alone(brood):
         after.stop()
         assert younger.poll() is None
         younger.kill()
+
+
+def test_a_stop_does_not_wait_for_a_worker_that_may_never_have_been_made(brood):
+    """The master was killed between the claim of a slot and the birth of its worker."""
+    one = brood(echo_pool(workers=2)).start()
+    pids = [slot["pid"] for slot in one.slots("echo")]
+    kill_master(one)
+    wait_for(lambda: not one.leftovers(), "its workers' ends")
+    scribble(one.notify.stored[names(one, "brood-board")[0]][0], pids[0], 0)
+    after = next_master(brood, one, "stop_timeout = 1h\n" + echo_pool(workers=2))
+    assert after.wait_log("has left its scoreboard")[0]["workers"] == 1
+    after.wait_workers(2)
+    assert echo_once(after.address()) == b"hello"
+    assert after.stop() == 0
 
 
 def test_a_program_that_does_not_hear_of_the_death_is_asked_to_leave(brood, directory):
