@@ -329,12 +329,14 @@ static void execute(struct master *master, uint64_t now_ms)
 	refuse(master, "the new binary cannot be executed: %s", log_strerror(result));
 }
 
-/* What the state cannot tell comes to its end before. A roll goes on in the new image. */
+/* What the state cannot tell comes to its end before: a check that a client waits for too. A roll goes on in the new
+ * image. */
 static bool may_execute(const struct master *master)
 {
 	enum reload_stage stage = master->reload.stage;
 
-	return master->survivors.left == 0 && (stage == RELOAD_STAGE_IDLE || stage == RELOAD_STAGE_ROLLING);
+	return master->survivors.left == 0 && master->check.checker.pid == 0 &&
+	       (stage == RELOAD_STAGE_IDLE || stage == RELOAD_STAGE_ROLLING);
 }
 
 bool upgrade_is_imminent(const struct master *master)

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from brood import (BINARY, connect, echo_once, echo_pool, proc_alive, proc_environment, proc_fds, proc_text, proc_title,
+from brood import (BINARY, BUILD, connect, echo_once, echo_pool, proc_alive, proc_environment, proc_fds, proc_text, proc_title,
                    receive, receive_all, wait_for)
 from test_daemonize import Detached
 
@@ -115,16 +115,21 @@ def test_the_process_stays_and_its_workers_are_replaced(brood):
     assert all(slot["generation"] == 2 for slot in one.slots("echo"))
 
 
-def test_nobody_is_lost_under_load(brood):
-    one = replaceable(brood, echo_pool(workers=4)).start()
+@pytest.mark.parametrize("kind", ["tcp", "unix", "several", "inetd"])
+def test_nobody_is_lost_under_load(brood, directory, kind):
+    listen = {"unix": f"unix:{directory}/load.sock", "several": ["127.0.0.1:0", "127.0.0.1:0"]}.get(kind, "127.0.0.1:0")
+    config = echo_pool(listen=listen, workers=4)
+    if kind == "inetd":
+        config = config.replace('handler = "echo"', 'handler = "inetd"\n\tcommand = {"/bin/cat"}').replace("echo {  }", "")
+    one = replaceable(brood, config).start()
     clients = Clients(one.address())
     try:
         for version in ("9.9.1", "9.9.2", "9.9.3"):
             clients.wait_more()
-            before = one.workers()
+            before = {slot["pid"] for slot in one.slots("echo")}
             put_binary(one, version)
             assert upgrade(one)["to"] == version
-            wait_rolled(one, before, 4)
+            wait_for(lambda before=before: one.log("^rolled") and not before & set(one.workers()), "new workers only")
         clients.wait_more()
     finally:
         failures = clients.stop()
@@ -654,3 +659,25 @@ def test_broodctl_waits_for_the_verdict(brood):
     broken_configuration(one)
     done = broodctl(one, "upgrade")
     assert done.returncode == 1 and "no_such_key" in done.stdout + done.stderr, done
+
+
+def test_who_waits_for_a_check_has_its_verdict_before(brood, directory):
+    """The check of another file, which takes a while, goes on to its end, and the upgrade comes after it."""
+    slow = directory / "slow.conf"
+    slow.write_text(f"""
+pool "slow" {{
+	listen = {{"127.0.0.1:0"}}
+	handler = "module"
+	module = "{BUILD}/tests/modules/constructor_hangs.so"
+}}
+""")
+    one = replaceable(brood, echo_pool()).start()
+    waiting = subprocess.Popen([BINARY.parent / "broodctl", "-s", one.directory / "brood.sock", "check", slow],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for(lambda: any(proc_title(pid) == "brood: checker" for pid in one.children()), "the check")
+    one.kill(signal.SIGUSR2)
+    one.wait_log("the new binary is checked")
+    assert echo_once(one.address()) == b"hello"
+    output, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 1 and "did not answer within" in output, output
+    one.wait_log("^upgraded$")
