@@ -113,6 +113,7 @@ struct pool_config {
 	enum handler_kind kind;
 	union brood_value *values; /* one for each row of the handler's options */
 	uint32_t workers;
+	uint32_t roll_batch;  /* so many more there may be while a reload replaces them; 0: a tenth, at least one */
 	uint32_t max_workers; /* those that wait and those that have become programs, together; >= workers */
 	struct program_config program;
 

@@ -130,6 +130,8 @@ const struct key schema_keys[] = {
 		.help = "The path of the shared object that serves connections." },
 	{ .name = "workers", POOL(workers), NUMBER(1, 65536), .fallback = "8", .reload = RELOAD_LIVE,
 		.help = "How many workers the pool has." },
+	{ .name = "roll_batch", POOL(roll_batch), NUMBER(0, 65536), .fallback = "0", .reload = RELOAD_LIVE,
+		.help = "How many workers more there may be while a reload replaces them; 0: a tenth, at least one." },
 	{ .name = "max_workers", POOL(max_workers), NUMBER(1, 65536), INETD_ONLY, .fallback = "",
 		.inherits = "max_workers", .reload = RELOAD_LIVE,
 		.help = "The most workers of the pool, those that wait and those that run programs together." },

@@ -20,7 +20,7 @@
 /* An episode in which max_workers is reached is over once it has not been for so long. */
 #define FULL_EPISODE_MS 5000
 
-/* While a pool rolls, it has a tenth more workers than its size, and one at least. */
+/* While a pool rolls, it has a tenth more workers than its size, and one at least, unless it says how many. */
 #define ROLL_PART 10
 
 /* Places on the board for the canaries of a reload, and for pools that roll. */
@@ -49,6 +49,15 @@ static uint64_t pool_replace_timeout(const struct pool_config *config)
 	return config->kind == HANDLER_BECOMES ? 0 : config->stop_timeout_ms;
 }
 
+static uint32_t pool_roll_batch(const struct pool_config *config)
+{
+	uint32_t part = config->workers / ROLL_PART;
+
+	if (config->roll_batch > 0)
+		return config->roll_batch;
+	return part > 0 ? part : 1;
+}
+
 struct pool_rules pool_rules(const struct master *master, const struct pool_config *config)
 {
 	bool program = config->kind == HANDLER_ACCEPTS;
@@ -56,7 +65,7 @@ struct pool_rules pool_rules(const struct master *master, const struct pool_conf
 	return (struct pool_rules){
 		.capacity = master->places,
 		.limit = pool_limit(config),
-		.roll_step = config->workers / ROLL_PART > 0 ? config->workers / ROLL_PART : 1,
+		.roll_step = pool_roll_batch(config),
 		.start_timeout_ms = config->start_timeout_ms,
 		.ready_after_ms = pool_ready_after(config),
 		.retire_timeout_ms = program ? config->stop_timeout_ms : 0,

@@ -106,7 +106,7 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 		.generation = 1,
 		.target = target < rules->capacity ? target : rules->capacity,
 		/* A worker of a reload that another image tried, and this one does not know, goes by what there is. */
-		.reload = {.rules = *rules},
+		.reload = { .rules = *rules },
 		.stop_deadline_ms = DEADLINE_NONE,
 		.slots = slots,
 	};

@@ -24,6 +24,10 @@
  * is to be reloaded at its full size has a capacity of at least one more. Without room the canary waits for some time,
  * and then is one that failed: the old generation never makes room for it. A roll without room (the new target may be
  * the capacity, and processes that do not end may hold slots) retires one old worker first, and waits for its end.
+ *
+ * A step of the roll is over when the old workers that it has retired are gone: those that finish their connections
+ * count among the workers there may be, so that a roll never needs the memory of two pools. Only those that nothing
+ * bounds, such as programs of inetd pools, are not waited for.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -203,13 +203,29 @@ static uint32_t roll_step(const struct pool_policy *pool)
 	return pool->rules.roll_step == 0 ? POOL_ROLL_STEP : pool->rules.roll_step;
 }
 
+/* They finish what they have, and take memory until then. Those that may take for ever are waited for by nobody. */
+static uint32_t roll_leaving(const struct pool_policy *pool)
+{
+	uint32_t leaving = 0;
+
+	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
+		const struct slot *slot = &pool->slots[i];
+		bool leaves =
+			slot->state == SLOT_RETIRING || slot->state == SLOT_QUITTING || slot->state == SLOT_KILLED;
+
+		leaving += leaves && slot->deadline_ms != DEADLINE_NONE && pool_role(pool, slot) != POOL_CANARY;
+	}
+	return leaving;
+}
+
 uint32_t pool_wanted(const struct pool_policy *pool)
 {
-	uint32_t wanted = less(pool->target, pool_serving_of(pool, POOL_CURRENT));
-	uint32_t room = less(pool->target + roll_step(pool), pool_serving(pool));
+	uint32_t wanted, room;
 
 	if (!pool_policy_is_rolling(pool))
 		return pool_missing(pool);
+	wanted = less(pool->target, pool_serving_of(pool, POOL_CURRENT));
+	room = less(pool->target + roll_step(pool), pool_serving(pool) + roll_leaving(pool));
 	return wanted < room ? wanted : room;
 }
 

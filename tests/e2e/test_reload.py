@@ -154,6 +154,26 @@ def test_a_long_connection_of_the_old_generation_ends_at_stop_timeout(brood):
     wait_new(one, old, 2)
 
 
+@pytest.mark.parametrize("batch, most", [(0, 9), (3, 11)])
+def test_no_more_workers_than_the_batch_allows(batch, most, brood):
+    """All are busy until stop_timeout: those that finish count, too."""
+    config = echo_pool(workers=8, extra=f"roll_batch = {batch}\nstop_timeout = 300ms idle_timeout = 60s")
+    one = brood(config, expect=["worker died"]).start()
+    old, seen = one.workers(), 0
+    with contextlib.ExitStack() as stack:
+        for _ in old:
+            client = stack.enter_context(connect(one.address()))
+            client.sendall(b"x")
+            assert receive(client, 1) == b"x"
+        before = len(one.log())
+        one.kill(signal.SIGHUP)
+        while not [row for row in one.log()[before:] if row["event"].startswith("rolled")]:
+            seen = max(seen, len(one.workers()))
+            time.sleep(0.01)
+    wait_new(one, old, 8)
+    assert 9 <= seen <= most, seen
+
+
 def test_running_inetd_programs_go_on(brood):
     one = brood(pool("inetd", extra='command = "/bin/cat" max_workers = 8 stop_timeout = 1s')).start()
     with connect(one.address()) as client:

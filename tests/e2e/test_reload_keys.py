@@ -387,6 +387,16 @@ def check_workers(change):
     change.one.wait_workers(1, "echo")
 
 
+@changes("pool", "roll_batch")
+def check_roll_batch(change):
+    """So many old workers are told to leave at once: all of them."""
+    change.start(echo_pool(workers=8, extra="idle_timeout = 60s"))
+    old = change.one.workers("echo")
+    change.reload(echo_pool(workers=8, extra="idle_timeout = 60s\nroll_batch = 8"), "roll_batch: 0 -> 8")
+    change.until(lambda: change.one.log("^rolled") and not set(old) & set(change.one.workers("echo")))
+    assert len([row for row in change.one.slots("echo")]) == 8
+
+
 def pool_identity(change, before, after, named, field, number):
     change.start(echo_pool(extra=before))
     change.reload(echo_pool(extra=after), named)

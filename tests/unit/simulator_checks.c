@@ -125,16 +125,32 @@ static uint32_t count_missing(const struct sim *sim)
 	return sim->phase == POOL_SERVING && serving < sim->target ? sim->target - serving : 0;
 }
 
+static uint64_t due_ms(const struct sim *sim, const struct sim_process *process);
+
+/* Told to leave, and bound to be gone at some time. */
+static uint32_t count_leaving(const struct sim *sim)
+{
+	uint32_t leaving = 0;
+
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		const struct sim_process *process = &sim->processes[i];
+
+		leaving += process->used && !sim_is_canary(sim, process) && process->order != ORDER_NONE &&
+			   due_ms(sim, process) != SIM_NEVER;
+	}
+	return leaving;
+}
+
 /* How many there is work for: the missing ones, and the next step of a roll. */
 static uint32_t count_wanted(const struct sim *sim)
 {
-	uint32_t serving = sim_count_serving(sim);
+	uint32_t staying = sim_count_serving(sim) + count_leaving(sim);
 	uint32_t current = count_current(sim);
 	uint32_t wanted = 0;
 
 	if (!sim_is_rolling(sim) || sim->phase != POOL_SERVING)
 		return count_missing(sim);
-	while (current + wanted < sim->target && serving + wanted < sim->target + step_of(sim))
+	while (current + wanted < sim->target && staying + wanted < sim->target + step_of(sim))
 		wanted++;
 	return wanted;
 }

@@ -832,3 +832,25 @@ Test(policy_rolling, without_a_reload_nothing_can_be_committed)
 	cr_expect_eq(pool.policy.generation, 1);
 	cr_expect_eq(pool.policy.target, 2);
 }
+
+Test(policy_rolling, a_step_is_over_when_its_old_workers_are_gone)
+{
+	roll(12, 4, 4);
+	pool.policy.rules.roll_step = 1;
+	pool.policy.rules.replace_timeout_ms = 5000;
+	PLAN("retire 3 reload");
+	tell(3, SLOT_RETIRE, SLOT_REASON_RELOAD);
+	IDLE_FOR(5000);
+	PLAN("quit 3 stop_timeout");
+	cr_expect_eq(died(3, (struct death){ .code = 0 }).kind, DEATH_RETIRED);
+	PLAN("ask 3");
+}
+
+Test(policy_rolling, old_workers_that_may_take_for_ever_are_not_waited_for)
+{
+	roll(12, 4, 4);
+	pool.policy.rules.roll_step = 1;
+	PLAN("retire 3 reload");
+	tell(3, SLOT_RETIRE, SLOT_REASON_RELOAD);
+	PLAN("ask 5");
+}
