@@ -451,6 +451,12 @@ static bool adopt_into(struct master *master, struct pool *pool, const struct st
 	return true;
 }
 
+/* One that was asked to leave has its time from then on, however often the image changes. */
+static uint64_t leaves_by(const struct state_worker *state)
+{
+	return parse_state(state->state) == SLOT_RETIRING ? state->deadline_ms : DEADLINE_NONE;
+}
+
 static void adopt_worker(struct master *master, const struct state_worker *state, uint64_t now_ms)
 {
 	struct pool *pool = find_pool(master, state->pool);
@@ -462,7 +468,16 @@ static void adopt_worker(struct master *master, const struct state_worker *state
 	log_event(LOG_LEVEL_NOTICE, "a worker of the image before has no place in this one, and is to finish",
 		LOG_TEXT("pool", state->pool), LOG_INT("pid", state->pid));
 	leavers_add(master, state->pid,
-		state->stop_signal > 0 && state->stop_signal < NSIG ? state->stop_signal : SIGURG, now_ms);
+		state->stop_signal > 0 && state->stop_signal < NSIG ? state->stop_signal : SIGURG, leaves_by(state),
+		now_ms);
+}
+
+static void adopt_child(struct master *master, const struct state_child *state, uint64_t now_ms)
+{
+	if (state->pid > 0)
+		leavers_add(master, state->pid,
+			state->stop_signal >= 0 && state->stop_signal < NSIG ? state->stop_signal : SIGTERM,
+			state->deadline_ms == 0 ? DEADLINE_NONE : state->deadline_ms, now_ms);
 }
 
 static void adopt_hunt(struct master *master, const struct state_hunt *state)
@@ -492,8 +507,7 @@ static void adopt_record(struct master *master, const struct state_record *recor
 		adopt_client(master, &record->client);
 		break;
 	case STATE_CHILD:
-		if (record->child.pid > 0)
-			leavers_add(master, record->child.pid, SIGTERM, now_ms);
+		adopt_child(master, &record->child, now_ms);
 		break;
 	default:
 		break;
@@ -517,7 +531,7 @@ static void adopt_unknown_children(struct master *master, uint64_t now_ms)
 	}
 	while (fscanf(list, "%d", &pid) == 1)
 		if (!children_find(&master->children, pid, &child) && !leavers_has(&master->leavers, pid))
-			leavers_add(master, pid, SIGURG, now_ms);
+			leavers_add(master, pid, SIGURG, DEADLINE_NONE, now_ms);
 	fclose(list);
 }
 

@@ -145,6 +145,9 @@ static void write_worker(const struct pool *pool, uint32_t number, struct state_
 		},
 	};
 
+	if (pool->leaving)
+		record.worker.deadline_ms = pool_policy_leaves_by(&pool->policy, number);
+
 	/* One that was removed is in no configuration: another may have its name. */
 	SET(record.worker.pool, pool->leaving ? "" : pool->config->name);
 	SET(record.worker.state, slot_state_name(slot->state));
@@ -233,11 +236,22 @@ static void write_child(pid_t pid, const char *what, struct state_writer *writer
 	state_write(writer, &record);
 }
 
+/* It was asked to finish, and knows it; it may be a program by now, which another signal would end. */
+static void write_leaver(const struct leaver *leaver, struct state_writer *writer)
+{
+	struct state_record record = {
+		.kind = STATE_CHILD, .child = {.pid = leaver->pid, .deadline_ms = leaver->deadline_ms}
+	};
+
+	SET(record.child.what, "leaver");
+	state_write(writer, &record);
+}
+
 /* Those that nobody goes on with. */
 static void write_children(const struct master *master, struct state_writer *writer)
 {
 	for (size_t i = 0; i < master->leavers.count; i++)
-		write_child(master->leavers.list[i].pid, "leaver", writer);
+		write_leaver(&master->leavers.list[i], writer);
 	for (size_t i = 0; i < master->children.size; i++) {
 		const struct child *child = &master->children.table[i];
 

@@ -26,17 +26,19 @@ static struct leaver *add(struct leavers *leavers)
 	return &list[leavers->count++];
 }
 
-void leavers_add(struct master *master, pid_t pid, int signal, uint64_t now_ms)
+void leavers_add(struct master *master, pid_t pid, int signal, uint64_t deadline_ms, uint64_t now_ms)
 {
 	struct leaver *leaver = add(&master->leavers);
 
 	log_event(LOG_LEVEL_DEBUG, "a child of the image before is to finish", LOG_INT("pid", pid),
 		LOG_INT("signal", signal));
-	kill(pid, signal);
+	if (signal != 0)
+		kill(pid, signal);
 	if (leaver != NULL)
 		*leaver = (struct leaver){
 			.pid = pid,
-			.deadline_ms = deadline_after(now_ms, master->config->stop_timeout_ms),
+			.deadline_ms =
+				deadline_earlier(deadline_ms, deadline_after(now_ms, master->config->stop_timeout_ms)),
 			.next = SIGTERM,
 		};
 }

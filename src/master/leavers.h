@@ -29,8 +29,9 @@ struct leavers {
 	size_t room;
 };
 
-/* PID is one from now on, and gets SIGNAL. What cannot be remembered is let go its way. */
-void leavers_add(struct master *master, pid_t pid, int signal, uint64_t now_ms);
+/* PID is one from now on, and gets SIGNAL, unless that is 0. It has until stop_timeout, and no longer than DEADLINE.
+ * What cannot be remembered is let go its way. */
+void leavers_add(struct master *master, pid_t pid, int signal, uint64_t deadline_ms, uint64_t now_ms);
 
 bool leavers_has(const struct leavers *leavers, pid_t pid);
 

@@ -143,7 +143,12 @@ static const struct field control_fields[] = {
 	UNSIGNED(control, path_inode),
 };
 
-static const struct field child_fields[] = { SIGNED(child, pid), SIGNED(child, stop_signal), TEXT(child, what) };
+static const struct field child_fields[] = {
+	SIGNED(child, pid),
+	SIGNED(child, stop_signal),
+	TEXT(child, what),
+	UNSIGNED(child, deadline_ms),
+};
 
 static const struct field hunt_fields[] = { SIGNED(hunt, worker), UNSIGNED(hunt, until_ms) };
 

@@ -156,8 +156,9 @@ struct state_control {
 
 struct state_child {
 	pid_t pid;
-	int stop_signal;
+	int stop_signal; /* 0: it was asked already */
 	char what[32];
+	uint64_t deadline_ms; /* by then it must have ended; 0: not said */
 };
 
 struct state_hunt {

@@ -519,6 +519,13 @@ bool pool_policy_start_failed(const struct pool_policy *pool)
 
 /* ---- upgrade ---- */
 
+uint64_t pool_policy_leaves_by(const struct pool_policy *pool, uint32_t number)
+{
+	const struct slot *slot = &pool->slots[number];
+
+	return slot->state == SLOT_RETIRING ? slot_deadline(pool, slot) : DEADLINE_NONE;
+}
+
 void pool_policy_resume(struct pool_policy *pool, const struct pool_memory *memory)
 {
 	pool->generation = memory->generation;

@@ -532,6 +532,54 @@ for line in sys.stdin.buffer.raw:
     one.wait_log("EXIT|exited|finished")
 
 
+def leaving_program(brood, directory, stop_timeout):
+    """An inetd pool is removed while its program serves; returns the daemon and the connection."""
+    program = program_pool(directory, r'''
+import sys
+for line in sys.stdin.buffer.raw:
+    sys.stdout.buffer.raw.write(line)
+''', "inetd", "")
+    settings = f"stop_timeout = {stop_timeout}\n"
+    one = replaceable(brood, settings + echo_pool(workers=1) + program).start()
+    client = connect(one.address("prog"))
+    client.sendall(b"one\n")
+    assert receive(client, 4) == b"one\n"
+    one.config_path.write_text("log_format = json\n" + settings + echo_pool(workers=1))
+    one.kill(signal.SIGHUP)
+    one.wait_log("^reloaded$")
+    return one, client
+
+
+def test_a_program_whose_pool_was_removed_serves_on_through_upgrades(brood, directory):
+    one, client = leaving_program(brood, directory, "60s")
+    with client:
+        for number in range(3):
+            assert upgrade(one)["leaving"] == 1
+            client.sendall(b"two\n")
+            assert receive(client, 4) == b"two\n", number
+            one.wait_log("^reloaded$", number + 2)
+
+
+def test_upgrades_do_not_put_a_deadline_off(brood, directory):
+    one, client = leaving_program(brood, directory, "5s")
+    ended, count = time.monotonic() + 60, 0
+    with client:
+        client.settimeout(0)
+        while time.monotonic() < ended:
+            upgrade(one)
+            count += 1
+            one.wait_log("^reloaded$", count + 1)
+            try:
+                assert client.recv(1) == b""
+                break
+            except BlockingIOError:
+                pass
+            except ConnectionResetError:
+                break
+        else:
+            pytest.fail("it has all the time it wants")
+
+
 # ---- states that this version has not written ----
 
 # What was before: it listens, has a child, and executes the binary in its own place with a state of its making.

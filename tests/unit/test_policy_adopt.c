@@ -256,3 +256,16 @@ Test(policy_adopt, beyond_the_limit_of_the_new_image_as_many_leave)
 	tell(2, SLOT_RETIRE, SLOT_REASON_SCALE_DOWN);
 	IDLE();
 }
+
+Test(policy_adopt, says_by_when_one_leaves_that_was_asked_to)
+{
+	resume_healthy();
+	adopt_ready(0, 2);
+	cr_expect_eq(pool_policy_leaves_by(&pool.policy, 0), DEADLINE_NONE);
+	cr_expect_eq(pool_policy_leaves_by(&pool.policy, 5), DEADLINE_NONE);
+	pool_policy_retire(&pool.policy, BEGIN_MS + 800);
+	tell(0, SLOT_RETIRE, SLOT_REASON_STOP);
+	cr_expect_eq(pool_policy_leaves_by(&pool.policy, 0), BEGIN_MS + 800);
+	cr_expect(pool_policy_extend(&pool.policy, 0, BEGIN_MS + 300));
+	cr_expect_eq(pool_policy_leaves_by(&pool.policy, 0), BEGIN_MS + 300);
+}
