@@ -88,6 +88,7 @@ static void free_attempt(struct master_reload *reload)
 	reload->diff = NULL;
 	reload_members_done(&reload->tried);
 	reload->reason[0] = '\0';
+	reload->opened[0] = '\0';
 	fd_close(&reload->hold_fd);
 }
 
@@ -276,6 +277,15 @@ static bool listen_new(struct master *master)
 	return false;
 }
 
+static void begin_drain(struct master *master, uint64_t now_ms)
+{
+	struct master_reload *reload = &master->reload;
+
+	reload->drain_by_ms = deadline_after(now_ms, master->config->stop_timeout_ms);
+	reload->drain_check_ms = now_ms;
+	reload->drain_step_ms = DRAIN_CHECK_MIN_MS;
+}
+
 static void pass_the_point(struct master *master, uint64_t now_ms)
 {
 	struct master_reload *reload = &master->reload;
@@ -287,9 +297,7 @@ static void pass_the_point(struct master *master, uint64_t now_ms)
 	}
 	enter(master, RELOAD_STAGE_DRAINING);
 	reload_release(master);
-	reload->drain_by_ms = deadline_after(now_ms, master->config->stop_timeout_ms);
-	reload->drain_check_ms = now_ms;
-	reload->drain_step_ms = DRAIN_CHECK_MIN_MS;
+	begin_drain(master, now_ms);
 }
 
 /* Why the canary failed, in the words of who failed. */
@@ -297,10 +305,17 @@ static void explain_refusal(struct master_reload *reload)
 {
 	const struct pool *pool = reload->members.pools[reload->policy.refused_by];
 	char words[RELOAD_REASON_MAX / 2];
+	size_t used;
 
 	snprintf(words, sizeof(words), "%.*s", (int)sizeof(words) - 1, reload->reason);
 	snprintf(reload->reason, sizeof(reload->reason), "pool \"%s\": its first new worker failed (%s)%s%s",
 		pool->config->name, canary_state_name(reload->policy.refusal), words[0] == '\0' ? "" : ": ", words);
+	used = strlen(reload->reason);
+	if (reload->opened[0] != '\0')
+		snprintf(reload->reason + used, sizeof(reload->reason) - used,
+			"; open to clients meanwhile, for programs, and closed %s: %s",
+			reload->opened_drained ? "after the last of them" : "with clients in the queue",
+			reload->opened);
 }
 
 /* The policy's own steps, in the stages that it knows. */
@@ -344,30 +359,58 @@ static void commit(struct master *master, uint64_t now_ms)
 	enter(master, RELOAD_STAGE_ROLLING);
 }
 
+/* Whether DRAINED, which is asked now and then, says so, or the time is over. Else *RET_WAKE_MS is when to ask again.
+ */
+static bool drain_is_over(
+	struct master *master, bool (*drained)(struct master *master), uint64_t now_ms, uint64_t *ret_wake_ms)
+{
+	struct master_reload *reload = &master->reload;
+
+	*ret_wake_ms = reload->drain_check_ms;
+	if (!deadline_passed(reload->drain_check_ms, now_ms))
+		return false;
+	if (drained(master) || deadline_passed(reload->drain_by_ms, now_ms))
+		return true;
+	reload->drain_check_ms = deadline_after(clock_monotonic_ms(), reload->drain_step_ms);
+	if (reload->drain_step_ms < DRAIN_CHECK_MAX_MS)
+		reload->drain_step_ms *= 2;
+	*ret_wake_ms = deadline_earlier(reload->drain_check_ms, reload->drain_by_ms);
+	return false;
+}
+
+/* A canary has failed. A program that stands serves who has come to its new listeners, before it is told to leave. */
+static bool new_are_closed(struct master *master, uint64_t now_ms, uint64_t *ret_wake_ms)
+{
+	if (master->reload.opened[0] == '\0') {
+		if (!reload_close_new(master))
+			return true;
+		begin_drain(master, now_ms);
+	}
+	return drain_is_over(master, reload_new_are_done, now_ms, ret_wake_ms);
+}
+
 static uint64_t act_trying(struct master *master, uint64_t now_ms)
 {
+	uint64_t wake_ms;
+
 	if (reload_stands(&master->reload.policy, now_ms)) {
 		pass_the_point(master, now_ms);
 		return now_ms;
 	}
+	if (reload_falls(&master->reload.policy, now_ms) && !new_are_closed(master, now_ms, &wake_ms))
+		return wake_ms;
 	step_policy(master, now_ms);
 	return DEADLINE_NONE;
 }
 
 static uint64_t act_draining(struct master *master, uint64_t now_ms)
 {
-	struct master_reload *reload = &master->reload;
+	uint64_t wake_ms;
 
-	if (!deadline_passed(reload->drain_check_ms, now_ms))
-		return reload->drain_check_ms;
-	if (reload_drained(master) || deadline_passed(reload->drain_by_ms, now_ms)) {
-		commit(master, now_ms);
-		return now_ms;
-	}
-	reload->drain_check_ms = deadline_after(clock_monotonic_ms(), reload->drain_step_ms);
-	if (reload->drain_step_ms < DRAIN_CHECK_MAX_MS)
-		reload->drain_step_ms *= 2;
-	return deadline_earlier(reload->drain_check_ms, reload->drain_by_ms);
+	if (!drain_is_over(master, reload_drained, now_ms, &wake_ms))
+		return wake_ms;
+	commit(master, now_ms);
+	return now_ms;
 }
 
 /* It is over when no process of it is left that holds a listener. */

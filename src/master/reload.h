@@ -14,8 +14,9 @@
  * Requests that come while one is under way are merged into one that follows; it may begin while the pools still roll.
  * A restart of one pool is a reload of that pool alone, with the configuration that it has.
  *
- * A canary that is a program cannot be held: its new listeners listen from its start on, and if it is undone refuse
- * until they are empty or it is gone.
+ * A canary that is a program cannot be held: its new listeners listen from its start on. Where the reload is undone
+ *they refuse first, and canaries leave when they are empty (bounded by stop_timeout), or nobody is left who could
+ *serve.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -72,6 +73,8 @@ struct master_reload {
 	uint64_t drain_by_ms;
 	uint64_t drain_check_ms;
 	uint64_t drain_step_ms;
+	char opened[256];               /* new listeners that were open to clients before they were undone; "": none */
+	bool opened_drained;            /* all who came have been served */
 	char reason[RELOAD_REASON_MAX]; /* why it is refused: of the canary that failed */
 	char last[RELOAD_REASON_MAX];   /* the last verdict, if it was a refusal; "" else */
 	struct reload_old *old;

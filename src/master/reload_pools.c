@@ -193,12 +193,66 @@ void reload_release(struct master *master)
 			bind_refuse(master, master->listeners.list[i]);
 }
 
-bool reload_drained(const struct master *master)
+bool reload_drained(struct master *master)
 {
 	for (size_t i = 0; i < master->listeners.count; i++)
 		if (!is_kept(master, master->listeners.list[i]) && !bind_drained(master->listeners.list[i]))
 			return false;
 	return true;
+}
+
+/* ---- programs' listeners that are undone ---- */
+
+/* Open to clients, and of the configuration that is tried alone. */
+static bool is_new(const struct master *master, const struct listener *listener)
+{
+	FOR_EACH_POOL (master, pool)
+		if (listener_set_has(&pool->listeners, listener))
+			return false;
+	return listener->listening;
+}
+
+bool reload_close_new(struct master *master)
+{
+	struct master_reload *reload = &master->reload;
+	char text[ADDRESS_TEXT_MAX];
+	size_t used = 0;
+
+	for (size_t i = 0; i < master->listeners.count; i++) {
+		struct listener *listener = master->listeners.list[i];
+
+		if (!is_new(master, listener))
+			continue;
+		if (used < sizeof(reload->opened))
+			used += (size_t)snprintf(reload->opened + used, sizeof(reload->opened) - used, "%s%s",
+				used == 0 ? "" : ", ", listener_text(listener, text, sizeof(text)));
+		bind_refuse(master, listener);
+	}
+	return reload->opened[0] != '\0';
+}
+
+static bool is_served(const struct master *master, const struct listener *listener)
+{
+	FOR_EACH_POOL (master, pool)
+		if (listener_set_has(&pool->next.listeners, listener) && pool_policy_canaries(&pool->policy) > 0)
+			return true;
+	return false;
+}
+
+bool reload_new_are_done(struct master *master)
+{
+	bool served = false;
+
+	master->reload.opened_drained = true;
+	for (size_t i = 0; i < master->listeners.count; i++) {
+		const struct listener *listener = master->listeners.list[i];
+
+		if (!is_new(master, listener) || bind_drained(listener))
+			continue;
+		master->reload.opened_drained = false;
+		served |= is_served(master, listener);
+	}
+	return !served;
 }
 
 /* Those that no pool has any more. */

@@ -29,7 +29,13 @@ bool reload_listen(struct master *master, struct bind_failure *ret_failure);
 /* Canaries accept; listeners that are gone refuse. */
 void reload_release(struct master *master);
 /* These are empty. */
-bool reload_drained(const struct master *master);
+bool reload_drained(struct master *master);
+
+/* New listeners that are open to clients already, for programs, refuse; and `opened` says which. Returns false: none.
+ */
+bool reload_close_new(struct master *master);
+/* They are empty, or nobody is there who would serve who waits. */
+bool reload_new_are_done(struct master *master);
 
 /* The new configuration is the one in force. */
 void reload_commit_pools(struct master *master, uint64_t now_ms);

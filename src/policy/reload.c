@@ -144,12 +144,21 @@ bool reload_begin(
 	return true;
 }
 
-bool reload_stands(const struct reload *reload, uint64_t now_ms)
+static bool canaries_mean(const struct reload *reload, enum reload_event event, uint64_t now_ms)
 {
 	struct reload look = *reload;
 
-	return reload->phase == RELOAD_CANARY && !some_pool_ends(reload) &&
-	       canaries_say(&look, now_ms) == RELOAD_COMMIT;
+	return reload->phase == RELOAD_CANARY && !some_pool_ends(reload) && canaries_say(&look, now_ms) == event;
+}
+
+bool reload_stands(const struct reload *reload, uint64_t now_ms)
+{
+	return canaries_mean(reload, RELOAD_COMMIT, now_ms);
+}
+
+bool reload_falls(const struct reload *reload, uint64_t now_ms)
+{
+	return canaries_mean(reload, RELOAD_UNDO, now_ms);
 }
 
 void reload_undo(struct reload *reload)

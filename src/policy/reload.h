@@ -77,6 +77,11 @@ bool reload_begin(
  */
 bool reload_stands(const struct reload *reload, uint64_t now_ms);
 
+/* A canary has failed, and a step would undo. Whoever has something to do before canaries are told to leave, does it
+ * now.
+ */
+bool reload_falls(const struct reload *reload, uint64_t now_ms);
+
 /* The caller refuses it, for a reason of its own: undone in all pools. Only in RELOAD_CANARY. */
 void reload_undo(struct reload *reload);
 
