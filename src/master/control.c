@@ -746,6 +746,16 @@ void control_close(struct master *master)
 	*control = CONTROL_NONE;
 }
 
+bool control_is_talking(const struct master *master)
+{
+	const struct control *control = &master->control;
+
+	for (size_t i = 0; control->client_count > 0 && i < CONTROL_CLIENTS_MAX; i++)
+		if (control->clients[i].fd >= 0 && control->clients[i].phase != CONTROL_WAITING)
+			return true;
+	return false;
+}
+
 size_t control_waiting(const struct master *master, enum request_kind kind, int *ret_fds, size_t max)
 {
 	const struct control *control = &master->control;

@@ -121,6 +121,9 @@ void control_note_phase(struct master *master);
 
 /* ---- for an upgrade ---- */
 
+/* Whether somebody is about to ask, or has not got all of an answer yet: another image knows nothing of them. */
+bool control_is_talking(const struct master *master);
+
 /* The descriptors of those who wait for a request of KIND, at most MAX. Returns how many. */
 size_t control_waiting(const struct master *master, enum request_kind kind, int *ret_fds, size_t max);
 /* Takes one over, which goes on to wait. On failure FD stays the caller's. */

@@ -224,6 +224,7 @@ void upgrade_reaped(struct master *master, int status, uint64_t now_ms)
 	if (upgrade->checker.errors_fd >= 0)
 		master_unwatch(master, upgrade->checker.errors_fd);
 	verdict = checker_reaped(&upgrade->checker, &origin, status);
+	upgrade->talk_by_ms = 0;
 	if (upgrade->phase != UPGRADE_CHECKING) {
 		/* it was abandoned */
 	} else if (verdict == CHECKER_ACCEPTS && takes_over(upgrade)) {
@@ -344,12 +345,27 @@ bool upgrade_is_imminent(const struct master *master)
 	return master->upgrade.phase == UPGRADE_CHECKED && may_execute(master);
 }
 
+/* Answers come to their end, for a while: whoever sits there without a request holds up nothing. */
+static bool lets_talk(struct master *master, uint64_t now_ms)
+{
+	struct upgrade *upgrade = &master->upgrade;
+
+	if (!control_is_talking(master))
+		return false;
+	if (upgrade->talk_by_ms == 0)
+		upgrade->talk_by_ms = deadline_after(now_ms, UPGRADE_TALK_MS);
+	return !deadline_passed(upgrade->talk_by_ms, now_ms);
+}
+
 uint64_t upgrade_act(struct master *master, uint64_t now_ms)
 {
 	struct upgrade *upgrade = &master->upgrade;
 
-	if (upgrade_is_imminent(master) && !nurseries_are_asked(master))
+	if (upgrade_is_imminent(master) && !nurseries_are_asked(master)) {
+		if (lets_talk(master, now_ms))
+			return upgrade->talk_by_ms;
 		execute(master, now_ms);
+	}
 	checker_expire(&upgrade->checker, now_ms);
 	return upgrade->checker.pid == 0 ? DEADLINE_NONE : upgrade->checker.deadline_ms;
 }

@@ -27,6 +27,9 @@ struct master;
 /* How long the check may take. Each probe in it has a time of its own (worker/probe.h). */
 #define UPGRADE_CHECK_MS 60000
 
+/* So long clients of the control socket have for what they are about, once all else is done. */
+#define UPGRADE_TALK_MS 2000
+
 enum upgrade_phase {
 	UPGRADE_IDLE,
 	UPGRADE_CHECKING,
@@ -39,6 +42,7 @@ struct upgrade {
 	struct image_file file; /* that was checked */
 	char version[64];       /* of it, as it says */
 	uint64_t ticket;        /* of whoever waits for it: master/requests.h */
+	uint64_t talk_by_ms;    /* 0: not yet */
 };
 
 /* Begins one. Where one is under way already, it is that one. */

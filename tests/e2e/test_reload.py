@@ -347,6 +347,16 @@ def test_a_user_that_cannot_be(brood):
 test_a_user_that_cannot_be = root_only(test_a_user_that_cannot_be)
 
 
+@root_only
+def test_a_worker_that_cannot_be_made(brood):
+    """The verdict has the kernel's reason: the nursery is all of the processes that its user may have."""
+    one = brood(echo_pool(), expect=QUIET + ["cannot start a worker"]).start()
+    failing(one, echo_pool() + pool("inetd", extra="""command = {"cat"}
+user = "61244"
+group = "61244"
+limits { nproc = 1 }"""), r'pool "p": .*not born.*: Resource temporarily unavailable$')
+
+
 def test_bound_addresses_are_free_again_at_once(brood):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -729,3 +729,18 @@ pool "slow" {{
     output, _ = waiting.communicate(timeout=60)
     assert waiting.returncode == 1 and "did not answer within" in output, output
     one.wait_log("^upgraded$")
+
+
+def test_an_answer_of_the_control_socket_comes_to_its_end(brood):
+    """Who asks while the new binary is checked is answered by the old one; who never does holds up nothing."""
+    one = replaceable(brood, echo_pool()).start()
+    with connect(f"unix:{one.control}") as asking, connect(f"unix:{one.control}") as silent:
+        asking.sendall(b"sta")
+        silent.sendall(b"sta")
+        one.kill(signal.SIGUSR2)
+        one.wait_log("the new binary is checked")
+        wait_for(lambda: not any("--adopt-check" in proc_title(pid) for pid in one.children()), "the check's end")
+        asking.sendall(b"tus\n")
+        assert receive_all(asking).endswith(b'"type":"result","ok":true,"code":"ok","text":""}\n')
+        one.wait_log("^upgraded$")
+        assert receive_all(silent) == b""
