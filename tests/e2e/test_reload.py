@@ -8,11 +8,11 @@ import pathlib
 import re
 import signal
 import socket
-import sys
+import subprocess
 import time
 
 import pytest
-from brood import (Brood, NOBODY, Storm, connect, echo_once, echo_pool, kill, proc_alive, proc_children, proc_fds,
+from brood import (BUILD, DEADLINE_S, NOBODY, Brood, Storm, connect, echo_once, echo_pool, kill, proc_alive, proc_children, proc_fds,
                    proc_status, proc_text, proc_title, receive, receive_all, wait_for)
 from conftest import root_only
 from test_module import MODULES, module_pool
@@ -584,8 +584,10 @@ def test_a_stop_at_each_stage(stage, number, brood, directory):
         wait_stage(one, stage)
         one.kill(number)
         if stage == "draining":
+            client.close()
             if number == signal.SIGTERM:
                 assert receive(queued, 1) == b"q"
+            queued.close()
             two.close()
         assert one.wait(30) == 0
     assert number == signal.SIGQUIT or stage == "rolling" or one.log(REFUSED)
@@ -723,6 +725,86 @@ def test_a_program_that_is_undone_serves_who_has_come(brood, directory):
     wait_for(lambda: set(pools(one)) == {"echo"}, "added pools are gone")
     assert refuses(new) and sorted(one.workers("echo")) == old
     one.write_config(DEBUG + echo_pool())
+
+
+# ---- who hears of it ----
+
+def ctl(one, *args):
+    return subprocess.run([BUILD / "src/broodctl", "-s", one.control, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          stdin=subprocess.DEVNULL, text=True, timeout=DEADLINE_S, check=False)
+
+
+needs_broodctl = pytest.mark.skipif(not (BUILD / "src/broodctl").exists(), reason="broodctl was not built (jansson)")
+
+
+@needs_broodctl
+def test_broodctl_reload_has_the_verdict(brood):
+    one = brood(echo_pool(workers=1), expect=QUIET).start()
+    one.write_config(echo_pool(workers=3))
+    done = ctl(one, "reload")
+    assert done.returncode == 0 and "workers: 1 -> 3" in done.stdout and "generation 2 is in force" in done.stdout, done
+    one.wait_workers(3)
+    one.write_config(echo_pool(workers="many"))
+    done = ctl(one, "reload")
+    assert done.returncode == 1 and re.search(r"brood\.conf:\d+: pool \"echo\": workers = many", done.stdout), done
+    one.write_config(echo_pool(workers=3))
+
+
+@needs_broodctl
+def test_broodctl_restart_rolls_one_pool(brood):
+    """With the size that it has, and whatever the file says meanwhile."""
+    one = brood(echo_pool("a") + echo_pool("b"), expect=QUIET + ["no such pool"]).start()
+    one.kill(signal.SIGTTIN)
+    wait_for(lambda: len(one.workers("a")) == 3 and len(one.workers("b")) == 3, "one more")
+    a, b = one.workers("a"), sorted(one.workers("b"))
+    text = one.config_path.read_text()
+    one.config_path.write_text("nonsense")
+    done = ctl(one, "restart", "a")
+    assert done.returncode == 0, done
+    one.config_path.write_text(text)
+    wait_new(one, a, 3, "a")
+    assert sorted(one.workers("b")) == b and not one.log("^reloaded$")
+    assert ctl(one, "restart", "nobody").returncode == 1
+    one.reload()
+    wait_for(lambda: not set(b) & set(one.workers("b")), "a reload rolls both")
+
+
+def test_the_service_manager_hears_of_each_reload(brood):
+    """RELOADING=1 and READY=1, whatever the verdict; the status says the reason until the next one."""
+    one = brood(echo_pool(), expect=QUIET).start()
+
+    def heard(count):
+        lines = [line for line in one.notify.lines() if line in ("READY=1", "RELOADING=1")]
+        return lines == ["READY=1"] + ["RELOADING=1", "READY=1"] * count
+    one.reload()
+    wait_for(lambda: heard(1), "both")
+    one.reload(echo_pool(workers="many"), good=False)
+    wait_for(lambda: heard(2), "both")
+    wait_for(lambda: "workers = many" in [line for line in one.notify.lines() if line.startswith("STATUS=")][-1], "the status")
+    one.reload(echo_pool())
+    wait_for(lambda: heard(3), "both")
+    wait_for(lambda: "workers = many" not in [line for line in one.notify.lines() if line.startswith("STATUS=")][-1], "no more")
+    assert len([line for line in one.notify.lines() if line.startswith("MONOTONIC_USEC=")]) == 3
+
+
+def test_the_status_tells_of_what_is_tried(brood, directory):
+    flag = directory / "flag"
+    one = brood(echo_pool()).start()
+    one.write_config(echo_pool() + slow_pool(flag))
+    one.kill(signal.SIGHUP)
+    wait_for(lambda: pools(one).get("slow", {}).get("state") == "trying", "the state")
+    assert pools(one)["echo"]["canary"] in ("asked", "ready")
+    flag.touch()
+    one.wait_log("^reloaded$")
+    wait_for(lambda: pools(one)["slow"]["state"] == "serving" and pools(one)["slow"]["canary"] == "none", "the state")
+
+
+def test_a_file_with_very_many_errors(brood):
+    """More than is kept of what a check says; the verdict is the first line."""
+    one = brood(echo_pool(), expect=QUIET).start()
+    before = one.reload("\n".join(f"no_such_key_{i} = {i}" for i in range(5000)) + "\n" + echo_pool(), good=False)
+    assert "unknown key no_such_key_0" in reason(one, before)
+    one.reload(echo_pool())
 
 
 # ---- many ----

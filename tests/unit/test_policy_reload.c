@@ -305,8 +305,11 @@ Test(policy_reload, stands_when_every_canary_does)
 		start(i, 1, SLOT_REASON_RELOAD);
 	}
 	cr_expect(reload_stands(&d.reload, NOW_MS));
+	cr_expect_not(reload_falls(&d.reload, NOW_MS));
 	d.pool[1].reload.canary = CANARY_DIED;
 	cr_expect_not(reload_stands(&d.reload, NOW_MS));
+	cr_expect(reload_falls(&d.reload, NOW_MS));
+	cr_expect_eq(d.reload.phase, RELOAD_CANARY);
 	d.pool[1].reload.canary = CANARY_READY;
 	pool_policy_retire(&d.pool[2], NOW_MS);
 	cr_expect_not(reload_stands(&d.reload, NOW_MS));
