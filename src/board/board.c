@@ -133,7 +133,7 @@ int board_open(struct board *board, int fd)
 
 int board_adopt(struct board *board, int fd, uint32_t slot_count)
 {
-	struct board found;
+	struct board found = { .fd = -1 };
 	int result = open_mapped(&found, fd, PROT_READ | PROT_WRITE);
 
 	if (result < 0)

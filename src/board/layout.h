@@ -3,8 +3,7 @@
 #define BOARD_LAYOUT_H
 /*
  * The scoreboard's memory: a header, what each pool's workers have done that are gone, then slots of one fixed size. It
- * lives in a memfd, is mapped by the master and all
- * workers, and is read by anyone who is given the descriptor.
+ * lives in a memfd, is mapped by the master and all workers, and is read by anyone who is given the descriptor.
  *
  * Rules: no pointers, no locks. Each 64-byte line has one writer: the master (lines named "master") or the one worker
  * that lives in the slot (for a program that accepts for itself, which knows nothing of the board, the master writes);
@@ -15,8 +14,8 @@
  * Times are CLOCK_MONOTONIC microseconds; 0 is "never".
  *
  * A change of this layout raises BOARD_LAYOUT_VERSION; a reader refuses a version or a size it does not know. A master
- * that finds the board of one before it (board/relic.h) reads other versions too: from 3 on, the header, and
- * the first two lines of a pool and of a slot stay as they are.
+ * that finds the board of one before it (board/relic.h) reads other versions too: from 3 on, the header, and the first
+ * two lines of a pool and of a slot stay as they are.
  */
 #include <assert.h>
 #include <stdatomic.h>

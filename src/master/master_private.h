@@ -4,21 +4,42 @@
 /*
  * The master's state, shared by the files of this folder:
  *
- *	master.c      the phases of its life, and the one wait
- *	bind.c        the listeners of all pools: opening, refusing, draining, closing
- *	pool.c        carries out the plan of policy/pool.h for each pool
- *	pool_start.c  how a worker of a pool comes to be, and its place on the board
- *	pool_signal.c how it is told to leave
- *	pool_watch.c  what it says of itself on the board
- *	reap.c        deaths
- *	lifecycle.c   carries out the phases of policy/lifecycle.h
- *	logger.c      keeps a logger process
- *	upgrade.c     the new binary, until it is executed; hand_over.c writes the state, adopt.c takes it over
- *	leavers.c     children that have no place after it
- *	report.c      what is said at the start, in the status line, and of a death
+ *	master.c           the phases of its life, and the one wait; watch.h says what an event is about
+ *	lifecycle.c        carries out the phases of policy/lifecycle.h
+ *	report.c           what is said at the start, in the status line, and of a death
+ *	pidfile.c          the pid file
+ *	logger.c           keeps a logger process
  *
- * What only workers that are programs need has headers of its own: program.h, ack.h, orphans.h, output.h; so has what
- * outlives the master: store.h, survivors.h.
+ *	Workers
+ *	pool.c             carries out the plan of policy/pool.h for each pool
+ *	pool_start.c       how a worker of a pool comes to be, and its place on the board
+ *	pool_signal.c      how it is told to leave
+ *	pool_watch.c       what it says of itself on the board
+ *	spawn.c            forks; nursery.c has the workers of inetd pools made by a process of theirs
+ *	reap.c             deaths; children.c knows which process is which, totals.c sums up what the dead have done
+ *
+ *	Workers that are programs
+ *	program.c          what they say of themselves: notify_socket.c, notify_message.c; ack.c, ack_line.c (in a
+ *	                   private directory: runtime_dir.c)
+ *	output.c           what they write, line by line: lines.c
+ *	orphans.c          what they leave behind
+ *
+ *	Listeners
+ *	bind.c             the listeners of all pools: opening, refusing, draining, closing
+ *
+ *	The service manager
+ *	notify.c           what it is told
+ *	store.c            what it keeps for the next master
+ *	survivors.c        what a master that was killed has left besides: its board, and its workers
+ *
+ *	Requests
+ *	control.c          the control socket: control_request.c reads, control_status.c answers "status"
+ *	accept_gate.c      accepting on a socket of the master's own
+ *	requests.c         who carries out which
+ *	check.c            "check": a child checks a file
+ *	reload.c           the stages of a reload; reload_pools.c what each does to pools and listeners
+ *	upgrade.c          the new binary, until it is executed; hand_over.c gives it the state, in the form of state.c
+ *	adoption.c         what the new image finds; adopt.c takes it over, leavers.c what has no place after it
  *
  * All of this, but for what `struct worker_start` points at, is memory that a worker does not have (base/memory.h).
  */
@@ -34,11 +55,11 @@
 #include "master/bind.h"
 #include "master/check.h"
 #include "master/children.h"
-#include "master/leavers.h"
 #include "master/control.h"
+#include "master/leavers.h"
 #include "master/master.h"
-#include "master/nursery.h"
 #include "master/notify.h"
+#include "master/nursery.h"
 #include "master/orphans.h"
 #include "master/output.h"
 #include "master/pidfile.h"
@@ -182,8 +203,10 @@ struct pool *pools_add(struct master *master, const struct pool_config *config, 
 void pools_remove(struct master *master, struct pool *pool);
 /* The pool after POOL in the table; the first with NULL; NULL after the last. */
 struct pool *pools_next(const struct master *master, const struct pool *pool);
+/* NOLINTBEGIN(bugprone-macro-parentheses): POOL is the name of what is declared. */
 #define FOR_EACH_POOL(master, pool)                                                                                    \
 	for (struct pool *pool = pools_next(master, NULL); pool != NULL; pool = pools_next(master, pool))
+/* NOLINTEND(bugprone-macro-parentheses) */
 void pools_done(struct master *master);
 /* Carries out what every pool's plan says now. Returns when to call again at the latest. */
 uint64_t pools_act(struct master *master, uint64_t now_ms);
@@ -282,9 +305,9 @@ void logger_process_died(struct master *master, const struct death *death, uint6
 uint64_t logger_process_check(struct master *master, uint64_t now_ms);
 /* Whether a logger could go by CONFIG: opens and closes its files. Returns 0 or a negative errno, and which it is. */
 int logger_process_try(const struct master *master, const struct config *config, const char **ret_path);
-/* From now on it goes by CONFIG; another process takes over where there is a difference. Lines are queued meanwhile. */
 /* It writes what is queued and leaves, for another one. There is one. */
 void logger_process_replace(struct master *master, uint64_t now_ms);
+/* From now on it goes by CONFIG; another process takes over where there is a difference. Lines are queued meanwhile. */
 void logger_process_change(struct master *master, const struct config *config, uint64_t now_ms);
 void logger_process_reopen(const struct master *master);
 /* Has it write what is queued, and waits for it, for a bounded time. */

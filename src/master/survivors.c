@@ -195,7 +195,7 @@ static uint64_t workers_wanted(const struct config *config)
 }
 
 /* Takes the board over if it is as this master would make it, and has room. */
-static bool adopt_board(struct master *master, struct survivor_board *board)
+static bool take_board(struct master *master, struct survivor_board *board)
 {
 	uint32_t slots = master->places;
 
@@ -209,7 +209,7 @@ static bool adopt_board(struct master *master, struct survivor_board *board)
 }
 
 /* The latest that will do. */
-static bool adopt_a_board(struct master *master)
+static bool take_a_board(struct master *master)
 {
 	struct survivors *survivors = &master->survivors;
 	bool tried[SURVIVOR_BOARDS_MAX] = { false };
@@ -221,8 +221,10 @@ static bool adopt_a_board(struct master *master)
 			if (!tried[i] &&
 				(latest == NULL || survivors->boards[i].relic.started_us > latest->relic.started_us))
 				latest = &survivors->boards[i];
+		if (latest == NULL)
+			break;
 		tried[latest - survivors->boards] = true;
-		if (adopt_board(master, latest))
+		if (take_board(master, latest))
 			return true;
 	}
 	return false;
@@ -253,7 +255,7 @@ int survivors_make_board(struct master *master, struct inherited *inherited)
 	if (result < 0)
 		return result;
 	find_survivors(survivors);
-	return adopt_a_board(master) ? 0 : make_board(master);
+	return take_a_board(master) ? 0 : make_board(master);
 }
 
 /* ---- the beginning ---- */

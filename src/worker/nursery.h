@@ -3,7 +3,7 @@
 #define WORKER_NURSERY_H
 /*
  * The nursery: a process of an inetd pool that makes the pool's workers, on request of the master. It has been set up
- *as a worker is, once: root, user, limits, directory. A worker is a clone of it, which shares its memory
+ * as a worker is, once: root, user, limits, directory. A worker is a clone of it, which shares its memory
  * (worker/waiter.h), and a child of the master (CLONE_PARENT, clone(2)).
  *
  * It talks with the master by a pair of SOCK_SEQPACKET sockets, one message a birth:
