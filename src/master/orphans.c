@@ -32,6 +32,7 @@ void orphans_init(struct master *master)
 {
 	if (master->orphans.adopting || !has_programs(master))
 		return;
+	master->orphans.programs = true;
 	master->orphans.adopting = prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
 	if (!master->orphans.adopting)
 		log_event(LOG_LEVEL_WARNING, "processes that programs leave behind will not be found",

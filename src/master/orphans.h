@@ -30,6 +30,7 @@ struct orphan_hunt {
 };
 
 struct orphans {
+	bool programs;   /* there is a pool of programs, or was */
 	bool adopting;   /* they become the master's children */
 	bool failing;    /* to look for them; said so once */
 	bool wanted;     /* a look, at the end of this turn */

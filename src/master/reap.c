@@ -2,6 +2,7 @@
 /*
  * Deaths. SIGCHLD is a hint: one may stand for many, so all that can be waited for is.
  */
+#include <errno.h>
 #include <sys/wait.h>
 
 #include "base/log.h"
@@ -97,21 +98,30 @@ static void reap_foreign(struct master *master, pid_t pid)
 	orphans_want_look(master);
 }
 
+/* PID has ended; -1: whoever has. Returns 0, or -1, where nobody has. */
+static pid_t wait_for(pid_t pid, int *ret_status)
+{
+	return TEMP_FAILURE_RETRY(waitpid(pid, ret_status, WNOHANG));
+}
+
 /*
  * The next child that has ended. One that is a program is looked at before it is waited for: until then its number, and
- * its process group's, is nobody else's. Returns 0 where there is none.
+ * its process group's, is nobody else's. Returns 0, or -1, where there is none.
  */
 static pid_t next_dead(struct master *master, int *ret_status, uint64_t now_ms)
 {
 	siginfo_t info = { 0 };
 	struct child child;
 
-	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+	/* There never was a pool of programs. */
+	if (!master->orphans.programs)
+		return wait_for(-1, ret_status);
+	if (TEMP_FAILURE_RETRY(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT)) < 0 || info.si_pid == 0)
 		return 0;
 	if (children_find(&master->children, info.si_pid, &child) && child.kind == CHILD_WORKER &&
 		worker_is_program(&master->pools[child.pool], child.slot))
 		program_ends(master, &master->pools[child.pool], child.slot, now_ms);
-	return waitpid(info.si_pid, ret_status, WNOHANG);
+	return wait_for(info.si_pid, ret_status);
 }
 
 /* A worker of a nursery may have been born since the last look. */

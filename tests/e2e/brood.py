@@ -273,14 +273,18 @@ class NotifySocket:
     def lines(self):
         return [line for _, message in list(self.messages) for line in message.splitlines()]
 
+    def forget(self):
+        """Closes what it was given to store."""
+        for fd in [fd for fds in self.stored.values() for fd in fds]:
+            os.close(fd)
+        self.stored = {}
+
     def close(self):
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.thread.join(DEADLINE_S)
         self.socket.close()
-        for fd in [fd for fds in self.stored.values() for fd in fds]:
-            os.close(fd)
-        self.stored = {}
+        self.forget()
         with contextlib.suppress(OSError):
             os.unlink(self.path)
 

@@ -104,7 +104,7 @@ pool "test" {
     for _ in range(10):
         with connect(one.address()) as client:
             assert re.fullmatch(rb"\d+\n", receive_all(client))
-    wait_for(lambda: len(one.children()) == 2, "the logger and one worker, and nothing else")
+    wait_for(lambda: len(one.children()) == 3, "the logger, the nursery and one worker, and nothing else")
     wait_for(lambda: not zombies(one.pid), "no zombie")
     assert not one.log("foreign")
     assert one.stop() == 0

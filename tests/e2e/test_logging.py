@@ -353,9 +353,11 @@ def test_full_disk(inside, directory):
         assert "No space left on device" in one.log_text()
         serve_by(one, lambda: first)
         os.rename(seen, seen + ".1")
-        os.truncate(seen + ".1", 0)
         one.kill(SIGUSR1)
-        wait_for(lambda: os.path.exists(seen) and reported(read_log().splitlines()) > 0, "the report")
+        wait_for(lambda: os.path.exists(seen), "the new file")
+        os.truncate(seen + ".1", 0)
+        one.kill(SIGTTOU)
+        wait_for(lambda: reported(read_log().splitlines()) > 0, "the report")
         report = next(line for line in read_log().splitlines() if "log lines dropped" in line)
         assert 'error="No space left on device"' in report
         assert one.stop() == 0

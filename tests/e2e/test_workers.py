@@ -205,6 +205,8 @@ def test_worker_without_a_master_lets_go_of_its_listeners(brood, listen):
     first.kill(signal.SIGKILL)
     first.wait()
     wait_for(lambda: not set(listening_sockets(pid)) & set(proc_fds(pid).values()), "the listeners closed")
+    # This service manager keeps no descriptors.
+    first.notify.forget()
     second = brood(echo_pool(listen=addresses)).start()
     for address in addresses:
         assert echo_once(address) == b"hello"
