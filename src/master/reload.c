@@ -105,7 +105,10 @@ static void end_refused(struct master *master)
 
 static void refuse(struct master *master, const char *reason)
 {
-	log_event(LOG_LEVEL_ERROR, "reload refused: the configuration stays as it is", LOG_TEXT("reason", reason));
+	/* That it ends is no fault of the file's. */
+	enum log_level level = master->phase > LIFE_SERVING ? LOG_LEVEL_NOTICE : LOG_LEVEL_ERROR;
+
+	log_event(level, "reload refused: the configuration stays as it is", LOG_TEXT("reason", reason));
 	verdict(master, false, reason);
 }
 
@@ -209,13 +212,18 @@ void reload_checker_died(struct master *master, int status, uint64_t now_ms)
 		checker_done(&reload->checker);
 		return;
 	}
-	if (found == CHECKER_ACCEPTS) {
+	if (found == CHECKER_ACCEPTS && master->phase == LIFE_SERVING) {
 		try_file(master, now_ms);
 		checker_done(&reload->checker);
 		return;
 	}
-	reload_tell_lines(master, LOG_LEVEL_ERROR, "configuration", reload->checker.text);
-	refuse(master, first_line(reload->checker.text, line, sizeof(line)));
+	/* With a stop that has begun since, the listeners are not to be had. */
+	if (found == CHECKER_ACCEPTS)
+		refuse(master, stopping);
+	else {
+		reload_tell_lines(master, LOG_LEVEL_ERROR, "configuration", reload->checker.text);
+		refuse(master, first_line(reload->checker.text, line, sizeof(line)));
+	}
 	checker_done(&reload->checker);
 	end_refused(master);
 }
