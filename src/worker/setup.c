@@ -68,11 +68,15 @@ int worker_setup_identity(const struct identity *identity)
 	return 0;
 }
 
-int worker_setup_death_signal(pid_t master_pid)
+int worker_setup_death_signal(const struct worker_start *start)
 {
-	if (prctl(PR_SET_DUMPABLE, 1) < 0 || prctl(PR_SET_PDEATHSIG, SIGURG) < 0)
+	/* The programs of a nursery's pool are of its user: they are not to take what it and its waiters have open, or
+	 * their memory. The program itself is dumpable again by execve(2). */
+	unsigned long dumpable = start->pool->kind != HANDLER_BECOMES;
+
+	if (prctl(PR_SET_DUMPABLE, dumpable) < 0 || prctl(PR_SET_PDEATHSIG, SIGURG) < 0)
 		return -errno;
-	return getppid() == master_pid ? 0 : -ESRCH;
+	return getppid() == start->master_pid ? 0 : -ESRCH;
 }
 
 void worker_setup_inherited(const struct worker_start *start)

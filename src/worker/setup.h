@@ -22,9 +22,9 @@ ATTR_NODISCARD int worker_setup_identity(const struct identity *identity);
 
 /*
  * Has the kernel send SIGURG when the master dies. After worker_setup_identity(): a change of credentials takes both
- * the dumpable flag and the death signal away (prctl(2)). Returns -ESRCH if the master is gone already.
+ * the dumpable flag and the death signal away (prctl(2)); a nursery stays without the flag. Returns -ESRCH if the master is gone already.
  */
-ATTR_NODISCARD int worker_setup_death_signal(pid_t master_pid);
+ATTR_NODISCARD int worker_setup_death_signal(const struct worker_start *start);
 
 /* The soft limit of descriptors, and the OOM score, as they were before the master changed its own. Needs /proc. */
 void worker_setup_inherited(const struct worker_start *start);

@@ -87,7 +87,7 @@ int worker_setup(const struct worker_start *start)
 	if (result < 0)
 		return setup_failed(start, WORKER_EXIT_PLACE, "cannot enter the directory", result);
 	umask(start->pool->umask);
-	result = worker_setup_death_signal(start->master_pid);
+	result = worker_setup_death_signal(start);
 	if (result == -ESRCH)
 		_exit(WORKER_EXIT_RETIRED);
 	if (result < 0)

@@ -70,6 +70,29 @@ def test_no_descriptor_stays_in_the_nursery(brood):
     assert proc_fds(nursery) == before and nursery_of(one) == nursery
 
 
+@root_only
+def test_programs_cannot_take_what_their_nursery_has(brood, directory):
+    """They are of one user; but its memory and descriptors, and those of the workers that wait, are out of reach."""
+    thief = directory / "thief.py"
+    thief.write_text("""
+import os, sys
+for pid in set(sys.stdin.readline().split()) - {str(os.getpid())}:  # one of them has become this
+    for name in "fd", "mem", "environ":
+        try:
+            found = os.listdir(f"/proc/{pid}/fd") if name == "fd" else open(f"/proc/{pid}/{name}", "rb").close()
+            print(pid, name, found)
+        except PermissionError:
+            pass
+os.listdir("/proc/self/fd")
+print("done")
+""")
+    extra = f'user = "{NOBODY}"\n\tgroup = "{NOBODY}"'
+    one = brood(inetd_pool(["/usr/bin/python3", thief], workers=3, extra=extra)).start()
+    pids = [nursery_of(one), *one.workers("test")]
+    assert len(pids) == 4
+    assert ask(one.address(), " ".join(map(str, pids)).encode() + b"\n") == b"done\n"
+
+
 def test_nurseries_end_with_the_daemon(brood):
     one = brood(inetd_pool(["cat"], name="first") + inetd_pool(["cat"], name="second")).start()
     nurseries = [nursery_of(one, "first"), nursery_of(one, "second")]
