@@ -2,9 +2,6 @@
 /* The effective configuration as a file. */
 #include "config/dump.h"
 
-#include <inttypes.h>
-#include <string.h>
-
 #include "config/limits.h"
 #include "config/schema.h"
 #include "config/values.h"

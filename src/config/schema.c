@@ -2,7 +2,6 @@
 #include "config/schema.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <string.h>
 

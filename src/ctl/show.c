@@ -174,22 +174,24 @@ static void add_listener(struct table *table, const json_t *pool, const json_t *
 
 static bool show_pools(const json_t *pools, FILE *out)
 {
+	/* clang-format off */
 	static const struct column columns[] = {
-		{"POOL",      false},
-                { "HANDLER",  false},
-                { "STATE",    false},
-                { "WORKERS",  true },
-                { "READY",    true },
-		{ "BUSY",     true },
-                { "STARTING", true },
-                { "LEAVING",  true },
-                { "ACCEPTED", true },
-                { "REQUESTS", true },
-		{ "STARTED",  true },
-                { "DEATHS",   true },
-                { "QUEUE",    true },
-                { NULL,       false}
+		{ "POOL",     false },
+		{ "HANDLER",  false },
+		{ "STATE",    false },
+		{ "WORKERS",  true  },
+		{ "READY",    true  },
+		{ "BUSY",     true  },
+		{ "STARTING", true  },
+		{ "LEAVING",  true  },
+		{ "ACCEPTED", true  },
+		{ "REQUESTS", true  },
+		{ "STARTED",  true  },
+		{ "DEATHS",   true  },
+		{ "QUEUE",    true  },
+		{ NULL,       false },
 	};
+	/* clang-format on */
 	struct table table;
 	const json_t *pool;
 	bool good;
@@ -204,14 +206,16 @@ static bool show_pools(const json_t *pools, FILE *out)
 
 static bool show_listeners(const json_t *pools, FILE *out)
 {
+	/* clang-format off */
 	static const struct column columns[] = {
-		{"LISTENER", false},
-                { "POOL",    false},
-                { "QUEUE",   true },
-                { "ORIGIN",  false},
-                { "",        false},
-		{ NULL,      false}
+		{ "LISTENER", false },
+		{ "POOL",     false },
+		{ "QUEUE",    true  },
+		{ "ORIGIN",   false },
+		{ "",         false },
+		{ NULL,       false },
 	};
+	/* clang-format on */
 	const json_t *pool, *listener;
 	struct table table;
 	bool good;
@@ -270,23 +274,25 @@ static void add_worker(struct table *table, const json_t *pool, const json_t *wo
 
 bool show_workers(const json_t *snapshot, FILE *out)
 {
+	/* clang-format off */
 	static const struct column columns[] = {
-		{"POOL",      false},
-                { "SLOT",     true },
-                { "PID",      true },
-                { "GEN",      true },
-                { "STATE",    false},
-		{ "FOR",      true },
-                { "AGE",      true },
-                { "ACCEPTED", true },
-                { "REQUESTS", true },
-                { "IN",       true },
-		{ "OUT",      true },
-                { "MEMORY",   true },
-                { "PEER",     false},
-                { "STATUS",   false},
-                { NULL,       false}
+		{ "POOL",     false },
+		{ "SLOT",     true  },
+		{ "PID",      true  },
+		{ "GEN",      true  },
+		{ "STATE",    false },
+		{ "FOR",      true  },
+		{ "AGE",      true  },
+		{ "ACCEPTED", true  },
+		{ "REQUESTS", true  },
+		{ "IN",       true  },
+		{ "OUT",      true  },
+		{ "MEMORY",   true  },
+		{ "PEER",     false },
+		{ "STATUS",   false },
+		{ NULL,       false },
 	};
+	/* clang-format on */
 	const json_t *pools = json_object_get(snapshot, "pools"), *pool, *worker;
 	struct table table;
 	bool good;

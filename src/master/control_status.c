@@ -4,7 +4,6 @@
 #include "base/attrs.h"
 #include "build_config.h"
 #include "master/master_private.h"
-#include "policy/deadline.h"
 
 /* Raised when what a script relies on changes. */
 #define PROTOCOL 1

@@ -4,7 +4,6 @@
  * request may last.
  */
 #include "base/clock.h"
-#include "base/log.h"
 #include "master/master_private.h"
 #include "policy/deadline.h"
 

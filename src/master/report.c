@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the master says of itself: at the start, to the service manager, and of each death. */
 #include <stdio.h>
-#include <string.h>
 
 #include "base/attrs.h"
 #include "base/clock.h"

@@ -44,11 +44,13 @@ struct field {
 	size_t size;
 };
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): KIND and MEMBER are names. */
 #define FIELD(kind, member, field_type)                                                                                \
 	{                                                                                                              \
 		.type = (field_type), .offset = offsetof(struct state_record, kind.member),                            \
 		.size = sizeof(((struct state_record *)NULL)->kind.member)                                             \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 #define UNSIGNED(kind, member) FIELD(kind, member, FIELD_UNSIGNED)
 #define SIGNED(kind, member)   FIELD(kind, member, FIELD_SIGNED)
 #define FLAG(kind, member)     FIELD(kind, member, FIELD_FLAG)

@@ -164,9 +164,9 @@ bool pool_policy_start_failed(const struct pool_policy *pool);
 
 /* ---- upgrade ---- */
 
-/* By when the worker in SLOT must have left, where it was asked to; DEADLINE_NONE where it was not, or where it may
- * take its time. For whoever waits for it when this pool is no more. */
-uint64_t pool_policy_leaves_by(const struct pool_policy *pool, uint32_t slot);
+/* By when the worker in slot NUMBER must have left, where it was asked to; DEADLINE_NONE where it was not, or where it
+ * may take its time. For whoever waits for it when this pool is no more. */
+uint64_t pool_policy_leaves_by(const struct pool_policy *pool, uint32_t number);
 
 /* What a pool goes on with that another image of the master's has kept: its generation, which later ones exceed, and
  * what it has learned so far. Before it has any worker. */

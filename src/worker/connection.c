@@ -2,7 +2,6 @@
 #include "worker/connection.h"
 
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"

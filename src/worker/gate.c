@@ -7,7 +7,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/raw.h"
 #include "worker/signals.h"
@@ -163,6 +162,7 @@ static int gate_wait(struct gate *gate)
 
 	if (count < 0)
 		return count;
+	/* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.UndefReturn): the kernel writes it. */
 	return count == 0 ? -EAGAIN : (int)event.data.u32;
 }
 

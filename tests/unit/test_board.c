@@ -387,6 +387,7 @@ Test(board, sums_stand_by_the_name_of_the_pool)
 	board_pool_add(board_pool(&board, "web"), &board.slots[0]);
 	cr_expect_eq(board_pool(&board, "web"), &board.pools[0]);
 	cr_expect_str_eq(board.pools[1].name, "mail");
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): make() has looked. */
 	cr_expect_eq(board.pools[0].connections, 2);
 	cr_expect_eq(board.pools[0].requests, 5);
 	cr_expect_eq(board.pools[0].failed, 2);

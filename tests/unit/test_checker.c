@@ -137,6 +137,7 @@ Test(checker, overrides)
 
 /* ---- probes ---- */
 
+/* NOLINTBEGIN(readability-non-const-parameter): the types are those of struct config_probe. */
 static int hang(const struct pool_config *pool, char *reason, size_t size)
 {
 	(void)pool, (void)reason, (void)size;
@@ -337,6 +338,7 @@ static int decode(char *data, size_t data_size, struct brood_module **ret_descri
 	**ret_description = module_strict;
 	return 0;
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 static const struct config_probe asking_probe = {
 	.module_describe = describe,

@@ -76,7 +76,7 @@ static const struct state_record samples[] = {
 	{ .kind = STATE_PIDFILE,  .pidfile = { .path = "/run/brood.pid", .fd = 13 }                                },
 	{ .kind = STATE_ACK,      .ack = { .fd = 14, .directory = "/run/brood/x", .path = "/run/brood/x/ack.sock" }},
 	{ .kind = STATE_CONTROL,  .control = { .fd = 15, .path = "/run/c", .path_device = 1, .path_inode = 2 }     },
-	{ .kind = STATE_CHILD,    .child = { .pid = 99, .stop_signal = 15, .what = "nursery", .deadline_ms = 5 }                     },
+	{ .kind = STATE_CHILD,    .child = { .pid = 99, .stop_signal = 15, .what = "nursery", .deadline_ms = 5 }   },
 	{ .kind = STATE_HUNT,     .hunt = { .worker = 100, .until_ms = 101 }                                       },
 	{ .kind = STATE_CLIENT,   .client = { .fd = 16, .request = "upgrade" }                                     },
 	{ .kind = STATE_MEMBER,   .member = { .pool = "web", .fd = 5 }                                             },
