@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 
@@ -39,7 +39,7 @@ static struct {
 	const struct config_probe *probe; /* the real one */
 	int fd;
 	bool failed; /* something could not be written */
-	const char *data;
+	char *data;
 	size_t size;
 } current;
 
@@ -134,28 +134,54 @@ int findings_load_first(const struct config_origin *origin, int fd, FILE *errors
 
 /* ---- the second one ---- */
 
-/* Maps what was found; nothing where that is not to be had. */
-static void map_findings(int fd)
+/* Reads up to ROOM bytes from the beginning of FD: its writer has left the offset at the end. */
+static ssize_t read_file(int fd, char *data, size_t room)
 {
-	struct stat status;
-	void *data;
+	size_t done = 0;
+
+	while (done < room) {
+		ssize_t got = pread(fd, data + done, room - done, (off_t)done);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		done += (size_t)got;
+	}
+	return (ssize_t)done;
+}
+
+/* Nothing was found where there is too much of it. */
+static int read_findings(int fd)
+{
+	off_t end = lseek(fd, 0, SEEK_END);
+	ssize_t size;
+	char *data;
 
 	current.data = NULL;
 	current.size = 0;
-	if (fstat(fd, &status) < 0 || status.st_size <= 0 || status.st_size > FINDINGS_MAX)
-		return;
-	/* Nobody has the file any more who could make it shorter: its writer is dead. */
-	data = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (data == MAP_FAILED)
-		return;
+	if (end < 0)
+		return -errno;
+	if (end > FINDINGS_MAX)
+		return 0;
+	data = malloc((size_t)end + 1);
+	if (!data)
+		return -ENOMEM;
+	size = read_file(fd, data, (size_t)end);
+	if (size < 0) {
+		free(data);
+		return (int)size;
+	}
 	current.data = data;
-	current.size = (size_t)status.st_size;
+	current.size = (size_t)size;
+	return 0;
 }
 
-static void unmap_findings(void)
+static void free_findings(void)
 {
-	if (current.data)
-		munmap((void *)(uintptr_t)current.data, current.size);
+	free(current.data);
 	current.data = NULL;
 	current.size = 0;
 }
@@ -249,11 +275,15 @@ int findings_load_again(const struct config_origin *origin, int fd, FILE *errors
 	int result;
 
 	current.probe = origin->host->probe;
-	map_findings(fd);
+	result = read_findings(fd);
+	if (result < 0) {
+		fprintf(errors, "%s: what its check has found cannot be read: %s\n", origin->file, strerror(-result));
+		return result;
+	}
 	result = config_load(origin->file, &host, origin->overrides, errors, &config);
 	if (result == 0)
 		result = compare_config(config);
-	unmap_findings();
+	free_findings();
 	if (result < 0 && config) {
 		if (result == -EINVAL)
 			fprintf(errors, "%s: has changed while it was checked\n", origin->file);

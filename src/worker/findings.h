@@ -21,7 +21,7 @@ ATTR_NODISCARD int findings_load_first(
 	const struct config_origin *origin, int fd, FILE *errors, struct config **ret_config);
 
 /* config_load() by what FD has; a module that is not in there is described anew. -EINVAL too, after a line, where the
- * result is another one than that of the first load. */
+ * result is another one than that of the first load; and any other error, after a line, where FD cannot be read. */
 ATTR_NODISCARD int findings_load_again(
 	const struct config_origin *origin, int fd, FILE *errors, struct config **ret_config);
 

@@ -492,3 +492,23 @@ Test(checker, verdicts_have_names)
 	for (enum checker_verdict i = 0; i < CHECKER_VERDICTS; i++)
 		cr_expect_gt(strlen(checker_verdict_name(i)), 0);
 }
+
+/* It is not taken for a file that has changed. */
+Test(checker, findings_that_cannot_be_read)
+{
+	struct config *config = NULL;
+	int ends[2];
+	char *errors;
+
+	write_file(GOOD);
+	start(TIMEOUT_MS);
+	expect(finish(), CHECKER_ACCEPTS);
+	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+	cr_assert_eq(dup2(ends[0], checker.findings_fd), checker.findings_fd);
+	close(ends[0]);
+	close(ends[1]);
+	cr_expect_eq(load_again(&config, &errors), -ESPIPE);
+	cr_expect_null(config);
+	cr_expect(strstr(errors, "cannot be read: Illegal seek"), "%s", errors);
+	free(errors);
+}
