@@ -46,15 +46,10 @@ int fd_set_nonblock(int fd, bool on)
 
 int fd_open_standard(void)
 {
-	int fd;
-
 	/* open(2) gives the lowest number that is free. */
-	do {
-		fd = open("/dev/null", O_RDWR);
-		if (fd < 0)
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
 			return -errno;
-	} while (fd <= STDERR_FILENO);
-	close(fd);
 	return 0;
 }
 
