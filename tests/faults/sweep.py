@@ -538,6 +538,12 @@ def was_injected(one):
     return with_it[0] if with_it else None
 
 
+def last_error(one):
+    """What it says that it has ended for."""
+    errors = [line for line in one.log() if line.get("level") == "error"]
+    return f"{errors[-1]['event']}: {errors[-1].get('reason', '')}" if errors else ""
+
+
 def run_case(case):
     home = make_home()
     outcome = Outcome(case)
@@ -546,6 +552,8 @@ def run_case(case):
     one = Faulty(home, phase, (call.name, call.number, case.error))
     try:
         outcome.verdict = live(one, phase, case.error)
+        if outcome.verdict == "ended and reported":
+            outcome.detail = last_error(one)
     except Bad as problem:
         outcome.verdict, outcome.detail = "BAD", str(problem)
     except Exception as problem:  # whatever it is, the sweep goes on, and the case is not good
