@@ -194,8 +194,10 @@ static int with_config(const struct cli_options *options, const struct cli_conte
 		context->adoption->readable ? load_in_force(options, &overrides, context->adoption) : NULL;
 	int status = config != NULL ? EXIT_STATUS_OK : load(options, &overrides, &config);
 
-	if (status != EXIT_STATUS_OK)
+	if (status != EXIT_STATUS_OK) {
+		adoption_again(context->adoption, context->image);
 		return status;
+	}
 	switch (options->command) {
 	case CLI_CHECK:
 		printf("%s: OK\n", options->config);

@@ -35,6 +35,12 @@ static bool is_unreadable(const struct master *master)
 	return adoption_of(master) != NULL && adoption_of(master)->there && !adoption_of(master)->readable;
 }
 
+/* Whether what fails now had better fail the start: see adoption_again(). */
+bool adopt_may_again(const struct master *master)
+{
+	return adoption_of(master) != NULL && adoption_may_again(adoption_of(master));
+}
+
 /* Where there is nothing to read, it is at its end. */
 static struct state_reader reader_of(const struct master *master)
 {
@@ -111,10 +117,14 @@ int adopt_board(struct master *master)
 {
 	int fd = is_readable(master) ? adoption_of(master)->master.board_fd : -1;
 	char name[STORE_NAME_MAX];
+	int result;
 
 	if (fd < 0)
-		return -ENOENT;
-	if (board_adopt(&master->board, fd, master->places) < 0) {
+		return -ENODATA;
+	result = board_adopt(&master->board, fd, master->places);
+	if (result < 0 && result != -EPROTO && adopt_may_again(master))
+		return result;
+	if (result < 0) {
 		log_event(LOG_LEVEL_NOTICE, "the scoreboard is another one: workers of the image before are to finish");
 		return keep_board(master, fd);
 	}
@@ -165,7 +175,7 @@ static struct listener_options options_of(const struct config *config, const cha
 	return none;
 }
 
-static void adopt_listener(struct master *master, const struct state_listener *state)
+static int adopt_listener(struct master *master, const struct state_listener *state)
 {
 	const struct listener_options options = options_of(master->config, state->pool);
 	enum listener_origin origin =
@@ -186,10 +196,13 @@ static void adopt_listener(struct master *master, const struct state_listener *s
 	if (result < 0) {
 		int fd = state->fd;
 
+		if (adopt_may_again(master))
+			return result;
 		log_event(LOG_LEVEL_ERROR, "a listener of the image before cannot be taken over",
 			LOG_TEXT("pool", state->pool), LOG_TEXT("address", state->spec), LOG_ERRNO("reason", result));
 		fd_close(&fd);
 	}
+	return 0;
 }
 
 /* The path is ours to remove: nobody else goes on with it. */
@@ -257,17 +270,21 @@ static void adopt_members(struct master *master)
 	}
 }
 
-void adopt_listeners(struct master *master)
+int adopt_listeners(struct master *master)
 {
 	struct state_reader reader = reader_of(master);
 	struct state_record record;
+	int result = 0;
 
-	while (next_of(&reader, STATE_LISTENER, &record))
-		adopt_listener(master, &record.listener);
+	while (result == 0 && next_of(&reader, STATE_LISTENER, &record))
+		result = adopt_listener(master, &record.listener);
+	if (result < 0)
+		return result;
 	if (is_readable(master) && adoption_of(master)->in_force)
 		adopt_members(master);
 	if (is_unreadable(master))
 		adopt_found(master);
+	return 0;
 }
 
 static bool is_used(const struct master *master, const struct listener *listener)

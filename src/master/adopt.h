@@ -18,7 +18,7 @@ struct master;
 /* What the master was, before anything is made. */
 void adopt_master(struct master *master);
 
-/* Returns 0, -ENOENT where there is none to take over, or another negative errno. One that is not of this image's
+/* Returns 0, -ENODATA where there is none to take over, or another negative errno. One that is not of this image's
  * layout or size is kept, like a killed master's, until its last worker has gone (master/survivors.h). */
 ATTR_NODISCARD int adopt_board(struct master *master);
 
@@ -28,8 +28,10 @@ bool adopt_pidfile(struct master *master);
 bool adopt_ack(struct master *master);
 bool adopt_control(struct master *master);
 
-/* Puts the listeners into the table, before pools look for theirs; afterwards closes those that none wants. */
-void adopt_listeners(struct master *master);
+/* Puts the listeners into the table, before pools look for theirs; afterwards closes those that none wants: once the
+ * start cannot fail any more, or will not be tried again. */
+bool adopt_may_again(const struct master *master);
+ATTR_NODISCARD int adopt_listeners(struct master *master);
 void adopt_close_unused(struct master *master);
 
 /* The logger's channel; and its process, which is to make room for one of this image. */

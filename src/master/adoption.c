@@ -6,10 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
+
+/* Before the first time; twice that before the next one, and so on. */
+#define AGAIN_PAUSE_NS 50000000L
 
 static int refuse(char reason[ADOPTION_REASON_MAX], int error, const char *text)
 {
@@ -62,8 +66,7 @@ int adoption_reader(const struct adoption *adoption, struct state_reader *ret_re
 	return state_reader_init(ret_reader, adoption->data, adoption->size);
 }
 
-/* From now on they are as all others: no program gets them that is not given them. */
-static void close_on_exec(const struct adoption *adoption)
+static void set_close_on_exec(const struct adoption *adoption, bool close)
 {
 	struct state_reader reader;
 	struct state_record record;
@@ -75,7 +78,7 @@ static void close_on_exec(const struct adoption *adoption)
 		size_t count = state_descriptors(&record, fds);
 
 		for (size_t i = 0; i < count; i++)
-			fd_set_cloexec(fds[i], true);
+			fd_set_cloexec(fds[i], close);
 	}
 }
 
@@ -100,24 +103,29 @@ static void take_logger(struct adoption *adoption)
 	}
 }
 
-static int parse_fd(const char *text)
+/* "FD", or "FD,AGAIN" of an image that was executed anew. */
+static int parse_variable(const char *text, unsigned int *ret_again)
 {
 	char *end;
 	long fd;
 
+	*ret_again = 0;
 	if (text[0] < '0' || text[0] > '9')
 		return -1;
 	errno = 0;
 	fd = strtol(text, &end, 10);
+	if (errno == 0 && *end == ',')
+		*ret_again = (unsigned int)strtoul(end + 1, &end, 10);
 	return errno == 0 && *end == '\0' && fd <= INT_MAX ? (int)fd : -1;
 }
 
 void adoption_take(struct adoption *adoption)
 {
 	const char *text = getenv(STATE_VARIABLE);
-	FD_AUTO int fd = text == NULL ? -1 : parse_fd(text);
+	unsigned int again = 0;
+	FD_AUTO int fd = text == NULL ? -1 : parse_variable(text, &again);
 
-	*adoption = (struct adoption){ .there = text != NULL, .channel = LOGGER_CHANNEL_NONE };
+	*adoption = (struct adoption){ .there = text != NULL, .again = again, .channel = LOGGER_CHANNEL_NONE };
 	if (text == NULL)
 		return;
 	unsetenv(STATE_VARIABLE);
@@ -129,8 +137,54 @@ void adoption_take(struct adoption *adoption)
 		return;
 	}
 	adoption->readable = true;
-	close_on_exec(adoption);
+	/* They are as all others: no program gets them that is not given them. */
+	set_close_on_exec(adoption, true);
 	take_logger(adoption);
+}
+
+bool adoption_may_again(const struct adoption *adoption)
+{
+	return adoption->readable && adoption->again < ADOPTION_AGAIN_MAX;
+}
+
+/* As master/upgrade.c's, with the state as it was given. */
+static int execute_again(const struct adoption *adoption, const struct image *image)
+{
+	static const char *const without[] = { "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID",
+		STATE_VARIABLE, NULL };
+	FD_AUTO int fd = state_memfd_make(adoption->data, adoption->size);
+	char **arguments, **environment;
+	char variable[64];
+	int result;
+
+	if (fd < 0)
+		return fd;
+	snprintf(variable, sizeof(variable), "%s=%d,%u", STATE_VARIABLE, fd, adoption->again + 1);
+	arguments = image_arguments(image, NULL, NULL);
+	environment = image_environment(image, without, variable);
+	result = arguments == NULL || environment == NULL ? -ENOMEM : fd_set_cloexec(fd, false);
+	if (result == 0) {
+		set_close_on_exec(adoption, false);
+		result = image_execute(image, arguments, environment);
+		set_close_on_exec(adoption, true);
+	}
+	free(arguments);
+	free(environment);
+	return result;
+}
+
+void adoption_again(const struct adoption *adoption, const struct image *image)
+{
+	const struct timespec pause = { .tv_nsec = AGAIN_PAUSE_NS << adoption->again };
+	int result;
+
+	if (!adoption_may_again(adoption))
+		return;
+	log_event(LOG_LEVEL_ERROR, "upgrade: the new binary cannot start, and tries it again",
+		LOG_TEXT("binary", image->path), LOG_INT("time", adoption->again + 1));
+	nanosleep(&pause, NULL);
+	result = execute_again(adoption, image);
+	log_event(LOG_LEVEL_ERROR, "upgrade: the new binary cannot be executed again", LOG_ERRNO("reason", result));
 }
 
 void adoption_done(struct adoption *adoption)

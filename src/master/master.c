@@ -157,7 +157,7 @@ static int make_board(struct master *master)
 {
 	int result = adopt_board(master);
 
-	return result == -ENOENT ? survivors_make_board(master, master->options->inherited) : result;
+	return result == -ENODATA ? survivors_make_board(master, master->options->inherited) : result;
 }
 
 static int make_tables(struct master *master)
@@ -212,11 +212,11 @@ static int prepare_programs(struct master *master)
 
 static int bind_listeners(struct master *master)
 {
-	int status;
+	int result = adopt_listeners(master);
+	int status = result < 0 ? failed("cannot take over a listener", result) : bind_all(master);
 
-	adopt_listeners(master);
-	status = bind_all(master);
-	if (status == EXIT_STATUS_OK)
+	/* Another image, which finds what this one has left of the state, closes them by itself. */
+	if (status == EXIT_STATUS_OK && !adopt_may_again(master))
 		adopt_close_unused(master);
 	return status;
 }
@@ -462,11 +462,19 @@ static void take_over(struct master *master)
 
 	if (master->options->adoption == NULL || !master->options->adoption->there)
 		return;
+	adopt_close_unused(master);
 	adopt_workers(master, now_ms);
 	adopt_report(master);
 	lifecycle_check(master, now_ms);
 	/* Workers are still of the image before; and the file may say something else by now. */
 	reload_request(master);
+}
+
+/* As another image of this process, where it is one. */
+static void start_again(const struct master_options *options)
+{
+	if (options->adoption != NULL)
+		adoption_again(options->adoption, options->image);
 }
 
 static void live(struct master *master)
@@ -488,6 +496,7 @@ static void live(struct master *master)
 		run(master);
 		log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_status", master->exit_status));
 	} else {
+		start_again(master->options);
 		bind_leave_stored(master);
 	}
 	clean_up(master);
@@ -498,8 +507,11 @@ int master_run(const struct config *config, const struct master_options *options
 	struct master *master = memory_unforked(1, sizeof(*master));
 	int status;
 
-	if (master == NULL)
-		return failed("cannot start", ENOMEM);
+	if (master == NULL) {
+		status = failed("cannot start", ENOMEM);
+		start_again(options);
+		return status;
+	}
 	*master = (struct master){
 		.config = config,
 		.places = pools_places(config),

@@ -46,6 +46,30 @@ def test_a_call_may_fail_once(phase):
     assert reached > len(cases) // 2, f"{reached} of {len(cases)} faults were injected"
 
 
+# What a new image lacks it may have a little later: none of these is its end.
+SERVED = [
+    ("signalfd4(", "EMFILE"),
+    ("epoll_create1(", "ENOMEM"),
+    ("mmap(NULL, #, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS", "ENOMEM"),
+    ("/dev/null", "EACCES"),
+    ("MAP_SHARED, #</memfd:brood-board>", "ENOMEM"),
+    ("getsockname(#<UNIX-STREAM", "ENOBUFS"),
+    ("lseek(#</memfd:brood-findings>", "ESPIPE"),
+]
+
+
+def test_a_new_image_goes_on_whatever_fails():
+    phase = sweep.PHASES["upgrade"]
+    found = list(sweep.cases_of(phase, sweep.enumerate_phase(phase)))
+    cases = []
+    for word, error in SERVED:
+        of_kind = [case for case in found if word in case.call.kind and case.error == error]
+        assert of_kind, f"no {word} is called"
+        cases += of_kind[:2]
+    bad = [outcome for outcome in sweep.sweep(cases, 2) if not outcome.verdict.startswith("served")]
+    assert not bad, bad
+
+
 def test_a_master_that_crashes_is_not_taken_for_a_good_one(tmp_path, monkeypatch):
     """The judge itself: a daemon that a fault ends by a signal, without a word, is bad."""
     crash = tmp_path / "brood"
