@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "master/leavers.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -10,6 +11,9 @@
 
 /* As of a worker that was told to leave at once: policy/pool.h. */
 #define LEAVERS_GRACE_MS POOL_QUIT_GRACE_MS
+/* A signal that is refused is sent again after this long, and so many times. */
+#define LEAVERS_RETRY_MS 1000
+#define LEAVERS_TRIES    4
 
 static struct leaver *add(struct leavers *leavers)
 {
@@ -32,8 +36,9 @@ void leavers_add(struct master *master, pid_t pid, int signal, uint64_t deadline
 
 	log_event(LOG_LEVEL_DEBUG, "a child of the image before is to finish", LOG_INT("pid", pid),
 		LOG_INT("signal", signal));
-	if (signal != 0)
-		kill(pid, signal);
+	if (signal != 0 && kill(pid, signal) < 0 && errno != ESRCH)
+		log_event(LOG_LEVEL_WARNING, "cannot signal a child of the image before", LOG_INT("pid", pid),
+			LOG_ERRNO("reason", errno));
 	if (leaver != NULL)
 		*leaver = (struct leaver){
 			.pid = pid,
@@ -84,8 +89,13 @@ static void leaver_act(struct leaver *leaver, uint64_t now_ms)
 	if (leaver->next == 0 || !deadline_passed(leaver->deadline_ms, now_ms))
 		return;
 	/* Its group first, where it leads one: a program's processes end with it. */
-	if (kill(-leaver->pid, leaver->next) < 0)
-		kill(leaver->pid, leaver->next);
+	if (kill(-leaver->pid, leaver->next) < 0 && kill(leaver->pid, leaver->next) < 0 && errno != ESRCH &&
+		leaver->refused++ < LEAVERS_TRIES) {
+		log_event(LOG_LEVEL_WARNING, "cannot signal a child of the image before", LOG_INT("pid", leaver->pid),
+			LOG_ERRNO("reason", errno));
+		leaver->deadline_ms = deadline_after(now_ms, LEAVERS_RETRY_MS);
+		return;
+	}
 	leaver->next = leaver->next == SIGTERM ? SIGKILL : 0;
 	leaver->deadline_ms = leaver->next == 0 ? DEADLINE_NONE : deadline_after(now_ms, LEAVERS_GRACE_MS);
 }

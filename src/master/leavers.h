@@ -20,7 +20,8 @@ struct master;
 struct leaver {
 	pid_t pid; /* 0: it has ended */
 	uint64_t deadline_ms;
-	int next; /* the signal it gets then; 0: it had SIGKILL, and nobody waits for it */
+	unsigned int refused; /* how often a signal to it was */
+	int next;             /* the signal it gets then; 0: it had SIGKILL, and nobody waits for it */
 };
 
 struct leavers {

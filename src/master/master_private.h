@@ -83,7 +83,9 @@ struct worker {
 	uint32_t board_slot;              /* meaningful while there is a pid, or it is asked for */
 	uint32_t serial;                  /* of this worker in its pool: master/watch.h */
 	int signal;                       /* the last one sent to it; 0: none */
-	bool taken;                       /* of an inetd pool: it has its connection, which was logged */
+	struct pool_action unsent;        /* what it could not be told yet */
+	bool is_unsent;
+	bool taken; /* of an inetd pool: it has its connection, which was logged */
 	/* Of a program: */
 	int notify_fd;          /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */
 	int error;              /* what it has said by ERRNO= */
@@ -109,6 +111,7 @@ struct pool {
 	struct output_pool output;
 	struct listener_set listeners;
 	struct pool_next next;     /* what a reload that is tried would make of it */
+	uint64_t unsent_ms;        /* when workers that could not be signalled are signalled again; 0: there is none */
 	bool restart_wanted;       /* by the next reload, at least */
 	bool leaving;              /* its section is gone: it ends once its workers have */
 	char *title;               /* of its workers */
@@ -266,6 +269,10 @@ struct board_slot *pool_board_slot(const struct master *master, const struct poo
 
 /* Signals the worker of an action, as its kind is signalled, and tells the policy. */
 void pool_signal(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms);
+
+/* Tries again what could not be sent, as long as the policy goes no further. Returns when to call again at the latest.
+ */
+uint64_t pool_signal_again(struct pool *pool, uint64_t now_ms);
 
 /* ---- pool_watch.c ---- */
 

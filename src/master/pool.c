@@ -250,6 +250,7 @@ uint64_t pools_act(struct master *master, uint64_t now_ms)
 
 	FOR_EACH_POOL (master, pool) {
 		wake_ms = deadline_earlier(wake_ms, pool_act(master, pool, now_ms));
+		wake_ms = deadline_earlier(wake_ms, pool_signal_again(pool, now_ms));
 		if (pool->config->kind == HANDLER_BECOMES)
 			pool_check_full(master, pool, now_ms);
 	}

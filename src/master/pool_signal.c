@@ -8,6 +8,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "master/master_private.h"
+#include "policy/deadline.h"
+
+/* A signal that was refused is sent again after this long: a worker that is not told goes on for its stop_timeout. */
+#define SIGNAL_RETRY_MS 1000
 
 /*
  * The signals by which a worker is asked to leave, by its kind; 0: none. SIGURG does nothing to a program, which a
@@ -47,6 +51,43 @@ static int worker_kill(const struct pool *pool, const struct pool_action *action
 	return kill(pid, number) < 0 ? -errno : 0;
 }
 
+/* Where it is gone, there is nothing to send. */
+static void note_unsent(struct pool *pool, const struct pool_action *action, int result, uint64_t now_ms)
+{
+	struct worker *worker = &pool->workers[action->slot];
+
+	worker->is_unsent = result < 0 && result != -ESRCH;
+	worker->unsent = *action;
+	if (worker->is_unsent)
+		pool->unsent_ms = deadline_after(now_ms, SIGNAL_RETRY_MS);
+}
+
+uint64_t pool_signal_again(struct pool *pool, uint64_t now_ms)
+{
+	if (pool->unsent_ms == 0)
+		return DEADLINE_NONE;
+	if (!deadline_passed(pool->unsent_ms, now_ms))
+		return pool->unsent_ms;
+	pool->unsent_ms = 0;
+	for (uint32_t slot = 0; slot < pool->policy.rules.capacity; slot++) {
+		struct worker *worker = &pool->workers[slot];
+		const struct pool_action action = worker->unsent;
+		int number, result;
+
+		if (worker->pid == 0 || !worker->is_unsent)
+			continue;
+		number = stop_signal(pool, &action);
+		result = worker_kill(pool, &action, number);
+		if (result == 0)
+			worker->signal = number;
+		log_event(result == 0 ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG, "a worker is signalled again",
+			LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot), LOG_INT("pid", worker->pid),
+			LOG_TEXT("what", slot_event_name(action.what)));
+		note_unsent(pool, &action, result, now_ms);
+	}
+	return pool->unsent_ms == 0 ? DEADLINE_NONE : pool->unsent_ms;
+}
+
 void pool_signal(struct master *master, struct pool *pool, const struct pool_action *action, uint64_t now_ms)
 {
 	pid_t pid = pool->workers[action->slot].pid;
@@ -60,6 +101,7 @@ void pool_signal(struct master *master, struct pool *pool, const struct pool_act
 		result = worker_kill(pool, action, number);
 	if (number != 0 && result == 0)
 		pool->workers[action->slot].signal = number;
+	note_unsent(pool, action, result, now_ms);
 	if (result < 0)
 		log_event(LOG_LEVEL_WARNING, "cannot signal a worker", LOG_TEXT("pool", pool->config->name),
 			LOG_INT("slot", action->slot), LOG_INT("pid", pid), LOG_ERRNO("reason", result));

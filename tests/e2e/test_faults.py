@@ -55,6 +55,7 @@ SERVED = [
     ("MAP_SHARED, #</memfd:brood-board>", "ENOMEM"),
     ("getsockname(#<UNIX-STREAM", "ENOBUFS"),
     ("lseek(#</memfd:brood-findings>", "ESPIPE"),
+    ("kill(#, SIGURG)", "EPERM"),
 ]
 
 
@@ -66,6 +67,14 @@ def test_a_new_image_goes_on_whatever_fails():
         of_kind = [case for case in found if word in case.call.kind and case.error == error]
         assert of_kind, f"no {word} is called"
         cases += of_kind[:2]
+    bad = [outcome for outcome in sweep.sweep(cases, 2) if not outcome.verdict.startswith("served")]
+    assert not bad, bad
+
+
+def test_a_signal_that_is_refused_is_sent_again():
+    phase = sweep.PHASES["reload"]
+    cases = [case for case in sweep.cases_of(phase, sweep.enumerate_phase(phase)) if "kill(#, SIGURG)" in case.call.kind]
+    assert cases
     bad = [outcome for outcome in sweep.sweep(cases, 2) if not outcome.verdict.startswith("served")]
     assert not bad, bad
 
