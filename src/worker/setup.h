@@ -22,7 +22,8 @@ ATTR_NODISCARD int worker_setup_identity(const struct identity *identity);
 
 /*
  * Has the kernel send SIGURG when the master dies. After worker_setup_identity(): a change of credentials takes both
- * the dumpable flag and the death signal away (prctl(2)); a nursery stays without the flag. Returns -ESRCH if the master is gone already.
+ * the dumpable flag and the death signal away (prctl(2)); a nursery stays without the flag. Returns -ESRCH if the
+ * master is gone already.
  */
 ATTR_NODISCARD int worker_setup_death_signal(const struct worker_start *start);
 
