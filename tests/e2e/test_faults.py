@@ -71,6 +71,13 @@ def test_a_new_image_goes_on_whatever_fails():
     assert not bad, bad
 
 
+def test_a_new_image_that_can_never_start_ends():
+    """Every time, and not the first one alone."""
+    outcome = sweep.run_case(sweep.Case("upgrade", sweep.Call("signalfd4", "1+", "signalfd4("), "EMFILE"))
+    assert outcome.verdict == "ended and reported", outcome
+    assert outcome.detail == "cannot receive signals: Too many open files", outcome
+
+
 def test_a_signal_that_is_refused_is_sent_again():
     phase = sweep.PHASES["reload"]
     cases = [case for case in sweep.cases_of(phase, sweep.enumerate_phase(phase)) if "kill(#, SIGURG)" in case.call.kind]

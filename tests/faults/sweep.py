@@ -35,6 +35,7 @@ DOCUMENTED = {0, 64, 69, 70, 71, 75, 77, 78}
 
 HEAD = """
 pidfile = "{home}/brood.pid"
+control = "{home}/brood.sock"
 max_workers = 64
 stop_timeout = 3s
 pool "echo" {{
