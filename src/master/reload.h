@@ -6,8 +6,7 @@
  *
  *	idle -> checking    a child loads and checks the file, as --check does
  *	     -> trying      new listeners are bound, and one canary of each pool starts, held before its first accept
- *	     -> draining    no way back: new listeners listen, canaries accept, listeners that are gone refuse until
- *empty
+ *	     -> draining    no way back: new listeners listen, canaries accept, and what is gone refuses until empty
  *	     -> rolling     committed: the new configuration is in force, and workers are replaced a few at a time
  *	     -> undoing     refused: the old configuration was in force all the time; what was made for the new one ends
  *
@@ -15,8 +14,8 @@
  * A restart of one pool is a reload of that pool alone, with the configuration that it has.
  *
  * A canary that is a program cannot be held: its new listeners listen from its start on. Where the reload is undone
- *they refuse first, and canaries leave when they are empty (bounded by stop_timeout), or nobody is left who could
- *serve.
+ * they refuse first, and canaries leave when they are empty (bounded by stop_timeout), or nobody is left who could
+ * serve.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -14,7 +14,7 @@
 
 /*
  * The form, in bytes; all numbers are little-endian, so that two images of one machine agree whatever they are built
- *for:
+ * for:
  *
  *	header	magic 8, version 4, oldest reader 4, size of the whole 8
  *	record	kind 4, size of its fields 4, the fields

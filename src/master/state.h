@@ -3,13 +3,11 @@
 #define MASTER_STATE_H
 /*
  * The form in which a master hands what it has to the image that takes its place in the same process (SIGUSR2): a
- *header, then records. Descriptors are named by their numbers, which execve(2) keeps. The two images may be of
- *different versions, in either direction:
- *
- *	a record	has a kind and a size: one of an unknown kind is skipped
- *	its fields	stand in a fixed order: a reader takes those it knows, and skips what is behind them; those that
- *an older image has not written are zero. The fields of the first version must be there. the header	says which is
- *the oldest version of a reader that makes sense of it
+ * header, then records. Descriptors are named by their numbers, which execve(2) keeps. The two images may be of
+ * different versions, in either direction. The header says which is the oldest version of a reader that makes sense of
+ * it. A record has a kind and a size; one of an unknown kind is skipped. Its fields stand in a fixed order: a reader
+ * takes those it knows, and skips what is behind them; those that an older image has not written are zero, but the
+ * fields of the first version must be there.
  *
  * So kinds and fields are added at the end of their tables, and are never removed or given another meaning.
  *

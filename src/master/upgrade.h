@@ -5,10 +5,9 @@
  * The upgrade in place (SIGUSR2): the file that was called at the start is executed anew in this process, which keeps
  * its pid, its children, its listeners and its scoreboard.
  *
- *	request		the file is looked at, and executed in a child, with --adopt-check: it checks the configuration,
- *and whether it can read the state of now
- *	checked		it has said so: once no reload is under way, the state is written, and the file is executed in
- *the place of this image, with the arguments, directory and environment of the start
+ * At a request the file is looked at, and executed in a child, with --adopt-check: it checks the configuration, and
+ * whether it can read the state of now. When it has said so, and no reload is under way, the state is written, and the
+ * file is executed in the place of this image, with the arguments, directory and environment of the start.
  *
  * Until then nothing has changed, and whatever fails leaves this image serving, and is told of. What comes behind it is
  * master/adopt.h.
