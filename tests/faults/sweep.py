@@ -281,15 +281,23 @@ def configure(one, text):
     one.config_path.write_text("log_format = json\n" + text.format(home=one.directory, program=PROGRAM, module=MODULE))
 
 
+def status_refuses(one):
+    """The status that the service manager has: whether it is that of a reload that was refused."""
+    said = [line for line in one.notify.lines() if line.startswith("STATUS=")]
+    return bool(said) and "reload refused" in said[-1]
+
+
 def request(one, number, verdict, over):
     """A signal, and the wait for what is said of it, and for what OVER, given the workers before it, says is its end."""
-    said, old = len(one.log(verdict)), set(one.workers())
+    said, old, refused = len(one.log(verdict)), set(one.workers()), status_refuses(one)
 
     def ended():
         if one.log("is not built"):
             raise NotPossible
-        # The line may be what is lost; the workers are seen anyway.
-        return not one.is_running() or over(old) or (len(one.log(verdict)) > said and one.log(verdict)[-1]["level"] == "error")
+        # The line may be what is lost; the workers are seen anyway, and the status.
+        if not one.is_running() or over(old) or (status_refuses(one) and not refused):
+            return True
+        return len(one.log(verdict)) > said and one.log(verdict)[-1]["level"] == "error"
     one.kill(number)
     wait_for(ended, "the end of the request", DEADLINE_S)
 
