@@ -17,6 +17,7 @@ struct daemon {
 	struct pool_config pool_config;
 	struct config config;
 	struct slot slot;
+	struct worker worker;
 	struct pool pool;
 	struct master master;
 };
@@ -32,7 +33,7 @@ static void make(struct daemon *daemon, enum life_phase phase)
 	*daemon = (struct daemon){
 		.pool_config = { .name = name },
 		.config = { .stop_timeout_ms = 10 },
-		.pool = { .config = &daemon->pool_config },
+		.pool = { .config = &daemon->pool_config, .workers = &daemon->worker },
 		.master = {
 			.config = &daemon->config,
 			.pools = &daemon->pool,
