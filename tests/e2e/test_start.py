@@ -37,8 +37,9 @@ def test_wrong_command_line_is_64(args):
 @root_only
 def test_without_dev_null_says_so():
     """As in a container or a chroot that was put together by hand."""
-    result = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev && exec "$0" --version', BINARY],
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    script = 'mount -t tmpfs none /dev && exec "$0" --version <&-'
+    result = subprocess.run(["unshare", "--mount", "sh", "-c", script, BINARY], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             timeout=60, check=False)
     if "unshare" in result.stderr or "mount" in result.stderr:
         pytest.skip(result.stderr)

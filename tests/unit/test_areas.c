@@ -76,6 +76,15 @@ Test(areas, a_process_with_a_stack_of_its_own_is_in_none)
 	cr_assert_null(areas_here(sizeof(struct user)));
 }
 
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define HAS_ADDRESS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define HAS_ADDRESS_SANITIZER
+#endif
+
+#ifndef HAS_ADDRESS_SANITIZER
 /* Only raw system calls that write nothing: this process's memory is the test's. */
 static int find_itself(void *argument)
 {
@@ -106,15 +115,6 @@ static int born(int index, int (*entry)(void *))
 	return status;
 }
 
-#ifdef __has_feature
-#if __has_feature(address_sanitizer)
-#define HAS_ADDRESS_SANITIZER
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define HAS_ADDRESS_SANITIZER
-#endif
-
-#ifndef HAS_ADDRESS_SANITIZER
 Test(areas, a_process_finds_its_own_and_its_end_gives_it_back)
 {
 	open_all();
