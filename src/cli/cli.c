@@ -220,11 +220,33 @@ static int with_config(const struct cli_options *options, const struct cli_conte
 	return status;
 }
 
-int cli_main(int argc, char **argv)
+static int carry_out(const struct cli_options *options, struct image *image)
 {
 	struct adoption adoption;
+	const struct cli_context context = { .image = image, .adoption = &adoption };
+	int status;
+
+	switch (options->command) {
+	case CLI_VERSION:
+		puts("brood " BROOD_VERSION);
+		return flush(stdout);
+	case CLI_HELP:
+		options_usage(stdout);
+		return flush(stdout);
+	default:
+		adoption_take(&adoption);
+		/* The file may be another one again by now: what it is called was found out at the first start. */
+		if (adoption.readable && adoption.master.binary[0] == '/')
+			snprintf(image->path, sizeof(image->path), "%s", adoption.master.binary);
+		status = with_config(options, &context);
+		adoption_done(&adoption);
+		return status;
+	}
+}
+
+int cli_main(int argc, char **argv)
+{
 	struct image image;
-	const struct cli_context context = { .image = &image, .adoption = &adoption };
 	struct cli_options options;
 	int result = fd_open_standard();
 	int status;
@@ -242,23 +264,7 @@ int cli_main(int argc, char **argv)
 		fprintf(stderr, "brood: cannot find out how it was started: %s\n", log_strerror(result));
 		return EXIT_STATUS_SYSTEM;
 	}
-	if (options_parse(argc, argv, &options) < 0)
-		return EXIT_STATUS_USAGE;
-	switch (options.command) {
-	case CLI_VERSION:
-		puts("brood " BROOD_VERSION);
-		return flush(stdout);
-	case CLI_HELP:
-		options_usage(stdout);
-		return flush(stdout);
-	default:
-		adoption_take(&adoption);
-		/* The file may be another one again by now: what it is called was found out at the first start. */
-		if (adoption.readable && adoption.master.binary[0] == '/')
-			snprintf(image.path, sizeof(image.path), "%s", adoption.master.binary);
-		status = with_config(&options, &context);
-		adoption_done(&adoption);
-		image_done(&image);
-		return status;
-	}
+	status = options_parse(argc, argv, &options) < 0 ? EXIT_STATUS_USAGE : carry_out(&options, &image);
+	image_done(&image);
+	return status;
 }

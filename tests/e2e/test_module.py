@@ -464,7 +464,9 @@ def test_a_loop_is_ended_by_request_timeout(brood):
     assert ask(one.address(), b"peace\n", b"\n") == "peace\n"
 
 
-@pytest.mark.parametrize("word,status", [("leave", 7), ("exit", 0)])
+# Memory that only the master's tables lead to, which a worker does not have, is lost to the eyes of a leak checker.
+@pytest.mark.parametrize("word,status", [("leave", 7), pytest.param("exit", 0, marks=pytest.mark.skipif(
+    SANITIZED, reason="exit(3) has a worker looked at for leaks"))])
 def test_an_exit_costs_one_connection(brood, word, status):
     one = brood(module_pool("trouble", workers=1), expect=["worker died"]).start()
     assert ask(one.address(), b"peace\n", b"\n") == "peace\n"
