@@ -5,6 +5,7 @@ A verdict is "met", "not met", or "void": void where the floor against itself do
 where a measurement is missing. A ratio is of brood to the other; for CPU it is the other's to brood's, so that more is
 better throughout."""
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import Optional
 
@@ -124,14 +125,17 @@ def judge_messages(results):
                 control(samples, "rate"))
 
 
+INETD_PEERS = (("tcpserver", 0.9, ""), ("xinetd", 1.3, " as it comes"), ("xinetd nowrap", 1.3, " without tcp wrappers"))
+# The first is configured as the others are; the second does what none of them does.
+INETD_WAYS = (("brood null", ""), ("brood", ", standard error logged"))
+
+
 def judge_inetd(results):
-    for clients in (2, 32):
+    for clients, (way, more), (peer, least, what) in itertools.product((2, 32), INETD_WAYS, INETD_PEERS):
         samples = results.get(f"inetd_{clients}") or {}
-        for peer, least, what in (("tcpserver", 0.9, ""), ("xinetd", 1.3, " as it comes"),
-                                  ("xinetd nowrap", 1.3, " without tcp wrappers")):
-            yield judge(f"inetd, {clients} clients, rate to {peer.split()[0]}{what}", f"at least {least}",
-                        ratio_of(samples, "brood", peer, "rate"),
-                        lambda ratio, least=least: ratio["median"] >= least, control(samples, "rate"))
+        yield judge(f"inetd, {clients} clients, rate to {peer.split()[0]}{what}{more}", f"at least {least}",
+                    ratio_of(samples, way, peer, "rate"),
+                    lambda ratio, least=least: ratio["median"] >= least, control(samples, "rate"))
     samples = results.get("inetd_1") or {}
     yield judge("inetd, 1 client, median latency to tcpserver", "at most 1.1",
                 ratio_of(samples, "brood", "tcpserver", "p50_us"), lambda ratio: ratio["median"] <= 1.1,
