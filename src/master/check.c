@@ -8,6 +8,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "master/checking.h"
 #include "master/master_private.h"
 #include "policy/deadline.h"
 
@@ -43,7 +44,6 @@ static void forget(struct check *check)
 
 static int start(struct master *master, const char *file, uint64_t now_ms)
 {
-	static const struct watch watch = { .kind = WATCH_CHECK };
 	struct check *check = &master->check;
 	int result = take_file(master, file);
 
@@ -52,8 +52,7 @@ static int start(struct master *master, const char *file, uint64_t now_ms)
 	if (result < 0)
 		return result;
 	children_add(&master->children, &(struct child){ .pid = check->checker.pid, .kind = CHILD_CHECK });
-	/* Without it, all is read at the end; only a child that says very much then waits for its deadline. */
-	result = master_watch(master, check->checker.errors_fd, &watch);
+	result = checking_watch(master, &check->checker, WATCH_CHECK);
 	if (result < 0)
 		log_event(LOG_LEVEL_WARNING, "cannot watch a check", LOG_ERRNO("reason", result));
 	return 0;
@@ -82,12 +81,7 @@ void check_next(struct master *master, uint64_t now_ms)
 
 void check_hear(struct master *master)
 {
-	struct checker *checker = &master->check.checker;
-
-	if (checker->errors_fd < 0 || checker_read(checker))
-		return;
-	master_unwatch(master, checker->errors_fd);
-	fd_close(&checker->errors_fd);
+	checking_hear(master, &master->check.checker);
 }
 
 static void tell_lines(struct master *master, const char *text)
@@ -110,8 +104,7 @@ void check_died(struct master *master, int status, uint64_t now_ms)
 	char text[LINE_TEXT_MAX];
 	enum checker_verdict verdict;
 
-	if (check->checker.errors_fd >= 0)
-		master_unwatch(master, check->checker.errors_fd);
+	checking_unwatch(master, &check->checker);
 	verdict = checker_reaped(&check->checker, &check->file->origin, status);
 	tell_lines(master, check->checker.text);
 	snprintf(text, sizeof(text), "%s: %s", check->file->path,

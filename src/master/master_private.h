@@ -37,6 +37,7 @@
  *	accept_gate.c      accepting on a socket of the master's own
  *	requests.c         who carries out which
  *	check.c            "check": a child checks a file
+ *	checking.c         what the children that check something have in common
  *	reload.c           the stages of a reload; reload_pools.c what each does to pools and listeners
  *	upgrade.c          the new binary, until it is executed; hand_over.c gives it the state, in the form of state.c
  *	adoption.c         what the new image finds; adopt.c takes it over, leavers.c what has no place after it

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config/diff.h"
+#include "master/checking.h"
 #include "master/master_private.h"
 #include "master/reload_private.h"
 #include "policy/deadline.h"
@@ -118,10 +119,9 @@ static void watch_checker(struct master *master)
 {
 	struct master_reload *reload = &master->reload;
 	const struct child child = { .pid = reload->checker.pid, .kind = CHILD_CHECKER };
-	int result = master_watch(master, reload->checker.errors_fd, &(struct watch){ .kind = WATCH_CHECKER });
+	int result = checking_watch(master, &reload->checker, WATCH_CHECKER);
 
 	children_add(&master->children, &child);
-	/* All it says is read when it has ended; only a flood would have to wait for its deadline. */
 	if (result < 0)
 		log_event(LOG_LEVEL_WARNING, "cannot watch the checker", LOG_ERRNO("reason", result));
 }
@@ -144,12 +144,7 @@ static void begin_check(struct master *master, uint64_t now_ms)
 
 void reload_hear_checker(struct master *master)
 {
-	struct checker *checker = &master->reload.checker;
-
-	if (checker->errors_fd < 0 || checker_read(checker))
-		return;
-	master_unwatch(master, checker->errors_fd);
-	fd_close(&checker->errors_fd);
+	checking_hear(master, &master->reload.checker);
 }
 
 /* The first line, for the verdict. */
@@ -205,8 +200,7 @@ void reload_checker_died(struct master *master, int status, uint64_t now_ms)
 	char line[RELOAD_REASON_MAX];
 	enum checker_verdict found;
 
-	if (reload->checker.errors_fd >= 0)
-		master_unwatch(master, reload->checker.errors_fd);
+	checking_unwatch(master, &reload->checker);
 	found = checker_reaped(&reload->checker, master->options->origin, status);
 	if (reload->stage != RELOAD_STAGE_CHECKING) {
 		checker_done(&reload->checker);

@@ -18,13 +18,12 @@
 #include "base/signals.h"
 #include "build_config.h"
 #include "master/adoption.h"
+#include "master/checking.h"
 #include "master/hand_over.h"
 #include "master/master_private.h"
 #include "master/spawn.h"
 #include "policy/deadline.h"
 #include "worker/exec.h"
-
-static const struct watch check_watch = { .kind = WATCH_UPGRADE };
 
 /* ---- verdicts ---- */
 
@@ -155,20 +154,14 @@ static int check_start(struct master *master, uint64_t now_ms)
 	checker->errors_fd = fd_steal(&reading);
 	checker->deadline_ms = deadline_after(now_ms, UPGRADE_CHECK_MS);
 	checker->timeout_ms = UPGRADE_CHECK_MS;
-	/* Where it cannot be watched, it is read once the child has ended. */
-	if (master_watch(master, checker->errors_fd, &check_watch) < 0)
+	if (checking_watch(master, checker, WATCH_UPGRADE) < 0)
 		log_event(LOG_LEVEL_DEBUG, "the upgrade's check is not watched");
 	return 0;
 }
 
 void upgrade_event(struct master *master)
 {
-	struct checker *checker = &master->upgrade.checker;
-
-	if (checker->errors_fd < 0 || checker_read(checker))
-		return;
-	master_unwatch(master, checker->errors_fd);
-	fd_close(&checker->errors_fd);
+	checking_hear(master, &master->upgrade.checker);
 }
 
 /* Whether the last line is the one that only this program says, and says which version it is. */
@@ -221,8 +214,7 @@ void upgrade_reaped(struct master *master, int status, uint64_t now_ms)
 	const struct config_origin origin = { .file = master->options->image->path };
 	enum checker_verdict verdict;
 
-	if (upgrade->checker.errors_fd >= 0)
-		master_unwatch(master, upgrade->checker.errors_fd);
+	checking_unwatch(master, &upgrade->checker);
 	verdict = checker_reaped(&upgrade->checker, &origin, status);
 	upgrade->talk_by_ms = 0;
 	if (upgrade->phase != UPGRADE_CHECKING) {
