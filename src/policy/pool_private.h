@@ -2,11 +2,19 @@
 #ifndef POLICY_POOL_PRIVATE_H
 #define POLICY_POOL_PRIVATE_H
 /*
- * What the two files of a pool's policy share: pool.c, and pool_rolling.c with the pool's part in a reload.
+ * What the files of a pool's policy share:
+ *
+ *	pool.c          the counts, the events, the pool's beginning, end and upgrade
+ *	pool_plan.c     what there is to do
+ *	pool_death.c    what a death means, and how long to hold back after it
+ *	pool_rolling.c  the pool's part in a reload
  */
 #include "policy/pool.h"
 
 /* ---- pool.c ---- */
+
+/* Slots that have, or had until they are given up, a process; those that one is asked for, too. */
+uint32_t pool_used(const struct pool_policy *pool);
 
 /* Workers that serve or will serve; a canary is not one of them. */
 uint32_t pool_serving(const struct pool_policy *pool);
@@ -14,16 +22,33 @@ uint32_t pool_serving(const struct pool_policy *pool);
 /* How many of them are missing. */
 uint32_t pool_missing(const struct pool_policy *pool);
 
+/* In use and not told to leave, but for canaries; and how many there may be in use. */
+uint32_t pool_staying(const struct pool_policy *pool);
+uint32_t pool_limit(const struct pool_policy *pool);
+
 /* Where the pool is ready now, it was. After each change of a count or of the target. */
 void pool_note_ready(struct pool_policy *pool);
 
-/* How many starts are allowed now. After a failure one worker goes first; the others follow when it serves. */
-uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now_ms);
+/* The one place that writes a slot's state. */
+void pool_slot_enter(struct pool_policy *pool, uint32_t number, enum slot_state state, uint64_t now_ms);
+
+/* When SLOT becomes overdue. A stop bounds retirements that had no bound before it. */
+uint64_t slot_deadline(const struct pool_policy *pool, const struct slot *slot);
+
+/* ---- pool_plan.c ---- */
 
 void plan_wake(struct pool_plan *plan, uint64_t at_ms);
 
 /* Adds an action, and has the master ask again at once: what it does changes what is to be done. */
 void plan_add(struct pool_plan *plan, enum slot_event what, uint32_t slot, enum slot_reason reason);
+
+/* ---- pool_death.c ---- */
+
+/* How many starts are allowed now. After a failure one worker goes first; the others follow when it serves. */
+uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now_ms);
+
+/* Takes a failure of the worker in SLOT into account. Those of one volley that fail together are one failure. */
+void pool_failed_once(struct pool_policy *pool, const struct slot *slot, uint64_t now_ms);
 
 /* ---- pool_rolling.c ---- */
 
