@@ -137,6 +137,8 @@ struct pool_config {
 	uint64_t idle_timeout_ms;
 	uint64_t backoff_min_ms;
 	uint64_t backoff_max_ms;
+	uint64_t healthy_after_ms;
+	uint32_t give_up_after; /* 0: never */
 
 	char *user; /* as written, here or for all pools; "": stay as started */
 	char *group;

@@ -160,6 +160,10 @@ const struct key schema_keys[] = {
 		.help = "The first pause before a worker that keeps failing is started again." },
 	{ .name = "backoff_max", POOL(backoff_max_ms), DURATION(1, DAY), .fallback = "30s", .reload = RELOAD_LIVE,
 		.help = "The longest such pause; each is twice the one before." },
+	{ .name = "healthy_after", POOL(healthy_after_ms), DURATION(100, DAY), .fallback = "10s", .reload = RELOAD_LIVE,
+		.help = "How long a worker has to have been ready to count as healthy: then failures before it are forgotten." },
+	{ .name = "give_up_after", POOL(give_up_after), NUMBER_OR_OFF(65535), .fallback = "5", .reload = RELOAD_LIVE,
+		.help = "So many failures in a row at the start of the pool end the daemon, and refuse a reload; off: none does." },
 };
 /* clang-format on */
 

@@ -71,6 +71,8 @@ struct pool_rules pool_rules(const struct master *master, const struct pool_conf
 		.retire_timeout_ms = program ? config->stop_timeout_ms : 0,
 		.replace_timeout_ms = pool_replace_timeout(config),
 		.watchdog_ms = program ? config->program.watchdog_timeout_ms : 0,
+		.healthy_ms = config->healthy_after_ms,
+		.give_up_after = config->give_up_after,
 		.backoff = {.min_ms = config->backoff_min_ms, .max_ms = config->backoff_max_ms},
 	};
 }

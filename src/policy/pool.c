@@ -58,10 +58,18 @@ uint32_t pool_policy_room(const struct pool_policy *pool)
 	return room < pool->count[SLOT_FREE] ? room : pool->count[SLOT_FREE];
 }
 
+/* Often enough: what has not started by now will not start soon. */
+static bool pool_has_tried(const struct pool_policy *pool)
+{
+	uint32_t attempts = pool->rules.give_up_after;
+
+	return pool->backoff.level >= (attempts > 0 ? attempts : POOL_START_ATTEMPTS);
+}
+
 void pool_note_ready(struct pool_policy *pool)
 {
 	bool full = pool_ready(pool) >= pool->target;
-	bool some = pool_ready(pool) > 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
+	bool some = pool_ready(pool) > 0 && pool_has_tried(pool);
 
 	if (full || some)
 		pool->was_ready = true;
@@ -254,12 +262,12 @@ void pool_policy_quit(struct pool_policy *pool, enum slot_reason reason)
 
 bool pool_policy_is_ready(const struct pool_policy *pool)
 {
-	return pool->was_ready;
+	return pool->was_ready || (pool->rules.give_up_after == 0 && pool_has_tried(pool));
 }
 
 bool pool_policy_start_failed(const struct pool_policy *pool)
 {
-	return !pool->was_ready && pool_ready(pool) == 0 && pool->backoff.level >= POOL_START_ATTEMPTS;
+	return !pool->was_ready && pool_ready(pool) == 0 && pool->rules.give_up_after > 0 && pool_has_tried(pool);
 }
 
 /* ---- upgrade ---- */

@@ -37,9 +37,7 @@
 #include "policy/canary.h"
 #include "policy/slot.h"
 
-/* A worker that has been ready for this long has proven that its program works. */
-#define POOL_HEALTHY_MS 10000
-/* So many failures in a row, none ready, and never as many as wanted before: the pool cannot be started. */
+/* After so many failures in a row at its start nobody waits for a pool that is never given up. */
 #define POOL_START_ATTEMPTS 5
 /* From "leave at once" to SIGKILL, and from SIGKILL until nobody waits any more. */
 #define POOL_QUIT_GRACE_MS 1000
@@ -61,6 +59,8 @@ struct pool_rules {
 	uint64_t retire_timeout_ms;  /* from retiring to its end; 0: none but the stop's */
 	uint64_t replace_timeout_ms; /* the same of one that is retired since the pool rolls; 0: as any other */
 	uint64_t watchdog_ms;        /* one that is ready says so at least this often; 0: need not */
+	uint64_t healthy_ms;         /* one that has been ready for this long has proven that its program works */
+	uint32_t give_up_after; /* so many failures in a row: the pool cannot be started; 0: it is tried for ever */
 	struct backoff_rules backoff;
 };
 
@@ -156,10 +156,11 @@ uint32_t pool_policy_living(const struct pool_policy *pool);
 /* How many workers more the limit allows. */
 uint32_t pool_policy_room(const struct pool_policy *pool);
 
-/* Every worker that is wanted is ready (or has been, once), or all that will start are. */
+/* Every worker that is wanted is ready (or has been, once), or all that will start are; or the pool is one that is
+ * tried for ever, and that may take as long. */
 bool pool_policy_is_ready(const struct pool_policy *pool);
 
-/* The pool never was ready, no worker is, and POOL_START_ATTEMPTS starts in a row have failed. */
+/* The pool never was ready, no worker is, and rules.give_up_after starts in a row have failed. */
 bool pool_policy_start_failed(const struct pool_policy *pool);
 
 /* ---- upgrade ---- */

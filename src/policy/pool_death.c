@@ -39,7 +39,7 @@ const char *death_sequel_name(enum death_sequel sequel)
 
 /* What the workers that are there tell about a failure, and about the time since the last one. */
 struct pool_view {
-	bool some_healthy; /* one has been ready for POOL_HEALTHY_MS */
+	bool some_healthy; /* one has been ready for rules.healthy_ms */
 	/* Of the workers that were asked for after the last failure: */
 	bool probe_starting; /* one is on its way */
 	bool probe_stands;   /* one serves: the others may follow */
@@ -52,9 +52,9 @@ static bool slot_is_of_volley(const struct pool_policy *pool, const struct slot 
 	return slot->volley == pool->backoff.volley;
 }
 
-static bool slot_is_healthy(const struct slot *slot, uint64_t now_ms)
+static bool slot_is_healthy(const struct pool_policy *pool, const struct slot *slot, uint64_t now_ms)
 {
-	return slot->was_ready && now_ms - slot->ready_ms >= POOL_HEALTHY_MS;
+	return slot->was_ready && now_ms - slot->ready_ms >= slot_rules(pool, slot)->healthy_ms;
 }
 
 static struct pool_view pool_look(const struct pool_policy *pool, uint64_t now_ms)
@@ -70,7 +70,7 @@ static struct pool_view pool_look(const struct pool_policy *pool, uint64_t now_m
 		unseen--;
 		if (pool_role(pool, slot) == POOL_CANARY)
 			continue;
-		healthy = slot_is_healthy(slot, now_ms);
+		healthy = slot_is_healthy(pool, slot, now_ms);
 		view.some_healthy |= healthy;
 		if (!slot_is_of_volley(pool, slot))
 			continue;
@@ -160,13 +160,13 @@ static bool death_is_failure(const struct pool_policy *pool, const struct slot *
 		return true;
 	if (death->served > 0 || death->serving)
 		return !pool->proven;
-	return !slot_is_healthy(slot, now_ms);
+	return !slot_is_healthy(pool, slot, now_ms);
 }
 
 static void death_weigh(
 	struct pool_policy *pool, const struct slot *slot, const struct death *death, bool failure, uint64_t now_ms)
 {
-	bool stood = slot_is_healthy(slot, now_ms) || death->served > 0;
+	bool stood = slot_is_healthy(pool, slot, now_ms) || death->served > 0;
 
 	if (stood && slot_is_of_volley(pool, slot) && pool_role(pool, slot) != POOL_CANARY)
 		pool->backoff.level = 0;

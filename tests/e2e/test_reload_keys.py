@@ -13,8 +13,8 @@ import subprocess
 import time
 
 import pytest
-from brood import (BINARY, IS_ROOT, NOBODY, Brood, connect, echo_once, echo_pool, proc_alive, proc_fds, proc_status,
-                   proc_text, receive, receive_all, wait_for)
+from brood import (BINARY, IS_ROOT, NOBODY, Brood, connect, echo_once, echo_pool, kill, proc_alive, proc_fds, proc_stat,
+                   proc_status, proc_text, receive, receive_all, wait_for)
 from test_http import Client, get
 from test_module import MODULES, ask, given_values, module_pool
 
@@ -518,6 +518,31 @@ def check_backoff_min(change):
 def check_backoff_max(change):
     failing(change, "backoff_min = 9s\nbackoff_max = 10s", "backoff_min = 9s\nbackoff_max = 9s", "backoff_max: 10s -> 9s",
             lambda ms: 4000 < ms <= 9000)
+
+
+@changes("pool", "healthy_after")
+def check_healthy_after(change):
+    """A worker that dies idle is replaced at once if it was healthy."""
+    change.start(echo_pool(workers=1, extra=f"healthy_after = {LONG}"), expect=["died"])
+    change.reload(echo_pool(workers=1, extra="healthy_after = 100ms"), "healthy_after: 1m -> 100ms")
+    change.until(lambda: change.one.log("^rolled"))
+    for _ in range(2):
+        pid, = change.one.wait_workers(1)
+        change.until(lambda: snapshot_age_ms(pid) >= 300)
+        kill(pid, signal.SIGKILL)
+        change.until(lambda: change.one.log("died", pid=pid))
+        assert change.one.log("died", pid=pid)[0]["next"] == "replaced"
+
+
+def snapshot_age_ms(pid):
+    ticks = int(proc_stat(pid)[19])
+    return (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")) * 1000
+
+
+@changes("pool", "give_up_after")
+def check_give_up_after(change):
+    change.start(echo_pool())
+    change.reload(echo_pool(extra="give_up_after = off"), "give_up_after: 5 -> off")
 
 
 # ---- keys of pools with programs ----

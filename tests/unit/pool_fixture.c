@@ -13,6 +13,8 @@ void pool_begin(uint32_t capacity, uint32_t target)
 	const struct pool_rules rules = {
 		.capacity = capacity,
 		.start_timeout_ms = START_TIMEOUT,
+		.healthy_ms = HEALTHY,
+		.give_up_after = GIVE_UP,
 		.backoff = {.min_ms = WAIT_MIN, .max_ms = WAIT_MAX},
 	};
 

@@ -14,6 +14,8 @@
 #define START_TIMEOUT 5000
 #define WAIT_MIN      100
 #define WAIT_MAX      1000
+#define HEALTHY       10000
+#define GIVE_UP       5
 
 struct pool_fixture {
 	struct pool_policy policy;

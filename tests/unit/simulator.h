@@ -159,6 +159,7 @@ struct sim_tally {
 	uint64_t calms;
 	uint64_t ends;
 	uint64_t start_failures;
+	uint64_t starts_without; /* of pools that nobody waits for any more, and that are not given up */
 	uint32_t longest_row;
 	uint64_t reloads[2]; /* refused, begun */
 	uint64_t reloads_while_rolling;

@@ -38,7 +38,7 @@ void sim_process_free(struct sim *sim, struct sim_process *process)
 
 bool sim_process_is_healthy(const struct sim *sim, const struct sim_process *process)
 {
-	return process->ready && sim->now_ms - process->ready_ms >= POOL_HEALTHY_MS;
+	return process->ready && sim->now_ms - process->ready_ms >= sim_rules_of(sim, process)->healthy_ms;
 }
 
 /* ---- fates ---- */

@@ -154,6 +154,8 @@ void sim_draw_rules(struct sim *sim, struct pool_rules *ret_rules)
 	ret_rules->ready_after_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 3000);
 	ret_rules->retire_timeout_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
 	ret_rules->watchdog_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
+	ret_rules->healthy_ms = 1 + sim_upto(sim, 20000);
+	ret_rules->give_up_after = (uint32_t)sim_upto(sim, 8);
 	ret_rules->backoff.min_ms = 1 + sim_upto(sim, 1000);
 	ret_rules->backoff.max_ms = ret_rules->backoff.min_ms + sim_upto(sim, 60000);
 }

@@ -25,7 +25,7 @@ struct daemon {
 static void make(struct daemon *daemon, enum life_phase phase)
 {
 	const struct pool_rules rules = {
-		.capacity = 1, .backoff = {.min_ms = 1, .max_ms = 1}
+		.capacity = 1, .give_up_after = POOL_START_ATTEMPTS, .backoff = {.min_ms = 1, .max_ms = 1}
 	};
 	static char name[] = "test";
 

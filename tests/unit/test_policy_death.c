@@ -14,7 +14,7 @@
 enum life {
 	LIFE_IN_START,
 	LIFE_START_TIMED_OUT,
-	LIFE_READY_SINCE_NOW, /* ready for less than POOL_HEALTHY_MS */
+	LIFE_READY_SINCE_NOW, /* ready for less than HEALTHY */
 	LIFE_READY_FOR_LONG,
 	LIFE_SHRUNK,
 	LIFE_SHRUNK_IN_START,
@@ -91,7 +91,7 @@ static void live(enum life life)
 		tell(0, SLOT_KILL, SLOT_REASON_START_TIMEOUT);
 		break;
 	case LIFE_READY_FOR_LONG:
-		pool.now_ms += POOL_HEALTHY_MS;
+		pool.now_ms += HEALTHY;
 		break;
 	case LIFE_SHRUNK:
 	case LIFE_SHRUNK_IN_START:
@@ -114,7 +114,7 @@ static void live(enum life life)
 		tell(0, SLOT_QUIT, SLOT_REASON_STOP_TIMEOUT);
 		break;
 	case LIFE_REQUEST_TIMED_OUT_LATE:
-		pool.now_ms += POOL_HEALTHY_MS;
+		pool.now_ms += HEALTHY;
 		ATTR_FALLTHROUGH;
 	case LIFE_REQUEST_TIMED_OUT:
 	case LIFE_LOST:
@@ -195,7 +195,7 @@ Test(policy_pool, a_worker_that_stands_proves_the_pool_for_the_others)
 
 	pool_begin(2, 2);
 	born_ready(0, 0);
-	pool.now_ms += POOL_HEALTHY_MS;
+	pool.now_ms += HEALTHY;
 	born_ready(1, 1);
 	verdict = died(1, (struct death){ .by_signal = true, .code = 11, .serving = true });
 	cr_expect_not(verdict.failure, "one client, not the pool");
@@ -292,7 +292,7 @@ Test(policy_pool, readiness_after_the_kill_does_not_count)
 	pool.now_ms += START_TIMEOUT;
 	tell(0, SLOT_KILL, SLOT_REASON_START_TIMEOUT);
 	ready(0);
-	pool.now_ms += POOL_HEALTHY_MS;
+	pool.now_ms += HEALTHY;
 	verdict = died(0, (struct death){ .by_signal = true, .code = 9 });
 	cr_expect(verdict.before_ready);
 	cr_expect(verdict.failure);

@@ -237,7 +237,7 @@ Test(policy_pool, forgets_failures_when_a_later_worker_has_served)
 
 Test(policy_pool, forgets_failures_when_a_later_worker_has_stood_long_enough)
 {
-	for (uint64_t stood_ms = POOL_HEALTHY_MS - 1; stood_ms <= POOL_HEALTHY_MS; stood_ms++) {
+	for (uint64_t stood_ms = HEALTHY - 1; stood_ms <= HEALTHY; stood_ms++) {
 		pool_begin(2, 2);
 		born(0);
 		failed(0);
@@ -245,7 +245,24 @@ Test(policy_pool, forgets_failures_when_a_later_worker_has_stood_long_enough)
 		born_ready(0, 0);
 		pool.now_ms += stood_ms;
 		born(1);
-		cr_expect_eq(failed(1).retry_ms, stood_ms < POOL_HEALTHY_MS ? 2 * WAIT_MIN : WAIT_MIN);
+		cr_expect_eq(failed(1).retry_ms, stood_ms < HEALTHY ? 2 * WAIT_MIN : WAIT_MIN);
+	}
+}
+
+/* The time is the rules', whatever it is; also that of a reload, from its commit on. */
+Test(policy_pool, takes_a_worker_for_healthy_after_the_time_that_the_rules_say)
+{
+	for (uint64_t healthy_ms = 100; healthy_ms <= 1000000; healthy_ms *= 10) {
+		pool_begin(1, 1);
+		pool.policy.rules.healthy_ms = healthy_ms;
+		born_ready(0, 0);
+		pool.now_ms += healthy_ms - 1;
+		cr_assert_eq(failed(0).sequel, DEATH_BACKING_OFF, "%llu", (unsigned long long)healthy_ms);
+		pool.now_ms += WAIT_MIN;
+		born_ready(0, 0);
+		pool.now_ms += healthy_ms;
+		cr_assert_eq(died(0, (struct death){ .code = 1 }).sequel, DEATH_REPLACED, "%llu",
+			(unsigned long long)healthy_ms);
 	}
 }
 
@@ -258,7 +275,7 @@ Test(policy_pool, a_failed_fork_long_after_the_recovery_is_a_first_failure)
 		pool.now_ms += WAIT_MAX;
 	}
 	born_ready(0, 0);
-	pool.now_ms += POOL_HEALTHY_MS;
+	pool.now_ms += HEALTHY;
 	pool_policy_resize(&pool.policy, 1);
 	PLAN("ask 1");
 	tell(1, SLOT_ASK, SLOT_REASON_NONE);
@@ -291,7 +308,7 @@ Test(policy_pool, says_whose_replacement_waits_for_the_one_ahead)
 Test(policy_pool, start_fails_after_so_many_failures_with_none_ready)
 {
 	pool_begin(2, 2);
-	for (uint32_t i = 1; i <= POOL_START_ATTEMPTS; i++) {
+	for (uint32_t i = 1; i <= GIVE_UP; i++) {
 		cr_expect_not(pool_policy_start_failed(&pool.policy), "after %u", i - 1);
 		born(0);
 		failed(0);
@@ -301,11 +318,43 @@ Test(policy_pool, start_fails_after_so_many_failures_with_none_ready)
 	cr_expect_not(pool_policy_is_ready(&pool.policy));
 }
 
+Test(policy_pool, gives_up_after_as_many_failures_as_the_rules_say)
+{
+	for (uint32_t attempts = 1; attempts <= 3 * GIVE_UP; attempts++) {
+		pool_begin(2, 2);
+		pool.policy.rules.give_up_after = attempts;
+		for (uint32_t i = 1; i <= attempts; i++) {
+			cr_assert_not(pool_policy_start_failed(&pool.policy), "%u of %u", i - 1, attempts);
+			born(0);
+			failed(0);
+			pool.now_ms += WAIT_MAX;
+		}
+		cr_assert(pool_policy_start_failed(&pool.policy), "%u", attempts);
+	}
+}
+
+/* It is tried for ever, but whoever waits for the whole need not wait for it as long. */
+Test(policy_pool, a_pool_that_is_never_given_up_keeps_nobody_waiting)
+{
+	pool_begin(2, 2);
+	pool.policy.rules.give_up_after = 0;
+	for (uint32_t i = 1; i <= 20 * POOL_START_ATTEMPTS; i++) {
+		cr_assert_eq(pool_policy_is_ready(&pool.policy), i > POOL_START_ATTEMPTS, "after %u", i - 1);
+		born(0);
+		failed(0);
+		cr_assert_not(pool_policy_start_failed(&pool.policy), "after %u", i);
+		pool.now_ms += WAIT_MAX;
+	}
+	cr_expect_not(pool.policy.was_ready, "it was not, and a program that leaves proves nothing");
+	born_ready(0, 0);
+	cr_expect(pool.policy.was_ready, "with those that will start");
+}
+
 Test(policy_pool, is_ready_with_those_that_will_start)
 {
 	pool_begin(2, 2);
 	born_ready(0, 0);
-	for (uint32_t i = 1; i <= POOL_START_ATTEMPTS; i++) {
+	for (uint32_t i = 1; i <= GIVE_UP; i++) {
 		cr_expect_not(pool_policy_is_ready(&pool.policy), "after %u", i - 1);
 		born(1);
 		failed(1);
@@ -319,7 +368,7 @@ Test(policy_pool, once_ready_stays_ready_and_does_not_fail_to_start)
 {
 	pool_begin(1, 1);
 	born_ready(0, 0);
-	for (uint32_t i = 0; i < 2 * POOL_START_ATTEMPTS; i++) {
+	for (uint32_t i = 0; i < 2 * GIVE_UP; i++) {
 		failed(0);
 		cr_expect(pool_policy_is_ready(&pool.policy));
 		cr_expect_not(pool_policy_start_failed(&pool.policy));

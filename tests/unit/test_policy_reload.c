@@ -67,6 +67,8 @@ Test(policy_reload, names_each_phase_and_event)
 static const struct pool_rules rules = {
 	.capacity = CAPACITY,
 	.start_timeout_ms = 5000,
+	.healthy_ms = 10000,
+	.give_up_after = 5,
 	.backoff = {.min_ms = 100, .max_ms = 1000},
 };
 

@@ -16,6 +16,8 @@
 
 static const struct pool_rules new_rules = {
 	.start_timeout_ms = NEW_START_TIMEOUT,
+	.healthy_ms = HEALTHY,
+	.give_up_after = GIVE_UP,
 	.backoff = {.min_ms = NEW_WAIT_MIN, .max_ms = WAIT_MAX},
 };
 
@@ -296,7 +298,7 @@ Test(policy_rolling, the_backoff_of_the_old_generation_does_not_hold_the_canary)
 Test(policy_rolling, a_canary_is_not_counted_as_one_of_the_pool)
 {
 	pool_begin(8, 1);
-	for (uint32_t i = 0; i < POOL_START_ATTEMPTS; i++) {
+	for (uint32_t i = 0; i < GIVE_UP; i++) {
 		born(0);
 		failed(0);
 		pool.now_ms += WAIT_MAX;

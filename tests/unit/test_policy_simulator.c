@@ -113,6 +113,8 @@ static void make_rules(uint64_t *random, struct sim_world *ret_world)
 	rules->roll_step = (uint32_t)(sim_random(random) % 8);
 	rules->replace_timeout_ms = sim_random(random) % 2 == 0 ? 0 : 1 + draw_log(random, 30000);
 	rules->start_timeout_ms = sim_random(random) % 4 == 0 ? 0 : 1 + draw_log(random, 120000);
+	rules->healthy_ms = 1 + draw_log(random, 60000);
+	rules->give_up_after = (uint32_t)(sim_random(random) % 8);
 	rules->backoff.min_ms = 1 + draw_log(random, 10000);
 	rules->backoff.max_ms = rules->backoff.min_ms + draw_log(random, 600000);
 }
@@ -263,6 +265,7 @@ Test(policy_simulator, holds_in_any_world)
 	cr_expect_gt(sim.tally.fork_failures, 100);
 	cr_expect_gt(sim.tally.start_timeouts, 100);
 	cr_expect_gt(sim.tally.start_failures, 100);
+	cr_expect_gt(sim.tally.starts_without, 100);
 	cr_expect_gt(sim.tally.lost, 20);
 	cr_expect_gt(sim.tally.calms, 100);
 	cr_expect_gt(sim.tally.ends, 100);
@@ -386,7 +389,11 @@ static void check_doom(const char *what, const struct sim_world *world)
 }
 
 static const struct sim_world doom = {
-	.rules = {.capacity = 16, .start_timeout_ms = 700, .backoff = { .min_ms = 50, .max_ms = 9000 }},
+	.rules = {.capacity = 16,
+		  .start_timeout_ms = 700,
+		  .healthy_ms = 10000,
+		  .give_up_after = 5,
+		  .backoff = { .min_ms = 50, .max_ms = 9000 }},
 	.target = 8,
 	.start_in_ms = 400,
 	.life_ms = 300,
