@@ -20,15 +20,15 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchlib import machine, measures, report, verdicts  # noqa: E402
+from benchlib import machine, measures, report, sections, verdicts  # noqa: E402
 
 TOP = Path(__file__).resolve().parents[2]
 QUICK = {"rounds": 1, "seconds": 0.15, "warm_up": 0.05, "peers_every": 1, "many": 16, "keep_alive": 16,
          "start_workers": 40, "start_rounds": 1, "kill_rounds": 1, "kill_seconds": 1.0,
-         "cost_connections": 100}
+         "cost_connections": 100, "replace_rounds": 1, "replace_kills": 3}
 FULL = {"rounds": 21, "seconds": 1.0, "warm_up": 0.4, "peers_every": 3, "many": 128, "keep_alive": 64,
         "start_workers": 1000, "start_rounds": 11, "kill_rounds": 5, "kill_seconds": 10.0,
-        "cost_connections": 2000}
+        "cost_connections": 2000, "replace_rounds": 11, "replace_kills": 40}
 
 
 def parse(arguments):
@@ -40,8 +40,8 @@ def parse(arguments):
                         help="a build directory with -Dbench=true (default: build-bench, built first)")
     parser.add_argument("--brood", metavar="FILE", help="the brood to measure (default: the one in the build directory)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too, as JSON")
-    parser.add_argument("--only", action="append", choices=list(measures.SECTIONS), metavar="SECTION",
-                        help="only this section (may be given again): " + " ".join(measures.SECTIONS))
+    parser.add_argument("--only", action="append", choices=list(sections.SECTIONS), metavar="SECTION",
+                        help="only this section (may be given again): " + " ".join(sections.SECTIONS))
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds of the timed sections ({FULL['rounds']})")
     parser.add_argument("--seconds", type=float, metavar="S", help=f"length of a sample ({FULL['seconds']:g})")
     parser.add_argument("--seed", type=int, default=None, metavar="N", help="of the random order")
@@ -67,15 +67,15 @@ def build(directory):
 
 def measure(bench, settings):
     """All sections, in order. Returns (for the verdicts, for the report)."""
-    raw, sections = {}, {}
-    for name, run in measures.SECTIONS.items():
+    raw, reported = {}, {}
+    for name, run in sections.SECTIONS.items():
         if settings.only and name not in settings.only:
             continue
         raw[name] = run(bench)
-        sections[name] = raw[name]
-        if name in measures.TIMED:
-            sections[name] = {"summary": report.summarize_timed(raw[name]), "samples": raw[name]}
-    return raw, sections
+        reported[name] = raw[name]
+        if name in sections.TIMED:
+            reported[name] = {"summary": report.summarize_timed(raw[name]), "samples": raw[name]}
+    return raw, reported
 
 
 def describe(bench, own_network, load_before):
@@ -97,12 +97,12 @@ def main(arguments):
     own_network = machine.enter_own_network()
     bench = measures.Bench(settings, directory, settings.brood or str(directory / "src/brood"))
     began = time.monotonic()
-    raw, sections = measure(bench, settings)
+    raw, reported = measure(bench, settings)
     full = {
         "settings": {name: getattr(settings, name) for name in ("quick", "seed", *FULL)},
         "machine": describe(bench, own_network, load_before),
         "took_seconds": round(time.monotonic() - began, 1),
-        "sections": sections,
+        "sections": reported,
         "notes": bench.notes,
         "verdicts": verdicts.all_verdicts(raw, settings),
         "skipped": bench.skipped,

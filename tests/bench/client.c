@@ -7,6 +7,14 @@
 #include <string.h>
 #include <time.h>
 
+/* Types of FastCGI's records, a role, and a flag of FASTCGI_BEGIN. */
+#define FASTCGI_BEGIN     1
+#define FASTCGI_PARAMS    4
+#define FASTCGI_STDIN     5
+#define FASTCGI_STDOUT    6
+#define FASTCGI_RESPONDER 1
+#define FASTCGI_KEEP      1
+
 static _Noreturn void refuse(const char *what, const char *text)
 {
 	fprintf(stderr, "%s: %s\n", text, what);
@@ -86,4 +94,57 @@ void client_message_get(char *message, const char *path, const char *connection)
 	client_message_text(message);
 	memcpy(message, head, (size_t)size);
 	memcpy(message + MESSAGE_SIZE - 4, "\r\n\r\n", 4);
+}
+
+static char *record(char *at, int type, size_t size, size_t padding)
+{
+	const char head[8] = { 1, (char)type, 0, 1, (char)(size >> 8), (char)size, (char)padding, 0 };
+
+	memcpy(at, head, sizeof(head));
+	return at + sizeof(head);
+}
+
+static char *parameter(char *at, const char *name, const char *value)
+{
+	size_t name_size = strlen(name);
+	size_t value_size = strlen(value);
+
+	*at++ = (char)name_size;
+	*at++ = (char)value_size;
+	memcpy(at, name, name_size);
+	memcpy(at + name_size, value, value_size);
+	return at + name_size + value_size;
+}
+
+void client_message_fastcgi(char *message, const char *script, int keep)
+{
+	/* Four heads of records, what the first of them begins with, and the parameters with their two lengths. */
+	const size_t fixed = 4 * 8 + 8;
+	const size_t size = 2 + strlen("REQUEST_METHODGET") + 2 + strlen("SCRIPT_FILENAME") + strlen(script);
+	char *at = message;
+
+	if (fixed + size > MESSAGE_SIZE)
+		refuse("the path is too long", script);
+	memset(message, 0, MESSAGE_SIZE);
+	at = record(at, FASTCGI_BEGIN, 8, 0);
+	at[1] = FASTCGI_RESPONDER;
+	at[2] = (char)(keep ? FASTCGI_KEEP : 0);
+	at = record(at + 8, FASTCGI_PARAMS, size, MESSAGE_SIZE - fixed - size);
+	at = parameter(at, "REQUEST_METHOD", "GET");
+	parameter(at, "SCRIPT_FILENAME", script);
+	record(message + MESSAGE_SIZE - 16, FASTCGI_PARAMS, 0, 0);
+	record(message + MESSAGE_SIZE - 8, FASTCGI_STDIN, 0, 0);
+}
+
+int client_answer_begins(enum client_protocol protocol, const char *answer, size_t size)
+{
+	switch (protocol) {
+	case CLIENT_MESSAGE:
+		break;
+	case CLIENT_HTTP:
+		return size >= 12 && !memcmp(answer, "HTTP/1.", 7) && !memcmp(answer + 8, " 200", 4);
+	case CLIENT_FASTCGI:
+		return size >= 2 && answer[0] == 1 && answer[1] == FASTCGI_STDOUT;
+	}
+	return size >= 1;
 }

@@ -13,6 +13,13 @@
 
 #define MESSAGE_SIZE 128
 
+/* What a client and a server speak. */
+enum client_protocol {
+	CLIENT_MESSAGE,
+	CLIENT_HTTP,
+	CLIENT_FASTCGI,
+};
+
 struct client_address {
 	union {
 		struct sockaddr any; /* sa_family 0: none is set */
@@ -40,5 +47,9 @@ _Noreturn void client_die(const char *what);
 void client_message_text(char *message);
 /* MESSAGE_SIZE bytes: a request for PATH with the header CONNECTION ("close", "keep-alive"), padded. */
 void client_message_get(char *message, const char *path, const char *connection);
+/* MESSAGE_SIZE bytes: a request of FastCGI's for SCRIPT, on a connection that is kept or not; padded. */
+void client_message_fastcgi(char *message, const char *script, int keep);
+/* Whether the first SIZE bytes of an answer say that the request is being served, and not refused. */
+int client_answer_begins(enum client_protocol protocol, const char *answer, size_t size);
 
 #endif

@@ -8,6 +8,10 @@
  * connection. With -l a child answers message after message, each with its length in four bytes in front, until the
  * client ends. With -o it gives its socket the options that brood gives its listeners, which accepted sockets inherit.
  *
+ * With -M a child leaves after so many connections, and the parent forks another. With -H a request takes so many
+ * milliseconds: the first byte of the answer is sent when it begins, the others when it ends. With -g the parent forks
+ * so many children more, all at once, when the first connection has been accepted: what growing costs at the least.
+ *
  * With -x a program serves each connection on its descriptors 0 and 1. Children that wait become it, and the parent
  * forks others for them; with -n 0 the parent accepts, and forks a child for each connection. It counts nothing and
  * limits nothing: programs that have ended are waited for when the next connection comes. With -c the programs have
@@ -45,6 +49,7 @@ enum work {
 	WORK_HTTP_CLOSE,
 	WORK_HTTP_KEEP,
 	WORK_LENGTH, /* messages with their length in front */
+	WORK_HOLD,   /* as WORK_MESSAGE, but it takes its time */
 };
 
 /* What programs are given with -c. */
@@ -62,6 +67,9 @@ struct settings {
 	const char *program; /* with -x */
 	struct confinement confinement;
 	int children;
+	int more;        /* children that are forked at the first connection */
+	int connections; /* after which a child leaves; 0: never */
+	int hold_ms;     /* with WORK_HOLD */
 	int backlog;
 	int defer_s;    /* TCP_DEFER_ACCEPT; 0: off */
 	bool nodelay;   /* TCP_NODELAY */
@@ -72,8 +80,13 @@ struct settings {
 
 static char http_answer[512];
 static size_t http_answer_size;
-static atomic_int *children_up; /* shared by all children */
-static int taken = -1;          /* with -x: an eventfd that counts children that are no longer waiting */
+/* Of all children. */
+static struct shared {
+	atomic_int children_up;
+	atomic_bool wants_more; /* with -g: the first connection has been accepted */
+} * shared;
+/* An eventfd: with -x it counts children that are no longer waiting, with -g it tells of the first connection. */
+static int taken = -1;
 
 static void die(const char *what)
 {
@@ -179,6 +192,17 @@ static void serve_message(int fd)
 		return;
 }
 
+static void serve_hold(int fd, int hold_ms)
+{
+	char buffer[512];
+
+	if (read(fd, buffer, sizeof(buffer)) <= 0 || write(fd, buffer, 1) < 0)
+		return;
+	usleep((useconds_t)hold_ms * 1000);
+	if (write(fd, buffer + 1, MESSAGE_SIZE - 1) < 0)
+		return;
+}
+
 /* Reads until a head ends (the clients of the benchmark do not pipeline). Returns false at the end of the stream. */
 static bool read_head(int fd)
 {
@@ -267,37 +291,51 @@ static _Noreturn void live_once(int listener, const struct settings *settings)
 	become(settings->program, fd);
 }
 
-static void serve(int fd, enum work work)
+static void serve(int fd, const struct settings *settings)
 {
-	switch (work) {
+	switch (settings->work) {
 	case WORK_MESSAGE:
 		serve_message(fd);
 		break;
 	case WORK_HTTP_CLOSE:
 	case WORK_HTTP_KEEP:
-		serve_http(fd, work == WORK_HTTP_KEEP);
+		serve_http(fd, settings->work == WORK_HTTP_KEEP);
 		break;
 	case WORK_LENGTH:
 		serve_length(fd);
 		break;
+	case WORK_HOLD:
+		serve_hold(fd, settings->hold_ms);
+		break;
 	}
+}
+
+/* The first child that has a connection asks for more children, once. */
+static void ask_for_more(void)
+{
+	if (!atomic_load(&shared->wants_more) && !atomic_exchange(&shared->wants_more, true) && eventfd_write(taken, 1))
+		_exit(1);
 }
 
 static _Noreturn void live(int listener, const struct settings *settings)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (atomic_fetch_add(children_up, 1) + 1 == settings->children)
+	if (atomic_fetch_add(&shared->children_up, 1) + 1 == settings->children)
 		report_ready();
 	if (settings->program)
 		live_once(listener, settings);
-	for (;;) {
+	for (int left = settings->connections; settings->connections == 0 || left > 0;) {
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
 		if (fd < 0)
 			continue; /* EAGAIN after SO_RCVTIMEO */
-		serve(fd, settings->work);
+		if (settings->more)
+			ask_for_more();
+		serve(fd, settings);
 		close(fd);
+		left--;
 	}
+	_exit(0);
 }
 
 static void start_child(int listener, const struct settings *settings)
@@ -353,12 +391,14 @@ static void parse_confinement(const char *text, struct confinement *ret_confinem
 static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: floor [-p PORT] [-n CHILDREN] [-b BACKLOG] [-d DEFER_ACCEPT_SECONDS]\n"
-			"             [-o] [-r RECEIVE_TIMEOUT_MS] [-s SEND_TIMEOUT_MS] [-u SOCKET] [-1 | -k | -l | -x "
-			"PROGRAM]\n"
+			"             [-o] [-r RECEIVE_TIMEOUT_MS] [-s SEND_TIMEOUT_MS] [-u SOCKET]\n"
+			"             [-M CONNECTIONS] [-g MORE_CHILDREN] [-1 | -k | -l | -H MS | -x PROGRAM]\n"
 			"  -o  TCP_NODELAY   -1  one HTTP answer, then close   -k  HTTP keep-alive\n"
 			"  -l  messages with a length of four bytes in front   -x  connections go to a program\n"
 			"  -c  for the program: its user, limits and root directory\n"
-			"  -u  a unix socket instead of a port\n");
+			"  -u  a unix socket instead of a port\n"
+			"  -M  after so many a child leaves         -H  a request takes so long\n"
+			"  -g  the parent forks so many more at the first connection\n");
 	exit(64);
 }
 
@@ -367,7 +407,7 @@ static struct settings parse(int argc, char **argv)
 	struct settings settings = { .children = 8, .backlog = 511 };
 	int option;
 
-	while ((option = getopt(argc, argv, "p:u:n:b:d:or:s:1klx:c:")) != -1) {
+	while ((option = getopt(argc, argv, "p:u:n:b:d:or:s:M:g:1klH:x:c:")) != -1) {
 		switch (option) {
 		case 'p':
 			settings.port = number(optarg);
@@ -392,6 +432,16 @@ static struct settings parse(int argc, char **argv)
 			break;
 		case 's':
 			settings.send_ms = number(optarg);
+			break;
+		case 'M':
+			settings.connections = number(optarg);
+			break;
+		case 'g':
+			settings.more = number(optarg);
+			break;
+		case 'H':
+			settings.work = WORK_HOLD;
+			settings.hold_ms = number(optarg);
 			break;
 		case '1':
 			settings.work = WORK_HTTP_CLOSE;
@@ -460,6 +510,11 @@ static _Noreturn void run_becoming(int listener, const struct settings *settings
 
 static _Noreturn void run_serving(int listener, const struct settings *settings)
 {
+	eventfd_t wanted;
+
+	if (settings->more && !eventfd_read(taken, &wanted))
+		for (int i = 0; i < settings->more; i++)
+			start_child(listener, settings);
 	for (;;) {
 		if (wait(NULL) > 0)
 			start_child(listener, settings);
@@ -476,9 +531,9 @@ int main(int argc, char **argv)
 	if (!settings.program) /* programs have the signals at their defaults */
 		signal(SIGPIPE, SIG_IGN);
 	make_http_answer(settings.work == WORK_HTTP_KEEP);
-	children_up = mmap(NULL, sizeof(*children_up), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	taken = eventfd(0, EFD_CLOEXEC);
-	if (children_up == MAP_FAILED || taken < 0)
+	if (shared == MAP_FAILED || taken < 0)
 		die("start");
 	if (!settings.path)
 		print_port(listener);

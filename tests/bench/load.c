@@ -10,8 +10,9 @@
  * The clients are spread over a few threads, each with an epoll of its own. The server closes first, so TIME_WAIT stays
  * at the server's side, and a client's port is free again at once.
  *
- * An answer counts as one only if it is complete and right: the message itself (echo), or an HTTP 200 of exactly the
- * expected size. A failed connection is counted and never repeated in secret: the client goes on with a new one.
+ * An answer counts as one only if it is complete and right: the message itself (echo), or an HTTP 200 or an answer of
+ * FastCGI's, of exactly the expected size. A failed connection is counted and never repeated in secret: the client goes
+ * on with a new one.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -66,7 +67,7 @@ struct settings {
 	uint64_t count;       /* connections in all, with `keep` messages; 0: until `duration_ns` */
 	uint64_t timeout_ns;
 	size_t expected; /* bytes of an answer */
-	bool http;
+	enum client_protocol protocol;
 	bool keep; /* message after message on one connection */
 	char message[MESSAGE_SIZE];
 };
@@ -242,9 +243,9 @@ static void client_end(struct thread *thread, struct client *client)
 /* Bytes of an answer, from OFFSET of it. */
 static bool answer_is_right(const char *bytes, size_t size, size_t offset)
 {
-	if (!settings.http)
+	if (settings.protocol == CLIENT_MESSAGE)
 		return offset + size <= MESSAGE_SIZE && !memcmp(bytes, settings.message + offset, size);
-	return offset || (size >= 12 && !memcmp(bytes, "HTTP/1.", 7) && !memcmp(bytes + 8, " 200", 4));
+	return offset || client_answer_begins(settings.protocol, bytes, size);
 }
 
 /* Returns false if the client has failed, and is closed. */
@@ -497,25 +498,32 @@ static void make_message(const char *path)
 {
 	const uint32_t prefix = htonl(MESSAGE_SIZE - PREFIX_SIZE);
 
-	if (path) {
+	switch (settings.protocol) {
+	case CLIENT_MESSAGE:
+		client_message_text(settings.message);
+		if (settings.keep)
+			memcpy(settings.message, &prefix, PREFIX_SIZE);
+		break;
+	case CLIENT_HTTP:
 		client_message_get(settings.message, path, "close");
-		return;
+		break;
+	case CLIENT_FASTCGI:
+		client_message_fastcgi(settings.message, path, false);
+		break;
 	}
-	client_message_text(settings.message);
-	if (settings.keep)
-		memcpy(settings.message, &prefix, PREFIX_SIZE);
 }
 
 static _Noreturn void usage(void)
 {
 	fprintf(stderr,
 		"usage: load (-p PORT [-a IPV4] | -u SOCKET) [-c CLIENTS] [-t THREADS] (-d SECONDS | -n CONNECTIONS)\n"
-		"            [-T TIMEOUT_SECONDS] [-m | -g PATH -e ANSWER_BYTES]\n"
+		"            [-T TIMEOUT_SECONDS] [-m | (-g PATH | -f SCRIPT) -e ANSWER_BYTES]\n"
 		"  -m  message after message on one connection, each of 128 bytes with a length of four bytes in "
 		"front;\n"
 		"      -n counts messages\n"
-		"  -g  an HTTP GET for PATH, the answer to have ANSWER_BYTES with its head; otherwise 128 bytes, "
-		"to be echoed\n");
+		"  -g  an HTTP GET for PATH, -f  a FastCGI request for SCRIPT, the answer to have ANSWER_BYTES in "
+		"all;\n"
+		"      otherwise 128 bytes, to be echoed\n");
 	exit(64);
 }
 
@@ -531,7 +539,7 @@ static void parse(int argc, char **argv)
 		.expected = MESSAGE_SIZE,
 	};
 	client_address_init(&settings.address);
-	while ((option = getopt(argc, argv, "p:a:u:c:t:d:n:T:mg:e:")) != -1) {
+	while ((option = getopt(argc, argv, "p:a:u:c:t:d:n:T:mg:f:e:")) != -1) {
 		switch (option) {
 		case 'p':
 			client_address_set_port(&settings.address, optarg);
@@ -561,6 +569,8 @@ static void parse(int argc, char **argv)
 			settings.keep = true;
 			break;
 		case 'g':
+		case 'f':
+			settings.protocol = option == 'g' ? CLIENT_HTTP : CLIENT_FASTCGI;
 			path = optarg;
 			break;
 		case 'e':
@@ -570,7 +580,6 @@ static void parse(int argc, char **argv)
 			usage();
 		}
 	}
-	settings.http = path;
 	make_message(path);
 	if (optind != argc || !client_address_is_set(&settings.address) || (settings.keep && path) ||
 		!settings.clients || !settings.duration_ns == !settings.count || !settings.threads ||

@@ -14,7 +14,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from benchlib import measures, stats  # noqa: E402
+from benchlib import measures, programs, sections, stats  # noqa: E402
 
 LIMIT_SECONDS = 480
 OURS = ("floor", "floor again", "brood")
@@ -45,12 +45,12 @@ def report(tmp_path_factory):
 
 
 def test_every_section_is_there_and_nothing_of_ours_failed(report):
-    assert list(report["sections"]) == list(measures.SECTIONS)
+    assert list(report["sections"]) == list(sections.SECTIONS)
     ours = [problem for problem in report["problems"] if problem["where"].split(", ")[-1].split()[0] in ("floor", "brood")]
     assert ours == []
 
 
-@pytest.mark.parametrize("section", measures.TIMED)
+@pytest.mark.parametrize("section", sections.TIMED)
 def test_timed_sections_have_plausible_values(report, section):
     found = report["sections"][section]["summary"]
     if section == "keep_alive" and not shutil.which("wrk"):
@@ -141,8 +141,33 @@ def test_memory_start_and_kills_have_values(report):
         assert 0 < kinds["killed"][0]["gap_us"] < 10_000_000
 
 
+def peers():
+    """Those that can be measured here."""
+    needs = {"php-fpm": programs.PHP_FPM, "apache": "apache2"}
+    return [name for name in needs if shutil.which(needs[name], path=programs.PEER_SETTINGS["PATH"])]
+
+
+@pytest.mark.parametrize("section", ["deadlines"])
+def test_what_is_added_is_measured_with_it_and_without(report, section):
+    found = report["sections"][section]["summary"]
+    for name in ["floor", "brood", "brood http", *peers()]:
+        for way in (name, f"{name} with"):
+            assert found[way]["rate"] is not None, report["problems"]
+    for name in ("floor", "brood", "brood http"):
+        assert found[f"{name} with"]["errors"] == {}
+
+
+def test_a_killed_worker_is_replaced(report):
+    found = report["sections"]["replace"]
+    for name in ["floor", "floor again", "brood", *peers()]:
+        assert found[name] != [None], report["problems"]
+        for way in ("idle", "busy"):
+            assert found[name][0][f"{way}_kills"] > 0
+            assert 0 < found[name][0][f"{way}_us"] < 10_000_000
+
+
 def test_a_quick_run_judges_nothing(report):
-    assert len(report["verdicts"]) >= 25
+    assert len(report["verdicts"]) >= 29
     assert {verdict["outcome"] for verdict in report["verdicts"]} == {"void"}
 
 

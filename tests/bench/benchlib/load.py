@@ -26,14 +26,15 @@ end
 """
 
 
-def connections(program, address, *, clients, threads=2, seconds=None, count=None, answer_size=None, messages=False):
-    """The command that loads ADDRESS; ANSWER_SIZE is of an HTTP answer with its head, None for an echo. With MESSAGES
-    the connections are kept, and COUNT is of messages."""
+def connections(program, address, *, clients, threads=2, seconds=None, count=None, answer_size=None, messages=False,
+                script=None):
+    """The command that loads ADDRESS; ANSWER_SIZE is of an HTTP answer with its head, None for an echo; with SCRIPT it
+    is of FastCGI's. With MESSAGES the connections are kept, and COUNT is of messages."""
     command = [program, *(["-u", address] if isinstance(address, str) else ["-p", str(address)])]
     command += ["-c", str(clients), "-t", str(min(threads, clients))]
     command += ["-d", str(seconds)] if seconds else ["-n", str(count)]
     if answer_size:
-        command += ["-g", PATH, "-e", str(answer_size)]
+        command += [*(["-f", script] if script else ["-g", PATH]), "-e", str(answer_size)]
     return command + (["-m"] if messages else [])
 
 
@@ -82,6 +83,27 @@ def connect(address, timeout):
         connection.close()
         raise
     return connection
+
+
+def fastcgi_request(script):
+    def record(kind, content=b""):
+        return struct.pack(">BBHHBB", 1, kind, 1, len(content), 0, 0) + content
+
+    pairs = {b"REQUEST_METHOD": b"GET", b"SCRIPT_FILENAME": script.encode()}
+    parameters = b"".join(bytes([len(name), len(value)]) + name + value for name, value in pairs.items())
+    return record(1, struct.pack(">HB5x", 1, 0)) + record(4, parameters) + record(4) + record(5)
+
+
+def probe_fastcgi(address, script, timeout=5):
+    """As probe()."""
+    answer = b""
+    with connect(address, timeout) as connection:
+        connection.sendall(fastcgi_request(script))
+        while part := connection.recv(65536):
+            answer += part
+    if not answer.startswith(b"\x01\x06") or b"\r\n\r\n" + BODY not in answer:
+        raise ValueError(f"FastCGI answered {answer[:300]!r}")
+    return len(answer)
 
 
 def probe(address, http, messages=False, timeout=5):

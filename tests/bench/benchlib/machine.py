@@ -258,5 +258,6 @@ def describe():
         "lighttpd": first_line("lighttpd", "-v"),
         "apache2": first_line("apache2", "-v"),
         "wrk": first_line("wrk", "-v"),
-        "packages": package_versions("ucspi-tcp", "ucspi-unix", "ipsvd", "xinetd", "s6", "s6-networking", "runit"),
+        "packages": package_versions("ucspi-tcp", "ucspi-unix", "ipsvd", "xinetd", "s6", "s6-networking", "runit",
+                                     "php8.2-fpm"),
     }

@@ -29,7 +29,7 @@ class Bench:
         self.settings = settings
         self.build = build
         self.brood_binary = brood_binary
-        self.load_program = str(Path(build) / "tests/bench/bench-load")
+        self.load_program = self.tool("bench-load")
         self.ports = machine.Ports()
         self.cgroups = machine.Cgroups()
         self.random = random.Random(settings.seed)
@@ -38,6 +38,10 @@ class Bench:
         self.foreign = []
         self.wrk_script = None
         self.notes = {}
+
+    def tool(self, name):
+        """The path of one of the benchmark's own programs."""
+        return str(Path(self.build) / "tests/bench" / name)
 
     def server(self, program):
         return Server(program, self.ports.of(program.name), self.cgroups)
@@ -509,32 +513,6 @@ def kills(bench):
                 kind.append(None)
                 bench.problem(f"kills, {program.name}", error)
     return results
-
-
-# ---- all of them ----
-
-TIMED_SECTIONS = {
-    "echo": echo_section,
-    "many": many_section,
-    "http": http_section,
-    "keep_alive": keep_alive_section,
-    "messages": messages_section,
-    "inetd_1": inetd_section(1),
-    "inetd_2": inetd_section(2),
-    "inetd_32": inetd_section(32),
-    "confined_2": confined_section(2),
-    "confined_32": confined_section(32),
-    "inetd_unix": inetd_unix_section,
-}
-TIMED = tuple(TIMED_SECTIONS)
-SECTIONS = {
-    **TIMED_SECTIONS,
-    "inetd_costs": inetd_costs,
-    "syscalls": syscalls,
-    "memory": memory,
-    "start": start,
-    "kills": kills,
-}
 
 
 def foreign_summary(bench):

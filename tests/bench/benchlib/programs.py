@@ -31,6 +31,7 @@ class Program:
     needs: str  # the executable without which it is skipped
     http: Optional[str] = None  # None: echo; "close", or "keep" where only keep-alive is served
     messages: bool = False  # echo of message after message, each with its length in front
+    script: Optional[str] = None  # it speaks FastCGI, and this is asked for
     unix: bool = False  # listens on DIRECTORY/socket
     notifies: bool = False  # sends READY=1 to $NOTIFY_SOCKET
     workers: int = 8
@@ -79,14 +80,17 @@ def unprivileged_user():
     return "root", "root"
 
 
-def floor(build, name="floor", workers=8, *, options=True, defer=False, http=None, messages=False):
-    """The bare loop; with OPTIONS the socket options of brood's listeners."""
+def floor(build, name="floor", workers=8, *, options=True, timeouts=True, defer=False, http=None, messages=False,
+          max_requests=0):
+    """The bare loop; with OPTIONS the socket options of brood's listeners, the TIMEOUTS among them."""
     binary = str(Path(build) / "tests/bench/bench-floor")
 
     def prepare(_directory, port):
-        command = [binary, "-p", str(port), "-n", str(workers), "-b", str(BACKLOG)]
+        command = [binary, "-p", str(port), "-n", str(workers), "-b", str(BACKLOG), "-M", str(max_requests)]
         if options:
-            command += ["-o", "-r", str(TIMEOUT_S * 1000), "-s", str(TIMEOUT_S * 1000)]
+            command.append("-o")
+        if options and timeouts:
+            command += ["-r", str(TIMEOUT_S * 1000), "-s", str(TIMEOUT_S * 1000)]
         if defer:
             command += ["-d", str(DEFER_S)]
         if messages:
@@ -99,32 +103,47 @@ def floor(build, name="floor", workers=8, *, options=True, defer=False, http=Non
 BROOD_CONF = """\
 # SPDX-License-Identifier: MIT
 log_level = "error"
-max_workers = {workers}
+max_workers = {max_workers}
 pool "bench" {{
     listen = {{"127.0.0.1:{port}"}}
     backlog = {backlog}
     handler = "{handler}"
-    workers = {workers}
-    idle_timeout = "{timeout}s"
-    read_timeout = "{timeout}s"
-    write_timeout = "{timeout}s"
-{more}
+{keys}
 }}
 """
+SOCKET_TIMEOUTS = {"idle_timeout": f"{TIMEOUT_S}s", "read_timeout": f"{TIMEOUT_S}s", "write_timeout": f"{TIMEOUT_S}s"}
+NO_DEADLINES = {"idle_timeout": "off", "read_timeout": "off", "write_timeout": "off", "request_timeout": "off"}
+DEADLINES = {**SOCKET_TIMEOUTS, "request_timeout": f"{TIMEOUT_S}s", "start_timeout": f"{TIMEOUT_S}s",
+             "stop_timeout": f"{TIMEOUT_S}s"}
 
 
-def brood(binary, name="brood", workers=8, *, defer=False, http=None, messages=False):
+def brood_program(binary, name, make_keys, **more):
+    """brood with a pool of the keys that MAKE_KEYS(directory) returns, as {key: value} with the value as it is written
+    in the file; sections as {"echo": {...}}."""
     def prepare(directory, port):
-        more = ["    echo { framing = length prefix = 4 }" if messages else "    echo { framing = raw messages = 1 }"]
-        if http:
-            more = [f'    http {{ root = "{web_root(directory)}" keepalive_requests = 0 }}']
-        more.append(f'    defer_accept = {DEFER_S}s' if defer else "    defer_accept = off")
-        conf = BROOD_CONF.format(workers=workers, port=port, backlog=BACKLOG, timeout=TIMEOUT_S,
-                                 handler="http" if http else "echo", more="\n".join(more))
+        keys = make_keys(directory)
+        handler = keys.pop("handler")
+        lines = [f"    {key} {{ {' '.join(f'{k} = {v}' for k, v in value.items())} }}" if isinstance(value, dict) else
+                 f"    {key} = {value}" for key, value in keys.items()]
+        conf = BROOD_CONF.format(max_workers=keys.pop("max_workers", more["workers"]), port=port, backlog=BACKLOG,
+                                 handler=handler, keys="\n".join(lines))
         return [binary, "-c", write(Path(directory) / "brood.conf", conf), "-L", "stderr"]
 
-    return Program(name, prepare, binary, http=http, messages=messages, notifies=True, workers=workers,
-                   is_worker=lambda title: title.startswith("brood: bench"))
+    return Program(name, prepare, binary, notifies=True, is_worker=lambda title: title.startswith("brood: bench"), **more)
+
+
+def brood(binary, name="brood", workers=8, *, defer=False, http=None, messages=False, deadlines=None, more=None):
+    """With DEADLINES (SOCKET_TIMEOUTS where none are given), and MORE keys."""
+    def keys(directory):
+        if http:
+            handler = {"handler": "http", "http": {"root": f'"{web_root(directory)}"', "keepalive_requests": 0}}
+        else:
+            handler = {"handler": "echo", "echo": {"framing": "length", "prefix": 4} if messages else
+                       {"framing": "raw", "messages": 1}}
+        return {**handler, "workers": workers, "defer_accept": f"{DEFER_S}s" if defer else "off",
+                **(deadlines or SOCKET_TIMEOUTS), **(more or {})}
+
+    return brood_program(binary, name, keys, http=http, messages=messages, workers=workers)
 
 
 NGINX_CONF = """\
@@ -233,12 +252,12 @@ Listen 127.0.0.1:{port}
 ListenBacklog {backlog}
 LoadModule mpm_prefork_module /usr/lib/apache2/modules/mod_mpm_prefork.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-ServerLimit {workers}
-MaxRequestWorkers {workers}
+ServerLimit {most}
+MaxRequestWorkers {most}
 StartServers {workers}
 MinSpareServers {workers}
 MaxSpareServers {spare}
-MaxConnectionsPerChild 0
+MaxConnectionsPerChild {max_requests}
 KeepAlive On
 MaxKeepAliveRequests 0
 KeepAliveTimeout {timeout}
@@ -250,11 +269,69 @@ DocumentRoot {root}
 """
 
 
-def apache(name="apache", workers=8, *, http="close"):
+APACHE_DEADLINES = """\
+LoadModule reqtimeout_module /usr/lib/apache2/modules/mod_reqtimeout.so
+RequestReadTimeout header={timeout} body={timeout}
+Timeout {timeout}
+"""
+def apache(name="apache", workers=8, *, http="close", max_requests=0, deadlines=False):
     def prepare(directory, port):
-        user, group = unprivileged_user()
-        conf = APACHE_CONF.format(directory=directory, user=user, group=group, port=port, backlog=BACKLOG,
-                                  workers=workers, spare=workers + 1, timeout=TIMEOUT_S, root=web_root(directory))
-        return ["apache2", "-f", write(Path(directory) / "apache.conf", conf), "-D", "FOREGROUND"]
+        more = APACHE_DEADLINES.format(timeout=TIMEOUT_S) if deadlines else ""
+        return apache_command(directory, port, more, workers=workers, most=workers, spare=workers + 1,
+                              max_requests=max_requests)
 
     return Program(name, prepare, "apache2", http=http, workers=workers)
+
+
+def apache_command(directory, port, more, **numbers):
+    user, group = unprivileged_user()
+    conf = APACHE_CONF.format(directory=directory, user=user, group=group, port=port, backlog=BACKLOG,
+                              timeout=TIMEOUT_S, root=web_root(directory), **numbers)
+    return ["apache2", "-f", write(Path(directory) / "apache.conf", conf + more), "-D", "FOREGROUND"]
+
+
+PHP_FPM = next((program for program in ("php-fpm", "php-fpm8.2") if shutil.which(program, path=PEER_SETTINGS["PATH"])),
+               "php-fpm8.2")
+PHP_FPM_CONF = """\
+[global]
+daemonize = no
+error_log = {directory}/error.log
+log_level = error
+[bench]
+user = {user}
+group = {group}
+listen = 127.0.0.1:{port}
+listen.backlog = {backlog}
+chdir = {root}
+pm = dynamic
+pm.max_children = {most}
+pm.start_servers = {workers}
+pm.min_spare_servers = {least}
+pm.max_spare_servers = {spare}
+pm.max_requests = {max_requests}
+php_admin_value[output_buffering] = 0
+{more}"""
+PHP_FPM_DEADLINES = """\
+request_terminate_timeout = {timeout}s
+request_slowlog_timeout = {timeout}s
+slowlog = {directory}/slow.log
+"""
+
+
+def php_fpm(name="php-fpm", workers=8, *, max_requests=0, deadlines=False):
+    """FastCGI: a page without any PHP in it."""
+    def prepare(directory, port):
+        more = PHP_FPM_DEADLINES.format(timeout=TIMEOUT_S, directory=directory) if deadlines else ""
+        return php_fpm_command(directory, port, more, workers=workers, least=workers, spare=workers, most=workers,
+                               max_requests=max_requests)
+
+    return Program(name, prepare, PHP_FPM, script="answer.php", workers=workers)
+
+
+def php_fpm_command(directory, port, more, **numbers):
+    user, group = unprivileged_user()
+    root = web_root(directory)
+    (root / "answer.php").write_bytes(BODY)
+    conf = PHP_FPM_CONF.format(directory=directory, user=user, group=group, port=port, backlog=BACKLOG, root=root,
+                               more=more, **numbers)
+    return [PHP_FPM, "-F", "-y", write(Path(directory) / "fpm.conf", conf)]

@@ -3,9 +3,9 @@
 
 from statistics import median
 
-from .measures import TIMED
+from .sections import TIMED
 from .stats import summary
-from .verdicts import column, ratio_of
+from .verdicts import column, ratio_of, way_to_floor
 
 FOREIGN_MAX = 0.1  # of the CPUs; the kernel's own threads are some of it
 
@@ -16,6 +16,7 @@ TITLES = {
     "keep_alive": "HTTP with keep-alive: {keep_alive} workers, {keep_alive} connections, a file of 128 bytes",
     "messages": "Messages of 128 bytes with their length in front, one after the other: {workers} workers, as many "
                 "connections",
+    "deadlines": "Every deadline configured (with), and none: {workers} workers, 64 clients",
     "inetd_1": "A program for each connection: 1 client",
     "inetd_2": "A program for each connection: 2 clients",
     "inetd_32": "A program for each connection: 32 clients",
@@ -58,6 +59,12 @@ def spread(entry):
     return f"{entry['median']:.3f} ({entry['low']:.3f}-{entry['high']:.3f})"
 
 
+def span(entry, form):
+    if not entry:
+        return "-"
+    return f"{entry['median']:{form}} ({entry['low']:{form}}-{entry['high']:{form}})"
+
+
 def table(rows, head):
     """The first column to the left, all others to the right."""
     rows = [head, *rows]
@@ -74,6 +81,26 @@ def timed_table(entries):
             for name, entry in entries.items()]
     return table(rows, ["server", "rate/s", "rate to floor", "CPU µs", "CPU to floor", "p50 µs", "p99 µs", "p99.9 µs",
                         "errors"])
+
+
+def pairs_table(samples):
+    """What is added to a server (with) against the same server without, and that one against itself (again)."""
+    rows = []
+    for name in samples:
+        ratios = [[ratio_of(samples, f"{name} {which}", name, key) for key in ("rate", "cpu_us")]
+                  for which in ("with", "again")]
+        if ratios[0][0]:
+            rows.append([name, *(spread(ratio) for which in ratios for ratio in which)])
+    return table(rows, ["server", "rate, with to without", "CPU", "rate, again to without", "CPU"]) if rows else []
+
+
+def replace_table(found):
+    rows = []
+    for name in found:
+        times = [summary(column(found, name, f"{way}_us")) for way in ("idle", "busy")]
+        rows.append([name, *(span(time, ",.0f") for time in times),
+                     *(spread(way_to_floor(found, name, way)) for way in ("idle", "busy"))])
+    return table(rows, ["server", "idle µs", "serving µs", "idle to floor", "serving to floor"])
 
 
 def syscalls_table(found):
@@ -135,6 +162,7 @@ UNTIMED = {
                     "children, with the program", costs_table),
     "memory": ("Memory after ten connections for each worker", memory_table),
     "start": ("From the start to {start_workers} workers ready", start_table),
+    "replace": ("From the SIGKILL of the only worker until its replacement has answered", replace_table),
     "kills": ("A worker killed every 50 ms for {kill_seconds:g} s, 8 workers, 64 clients", kills_table),
 }
 
@@ -146,6 +174,7 @@ def render(report):
     for name, found in report["sections"].items():
         if name in TIMED:
             lines += ["", TITLES[name].format(workers=8, **settings), *timed_table(found["summary"])]
+            lines += pairs_table(found["samples"])
             lines += [f"  {server}: {note}" for server, note in report["notes"].get(name, {}).items()]
         else:
             title, draw = UNTIMED[name]

@@ -42,7 +42,9 @@ class Server:
 
     def load_settings(self):
         """What bench-load is to be told of this server."""
-        return {"answer_size": self.answer_size if self.program.http else None, "messages": self.program.messages}
+        sized = self.program.http or self.program.script
+        return {"answer_size": self.answer_size if sized else None, "messages": self.program.messages,
+                "script": self.program.script}
 
     def __enter__(self):
         try:
@@ -80,7 +82,7 @@ class Server:
             self.ready_seconds = time.monotonic() - began
         while True:
             try:
-                self.answer_size = load.probe(self.address, self.program.http, self.program.messages)
+                self.probe()
                 return
             except OSError as error:
                 if self.program.notifies or time.monotonic() > deadline or self.process.poll() is not None:
@@ -88,6 +90,13 @@ class Server:
             except ValueError as error:
                 raise self.error(f"answers wrongly: {error}") from error
             time.sleep(0.002)
+
+    def probe(self):
+        program = self.program
+        if program.script:
+            self.answer_size = load.probe_fastcgi(self.address, program.script)
+        else:
+            self.answer_size = load.probe(self.address, program.http, program.messages)
 
     def wait_notified(self, notify, deadline):
         notify.settimeout(0.1)

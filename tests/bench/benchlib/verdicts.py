@@ -35,14 +35,24 @@ def ratio_of(samples, above, below, key):
     return summary(ratios(column(samples, above, key), column(samples, below, key)))
 
 
-def control(samples, key):
+def control(samples, key, base="floor"):
     """The floor against itself, as a reason to void, or None."""
-    noise = ratio_of(samples, "floor again", "floor", key)
+    return even(ratio_of(samples, f"{base} again", base, key), 1, base)
+
+
+def even(noise, wanted, base="floor"):
+    """A reason to void what is known of a comparison of BASE with itself, or None."""
     if not noise:
-        return "the floor was not measured twice"
-    if not noise["low"] <= 1 <= noise["high"]:
-        return f"the floor against itself gave {noise['median']:.3f} ({noise['low']:.3f} to {noise['high']:.3f})"
+        return f"{'the floor' if base == 'floor' else base} was not measured twice"
+    if not noise["low"] <= wanted <= noise["high"]:
+        return (f"{'the floor' if base == 'floor' else base} against itself gave {noise['median']:.3f} "
+                f"({noise['low']:.3f} to {noise['high']:.3f})")
     return None
+
+
+def way_to_floor(found, name, way):
+    """How much longer than the floor it takes to replace a worker that was killed in this way."""
+    return ratio_of(found, name, "floor", f"{way}_us")
 
 
 def judge(name, target, ratio, holds, void=None):
@@ -162,6 +172,28 @@ def judge_start(results, workers):
                 summary(ratios(found.get("brood", []), found.get("floor", []))), lambda ratio: ratio["median"] <= 1.3)
 
 
+def judge_replace(results):
+    found = results.get("replace") or {}
+    for way, what in (("idle", "idle"), ("busy", "serving")):
+        yield judge(f"from a worker's SIGKILL to its replacement's answer, {what}, to the floor", "at most 3",
+                    way_to_floor(found, "brood", way), lambda ratio: ratio["median"] <= 3,
+                    even(way_to_floor(found, "floor again", way), 1))
+
+
+def judge_with(results):
+    """Against brood without; brood against itself is the control, and is shown beside."""
+    for section, what in (("deadlines", "every deadline"),):
+        samples = results.get(section) or {}
+        for name, how in (("brood", "echo"), ("brood http", "http")):
+            again = ratio_of(samples, f"{name} again", name, "rate")
+            verdict = judge(f"{how} with {what}, to without", "at least 0.98",
+                            ratio_of(samples, f"{name} with", name, "rate"), lambda ratio: ratio["median"] >= 0.98,
+                            control(samples, "rate", name))
+            if again and not verdict.why:
+                verdict.why = f"{name} against itself: {again['median']:.3f} ({again['low']:.3f}-{again['high']:.3f})"
+            yield verdict
+
+
 def judge_kills(results):
     found = results.get("kills") or {}
     column_of = lambda name, kind, key: [run and run[key] for run in found.get(name, {}).get(kind, [])]
@@ -178,7 +210,8 @@ def all_verdicts(results, settings):
     verdicts = [*judge_syscalls(results), *judge_echo(results), *judge_many(results, settings.many),
                 *judge_http(results, settings.keep_alive), *judge_messages(results),
                 *judge_inetd(results), *judge_memory(results, settings.many),
-                *judge_start(results, settings.start_workers), *judge_kills(results)]
+                *judge_start(results, settings.start_workers), *judge_kills(results),
+                *judge_replace(results), *judge_with(results)]
     if settings.quick:
         for verdict in verdicts:
             verdict.outcome, verdict.why = "void", "a quick run judges nothing"

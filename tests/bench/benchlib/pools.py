@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""What pools do besides serving, as far as clients notice it: replacing the dead, watching the time."""
+
+import json
+import subprocess
+import time
+
+from . import machine, programs
+from .measures import section
+from .server import ServerError
+
+HEALTHY_MS = 100  # after so long brood takes a pool for healthy, and replaces at once whoever dies of a connection
+REPLACE_PAUSE_MS = 20
+REPLACE_SECONDS = 5  # for each way to kill; the slow ones come to fewer kills in it
+
+
+def run_tool(command, limit):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=limit)
+    if done.returncode:
+        raise ServerError(f"{command[0].rsplit('/', 1)[-1]} ended with {done.returncode}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def each_round(bench, title, rounds, cells, run):
+    """RUN(program) of each program in each round, in random order; a cell may be of every n-th round only. Returns
+    {name: [result or None for each round]}."""
+    cells = [(every, bench.available(cell)) for every, cell in cells]
+    results = {program.name: [None] * rounds for _every, cell in cells for program in cell}
+    for number in range(rounds):
+        bench.say(f"  {title}: round {number + 1} of {rounds}")
+        order = [program for every, cell in cells if number % every == 0 for program in cell]
+        bench.random.shuffle(order)
+        for program in order:
+            try:
+                results[program.name][number] = run(program)
+            except (ServerError, OSError, ValueError, subprocess.SubprocessError) as error:
+                bench.problem(f"{title}, round {number + 1}, {program.name}", error)
+    return results
+
+
+# ---- replacement ----
+
+def replace_command(bench, server, busy):
+    program, main = server.program, server.process.pid
+    others = set(machine.children_of(main)) - set(server.workers())
+    command = [bench.tool("bench-replace"), "-p", str(server.port), "-P", str(main), "-n",
+               str(bench.settings.replace_kills), "-d", str(REPLACE_SECONDS), "-w", str(REPLACE_PAUSE_MS)]
+    for pid in others:
+        command += ["-x", str(pid)]
+    if program.http:
+        command += ["-g", "/file.txt"]
+    if program.script:
+        command += ["-f", program.script]
+    return command + (["-b"] if busy else [])
+
+
+def replace_run(bench, program):
+    """From a worker's SIGKILL to the answer of its replacement, in µs: of one that waits for a connection, and of one
+    amid a connection."""
+    ways = ["idle", "busy"]
+    bench.random.shuffle(ways)
+    result = {}
+    with bench.server(program) as server:
+        server.wait_workers()
+        time.sleep(2 * HEALTHY_MS / 1000)
+        for way in ways:
+            result[way] = run_tool(replace_command(bench, server, way == "busy"), 60)
+            server.check_alive()
+    return {f"{way}_us": found["p50_us"] for way, found in result.items()} | {
+        f"{way}_kills": found["kills"] for way, found in result.items()}
+
+
+def replace(bench):
+    """A pool of a single worker, which is killed again and again."""
+    settings = bench.settings
+    return each_round(bench, "replace", settings.replace_rounds, [
+        (1, [bench.floor("floor", 1, messages=True), bench.floor("floor again", 1, messages=True),
+             bench.brood("brood", 1, messages=True, more={"healthy_after": f"{HEALTHY_MS}ms"})]),
+        (settings.peers_every, [programs.php_fpm(workers=1), programs.apache(workers=1, http="keep")]),
+    ], lambda program: replace_run(bench, program))
+
+
+# ---- what deadlines cost ----
+
+def deadlines_section(bench):
+    """Every deadline that there is, and none."""
+    every = bench.settings.peers_every
+    without, with_all = {"deadlines": programs.NO_DEADLINES}, {"deadlines": programs.DEADLINES}
+    return section(bench, "deadlines", [
+        (1, [bench.floor("floor", timeouts=False), bench.floor("floor again", timeouts=False), bench.floor("floor with"),
+             bench.brood("brood", **without), bench.brood("brood again", **without), bench.brood("brood with", **with_all)]),
+        (1, [bench.brood("brood http", http="close", **without), bench.brood("brood http again", http="close", **without),
+             bench.brood("brood http with", http="close", **with_all)]),
+        (every, [programs.php_fpm(), programs.php_fpm("php-fpm with", deadlines=True),
+                 programs.apache(), programs.apache("apache with", deadlines=True)]),
+    ])
