@@ -13,7 +13,7 @@ uint32_t pool_used(const struct pool_policy *pool)
 
 uint32_t pool_serving(const struct pool_policy *pool)
 {
-	return pool_serving_of(pool, POOL_CURRENT) + pool_serving_of(pool, POOL_OLD);
+	return pool_serving_of(pool, POOL_CURRENT) + pool_serving_of(pool, POOL_WORN) + pool_serving_of(pool, POOL_OLD);
 }
 
 uint32_t pool_missing(const struct pool_policy *pool)
@@ -40,7 +40,7 @@ static uint32_t pool_counted(const struct pool_policy *pool)
 
 uint32_t pool_staying(const struct pool_policy *pool)
 {
-	return pool_serving(pool) + pool->count_of[POOL_CURRENT][SLOT_RUNNING] + pool->count_of[POOL_OLD][SLOT_RUNNING];
+	return pool_serving(pool) + pool->count[SLOT_RUNNING] - pool->count_of[POOL_CANARY][SLOT_RUNNING];
 }
 
 uint32_t pool_limit(const struct pool_policy *pool)
@@ -85,6 +85,7 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 		/* A worker of a reload that another image tried, and this one does not know, goes by what there is. */
 		.reload = { .rules = *rules },
 		.stop_deadline_ms = DEADLINE_NONE,
+		.random = 1,
 		.slots = slots,
 	};
 	for (uint32_t i = 0; i < rules->capacity; i++)
@@ -177,6 +178,8 @@ bool pool_policy_event(
 		return false;
 	if (event == SLOT_ASK && reason == SLOT_REASON_RELOAD && pool->reload.canary != CANARY_WANTED)
 		return false;
+	if (event == SLOT_WEAR && !slot_can_wear(pool, slot))
+		return false;
 	canary_note_event(pool, slot, event, reason);
 	switch (event) {
 	case SLOT_ASK:
@@ -185,6 +188,9 @@ bool pool_policy_event(
 		slot->was_ready = false;
 		slot->volley = pool->backoff.volley;
 		slot->asked_ms = now_ms;
+		slot->worn = SLOT_REASON_NONE;
+		slot->awaited_ms = 0;
+		pool_draw_jitter(pool, slot);
 		break;
 	case SLOT_BORN:
 		slot->ready_at_ms = slot_ready_at(pool, slot, now_ms);
@@ -195,10 +201,15 @@ bool pool_policy_event(
 	case SLOT_BECAME_READY:
 		slot_note_ready(pool, slot, now_ms);
 		break;
+	case SLOT_WEAR:
+		slot_wear(pool, slot, reason);
+		break;
 	case SLOT_RETIRE:
 	case SLOT_QUIT:
 	case SLOT_KILL:
 		slot->reason = reason;
+		if (event == SLOT_RETIRE && slot_reason_is_recycling(reason))
+			slot->awaited_ms = deadline_after(now_ms, POOL_PATIENCE_MS);
 		/* A failure from now on, however long the process takes to end: what replaces it has to wait. */
 		if (event == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT)
 			pool_failed_once(pool, slot, now_ms);

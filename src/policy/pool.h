@@ -28,6 +28,12 @@
  * A step of the roll is over when the old workers that it has retired are gone: those that finish their connections
  * count among the workers there may be, so that a roll never needs the memory of two pools. Only those that nothing
  * bounds, such as programs of inetd pools, are not waited for.
+ *
+ * Recycling: a worker that has reached a limit is worn, and serves on. One more than the target is started, and once as
+ * many are ready as the target and that one, a worn one is retired: so the pool is never short for it, whatever fails.
+ * There is one such at a time, and the next one's turn comes when the last one is gone, or has taken POOL_PATIENCE_MS
+ * for what it had to finish; nothing cuts it off. Where there is no free slot, the worn ones stay. While the pool
+ *rolls, they wait for the end of it.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,6 +55,8 @@
 #define POOL_ROLL_STEP 4
 /* So long a canary waits for a free slot. */
 #define POOL_CANARY_ROOM_MS 10000
+/* So long the next worn worker waits for one that was recycled and finishes its connection. */
+#define POOL_PATIENCE_MS 30000
 
 struct pool_rules {
 	uint32_t capacity;           /* slots; the target never exceeds it; no reload changes it */
@@ -61,6 +69,8 @@ struct pool_rules {
 	uint64_t watchdog_ms;        /* one that is ready says so at least this often; 0: need not */
 	uint64_t healthy_ms;         /* one that has been ready for this long has proven that its program works */
 	uint32_t give_up_after; /* so many failures in a row: the pool cannot be started; 0: it is tried for ever */
+	uint64_t max_age_ms;    /* one that has lived for this long is worn; 0: none is */
+	uint32_t jitter;        /* in percent: each worker's own limits are lower by a part of it, drawn for it */
 	struct backoff_rules backoff;
 };
 
@@ -70,9 +80,10 @@ enum pool_phase {
 	POOL_QUITTING, /* all leave at once */
 };
 
-/* What a slot's generation makes of it. */
+/* What a slot's generation, and its wear, make of it. */
 enum pool_role {
-	POOL_CURRENT, /* of the pool's generation */
+	POOL_CURRENT, /* of the pool's generation, and not worn */
+	POOL_WORN,    /* of the pool's generation: to be replaced */
 	POOL_OLD,     /* of an earlier one: to be replaced */
 	POOL_CANARY,  /* of a later one: of a reload that is not committed, or was undone */
 	POOL_ROLES,
@@ -100,11 +111,13 @@ struct pool_policy {
 	enum slot_reason quit_reason; /* of phase QUITTING */
 	uint32_t count[SLOT_STATES];
 	uint32_t count_of[POOL_ROLES][SLOT_STATES]; /* the same by role, without SLOT_FREE */
+	uint64_t random;                            /* for the jitter */
 	struct slot *slots;                         /* the caller's; `capacity` of them */
 };
 
 struct pool_action {
-	enum slot_event what; /* SLOT_ASK, SLOT_BECAME_READY, SLOT_RETIRE, SLOT_QUIT, SLOT_KILL or SLOT_GIVE_UP */
+	/* SLOT_ASK, SLOT_BECAME_READY, SLOT_WEAR, SLOT_RETIRE, SLOT_QUIT, SLOT_KILL or SLOT_GIVE_UP */
+	enum slot_event what;
 	uint32_t slot;
 	enum slot_reason reason; /* with SLOT_ASK: _RELOAD asks for the canary */
 };
@@ -124,10 +137,10 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *ret_plan);
 
 /*
- * EVENT has happened to SLOT: any but SLOT_EXITED, which is pool_policy_died()'s. REASON counts for RETIRE, QUIT, KILL,
- * and for ASK; it is the action's. After ASK the slot's generation says what the worker is to be started for.
- * Returns false, and changes nothing, where the slot's state does not know the event. After SLOT_FAILED the rest of the
- * plan is stale: ask for a new one.
+ * EVENT has happened to SLOT: any but SLOT_EXITED, which is pool_policy_died()'s. REASON counts for WEAR, RETIRE, QUIT,
+ * KILL, and for ASK; it is the action's. After ASK the slot's generation says what the worker is to be started for.
+ * Returns false, and changes nothing, where the slot's state does not know the event, or the worker that wears is to be
+ * replaced already. After SLOT_FAILED the rest of the plan is stale: ask for a new one.
  */
 bool pool_policy_event(
 	struct pool_policy *pool, uint32_t slot, enum slot_event event, enum slot_reason reason, uint64_t now_ms);
@@ -149,6 +162,18 @@ void pool_policy_retire(struct pool_policy *pool, uint64_t deadline_ms);
 void pool_policy_quit(struct pool_policy *pool, enum slot_reason reason);
 /* A worker that finishes has asked for time: while the pool retires, it may, until DEADLINE. The others keep theirs. */
 void pool_policy_postpone(struct pool_policy *pool, uint64_t deadline_ms);
+
+/* What LIMIT, which is not 0, is for the worker in SLOT: less the part that was drawn for it, but at least 1. */
+uint64_t pool_policy_own_limit(const struct slot *slot, uint64_t limit);
+
+/* From now on other parts are drawn. Without it they are the same in each life. */
+void pool_policy_seed(struct pool_policy *pool, uint64_t seed);
+
+/* Workers that are worn, and serve. */
+uint32_t pool_policy_worn(const struct pool_policy *pool);
+
+/* Workers that were worn, have left their place to others, and are not gone. */
+uint32_t pool_policy_recycled(const struct pool_policy *pool);
 
 /* Workers that still have, or will have, a process to wait for. */
 uint32_t pool_policy_living(const struct pool_policy *pool);
@@ -229,8 +254,10 @@ struct death {
 };
 
 enum death_kind {
-	DEATH_RETIRED,  /* was asked to leave, and left with status 0 */
-	DEATH_RECYCLED, /* left with status 0 by itself, after it was ready (or, of a program, lived for a while) */
+	DEATH_RETIRED, /* was asked to leave, and left with status 0 */
+	/* Left with status 0: since it was worn, see the reason; or by itself, after it was ready (or, of a program,
+	 * lived for a while). */
+	DEATH_RECYCLED,
 	DEATH_FINISHED, /* the program that served one connection has ended, however it did */
 	DEATH_EXITED,   /* any other exit */
 	DEATH_SIGNALED, /* by a signal that was not ours */
@@ -251,7 +278,7 @@ const char *death_sequel_name(enum death_sequel sequel);
 
 struct death_verdict {
 	enum death_kind kind;
-	enum slot_reason reason; /* with DEATH_RETIRED and DEATH_KILLED */
+	enum slot_reason reason; /* with DEATH_RETIRED, DEATH_KILLED, and DEATH_RECYCLED where it was worn */
 	bool before_ready;
 	bool failure; /* counts against the pool, or against the reload whose canary it was */
 	uint64_t age_ms;

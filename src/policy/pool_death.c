@@ -131,13 +131,13 @@ static enum death_kind death_classify(const struct slot *slot, const struct deat
 	if (slot->state == SLOT_RUNNING && !death->not_executed)
 		return DEATH_FINISHED;
 	if (asked && death->of_our_signal)
-		return DEATH_RETIRED;
+		return slot_reason_is_recycling(slot->reason) ? DEATH_RECYCLED : DEATH_RETIRED;
 	if (death->by_signal)
 		return DEATH_SIGNALED;
 	if (death->code != 0)
 		return DEATH_EXITED;
 	if (asked)
-		return DEATH_RETIRED;
+		return slot_reason_is_recycling(slot->reason) ? DEATH_RECYCLED : DEATH_RETIRED;
 	return slot->was_ready || recycling ? DEATH_RECYCLED : DEATH_EXITED;
 }
 
@@ -154,7 +154,7 @@ static bool death_is_failure(const struct pool_policy *pool, const struct slot *
 		return true;
 	if (slot->reason == SLOT_REASON_STOP || slot->reason == SLOT_REASON_STOP_TIMEOUT ||
 		slot->reason == SLOT_REASON_SCALE_DOWN || slot->reason == SLOT_REASON_RELOAD ||
-		slot->reason == SLOT_REASON_RELOAD_UNDONE)
+		slot->reason == SLOT_REASON_RELOAD_UNDONE || slot_reason_is_recycling(slot->reason))
 		return false;
 	if (!slot->was_ready)
 		return true;

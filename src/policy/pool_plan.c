@@ -21,7 +21,7 @@ void plan_add(struct pool_plan *plan, enum slot_event what, uint32_t slot, enum 
 
 static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
 {
-	uint32_t wanted = pool_wanted(pool);
+	uint32_t wanted = pool_wanted(pool, now_ms);
 	uint32_t allowed = wanted > 0 ? pool_allowed_starts(pool, now_ms) : 0;
 	uint32_t canaries = plan_canary(pool, now_ms, plan);
 	uint32_t slots = pool->count[SLOT_FREE] - canaries;
@@ -51,7 +51,9 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 static void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
 {
 	uint32_t serving = pool_serving(pool);
-	uint32_t surplus = serving > pool->target ? serving - pool->target : 0;
+	/* One beyond the target takes a worn one's place. */
+	uint32_t meant = pool->target + (pool_policy_worn(pool) > 0 ? 1 : 0);
+	uint32_t surplus = serving > meant ? serving - meant : 0;
 	uint32_t staying = pool_staying(pool), limit = pool_limit(pool);
 
 	/* The canary of a reload that was committed may have come on top, or the limit is a lower one. Those that
@@ -139,8 +141,10 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
 			plan_overdue(slot, i, now_ms, ret_plan);
 		else {
 			plan_wake(ret_plan, deadline_ms);
-			if (pool->phase == POOL_SERVING)
+			if (pool->phase == POOL_SERVING) {
 				plan_ready(slot, i, now_ms, ret_plan);
+				plan_wear(pool, i, now_ms, ret_plan);
+			}
 			plan_ending(pool, i, ret_plan);
 		}
 	}
@@ -149,7 +153,8 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
 		plan_refused(pool, ret_plan);
 		if (pool_policy_is_rolling(pool))
 			plan_roll(pool, now_ms, ret_plan);
-		else
+		plan_recycling(pool, now_ms, ret_plan);
+		if (!pool_policy_is_rolling(pool) && ret_plan->count == 0)
 			plan_surplus(pool, ret_plan);
 		plan_starts(pool, now_ms, ret_plan);
 	}

@@ -4,10 +4,11 @@
 /*
  * What the files of a pool's policy share:
  *
- *	pool.c          the counts, the events, the pool's beginning, end and upgrade
- *	pool_plan.c     what there is to do
- *	pool_death.c    what a death means, and how long to hold back after it
- *	pool_rolling.c  the pool's part in a reload
+ *	pool.c            the counts, the events, the pool's beginning, end and upgrade
+ *	pool_plan.c       what there is to do
+ *	pool_death.c      what a death means, and how long to hold back after it
+ *	pool_rolling.c    the pool's part in a reload
+ *	pool_recycling.c  workers that are worn
  */
 #include "policy/pool.h"
 
@@ -62,8 +63,9 @@ uint32_t pool_ready(const struct pool_policy *pool);
 /* SLOT is about to enter STATE. */
 void pool_count_role(struct pool_policy *pool, const struct slot *slot, enum slot_state state);
 
-/* How many starts there is work for now, if nothing holds them back: the missing ones, and the roll's. */
-uint32_t pool_wanted(const struct pool_policy *pool);
+/* How many starts there is work for now, if nothing holds them back: the missing ones, and the roll's, or the one for a
+ * worn worker. */
+uint32_t pool_wanted(const struct pool_policy *pool, uint64_t now_ms);
 
 /* Those that the worker in SLOT goes by. An old one goes by the pool's, as far as they are not in its slot already. */
 const struct pool_rules *slot_rules(const struct pool_policy *pool, const struct slot *slot);
@@ -81,5 +83,23 @@ void plan_refused(const struct pool_policy *pool, struct pool_plan *plan);
 
 /* Retires the old workers that can be spared. */
 void plan_roll(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan);
+
+/* ---- pool_recycling.c ---- */
+
+/* SLOT is asked for: draws how much lower its limits are. */
+void pool_draw_jitter(struct pool_policy *pool, struct slot *slot);
+
+/* Whether SLOT can become worn: it serves, and nobody is about to take its place. */
+bool slot_can_wear(const struct pool_policy *pool, const struct slot *slot);
+void slot_wear(struct pool_policy *pool, struct slot *slot, enum slot_reason reason);
+
+/* Whether one more is wanted for a worn one: 1, or 0. */
+uint32_t recycling_wanted(const struct pool_policy *pool, uint64_t now_ms);
+
+/* Finds whether the worker in slot NUMBER has reached its age, or when it will have. */
+void plan_wear(const struct pool_policy *pool, uint32_t number, uint64_t now_ms, struct pool_plan *plan);
+
+/* Retires the worn workers that can be spared; while the pool rolls, the old ones leave before them. */
+void plan_recycling(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan);
 
 #endif

@@ -12,7 +12,7 @@
 enum pool_role pool_role(const struct pool_policy *pool, const struct slot *slot)
 {
 	if (slot->generation == pool->generation)
-		return POOL_CURRENT;
+		return slot->worn == SLOT_REASON_NONE ? POOL_CURRENT : POOL_WORN;
 	return slot->generation < pool->generation ? POOL_OLD : POOL_CANARY;
 }
 
@@ -30,7 +30,7 @@ uint32_t pool_serving_of(const struct pool_policy *pool, enum pool_role role)
 
 uint32_t pool_ready(const struct pool_policy *pool)
 {
-	return pool->count_of[POOL_CURRENT][SLOT_READY] + pool->count_of[POOL_OLD][SLOT_READY];
+	return pool->count[SLOT_READY] - pool->count_of[POOL_CANARY][SLOT_READY];
 }
 
 void pool_count_role(struct pool_policy *pool, const struct slot *slot, enum slot_state state)
@@ -218,13 +218,13 @@ static uint32_t roll_leaving(const struct pool_policy *pool)
 	return leaving;
 }
 
-uint32_t pool_wanted(const struct pool_policy *pool)
+uint32_t pool_wanted(const struct pool_policy *pool, uint64_t now_ms)
 {
 	uint32_t wanted, room;
 
 	if (!pool_policy_is_rolling(pool))
-		return pool_missing(pool);
-	wanted = less(pool->target, pool_serving_of(pool, POOL_CURRENT));
+		return pool_missing(pool) + recycling_wanted(pool, now_ms);
+	wanted = less(pool->target, pool_serving_of(pool, POOL_CURRENT) + pool_serving_of(pool, POOL_WORN));
 	room = less(pool->target + roll_step(pool), pool_serving(pool) + roll_leaving(pool));
 	return wanted < room ? wanted : room;
 }
@@ -241,7 +241,7 @@ static bool roll_has_room(const struct pool_policy *pool)
 /* Whether a new worker may start now, and only an old one is in its way. */
 static bool roll_is_stuck(const struct pool_policy *pool, uint64_t now_ms)
 {
-	return !roll_has_room(pool) && pool_wanted(pool) > 0 && pool_allowed_starts(pool, now_ms) > 0;
+	return !roll_has_room(pool) && pool_wanted(pool, now_ms) > 0 && pool_allowed_starts(pool, now_ms) > 0;
 }
 
 /* How many old ones can be spared. */

@@ -24,6 +24,7 @@ static const char *const event_names[] = {
 	[SLOT_FAILED] = "failed",
 	[SLOT_BECAME_READY] = "ready",
 	[SLOT_TAKEN] = "taken",
+	[SLOT_WEAR] = "wear",
 	[SLOT_RETIRE] = "retire",
 	[SLOT_QUIT] = "quit",
 	[SLOT_KILL] = "kill",
@@ -43,6 +44,9 @@ static const char *const reason_names[] = {
 	[SLOT_REASON_REQUEST_TIMEOUT] = "request_timeout",
 	[SLOT_REASON_WATCHDOG] = "watchdog_timeout",
 	[SLOT_REASON_ITSELF] = "itself",
+	[SLOT_REASON_RECYCLE_REQUESTS] = "max_requests",
+	[SLOT_REASON_RECYCLE_AGE] = "max_age",
+	[SLOT_REASON_RECYCLE_MEMORY] = "max_memory",
 };
 static_assert(ARRAY_SIZE(reason_names) == SLOT_REASONS, "a name for each reason");
 
@@ -61,6 +65,7 @@ static const unsigned char transitions[SLOT_STATES][SLOT_EVENTS] = {
 	},
 	[SLOT_READY] = {
 		[SLOT_TAKEN] = TO(SLOT_RUNNING),
+		[SLOT_WEAR] = TO(SLOT_READY),
 		[SLOT_RETIRE] = TO(SLOT_RETIRING),
 		[SLOT_QUIT] = TO(SLOT_QUITTING),
 		[SLOT_KILL] = TO(SLOT_KILLED),
@@ -115,4 +120,10 @@ const char *slot_event_name(enum slot_event event)
 const char *slot_reason_name(enum slot_reason reason)
 {
 	return reason_names[reason];
+}
+
+bool slot_reason_is_recycling(enum slot_reason reason)
+{
+	return reason == SLOT_REASON_RECYCLE_REQUESTS || reason == SLOT_REASON_RECYCLE_AGE ||
+	       reason == SLOT_REASON_RECYCLE_MEMORY;
 }

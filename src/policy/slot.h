@@ -29,6 +29,7 @@ enum slot_event {
 	SLOT_FAILED,
 	SLOT_BECAME_READY,
 	SLOT_TAKEN, /* a worker of an inetd pool has taken its connection */
+	SLOT_WEAR,  /* it has reached a limit: it serves until another has taken its place */
 	SLOT_RETIRE,
 	SLOT_QUIT,
 	SLOT_KILL,
@@ -47,8 +48,11 @@ enum slot_reason {
 	SLOT_REASON_STOP_TIMEOUT,
 	SLOT_REASON_START_TIMEOUT,
 	SLOT_REASON_REQUEST_TIMEOUT,
-	SLOT_REASON_WATCHDOG, /* a program has not said for too long that it lives */
-	SLOT_REASON_ITSELF,   /* a program has said that it stops */
+	SLOT_REASON_WATCHDOG,         /* a program has not said for too long that it lives */
+	SLOT_REASON_ITSELF,           /* a program has said that it stops */
+	SLOT_REASON_RECYCLE_REQUESTS, /* it was worn, and another has taken its place */
+	SLOT_REASON_RECYCLE_AGE,
+	SLOT_REASON_RECYCLE_MEMORY,
 	SLOT_REASONS,
 };
 
@@ -56,12 +60,15 @@ struct slot {
 	enum slot_state state;
 	enum slot_reason reason;
 	bool was_ready;
-	uint32_t generation;  /* of the configuration that this worker was asked for */
-	uint32_t volley;      /* the pool's, when this worker was asked for (policy/backoff.h) */
-	uint64_t asked_ms;    /* of this life */
-	uint64_t ready_ms;    /* meaningful if was_ready */
-	uint64_t ready_at_ms; /* while starting: when to take it for ready; DEADLINE_NONE: once it says so */
-	uint64_t deadline_ms; /* when this state has lasted too long; DEADLINE_NONE: it may last */
+	enum slot_reason worn; /* the limit that it has reached; SLOT_REASON_NONE: none */
+	uint32_t jitter_ppm;   /* its own limits are lower by so many millionths */
+	uint32_t generation;   /* of the configuration that this worker was asked for */
+	uint32_t volley;       /* the pool's, when this worker was asked for (policy/backoff.h) */
+	uint64_t asked_ms;     /* of this life */
+	uint64_t ready_ms;     /* meaningful if was_ready */
+	uint64_t ready_at_ms;  /* while starting: when to take it for ready; DEADLINE_NONE: once it says so */
+	uint64_t deadline_ms;  /* when this state has lasted too long; DEADLINE_NONE: it may last */
+	uint64_t awaited_ms;   /* recycled, and leaving: no other one is before that; 0: others need not wait */
 };
 
 /* The state after EVENT, or SLOT_STATES where the event cannot happen in STATE. */
@@ -70,5 +77,8 @@ enum slot_state slot_next(enum slot_state state, enum slot_event event);
 const char *slot_state_name(enum slot_state state);
 const char *slot_event_name(enum slot_event event);
 const char *slot_reason_name(enum slot_reason reason);
+
+/* Whether it says that a worker was worn. */
+bool slot_reason_is_recycling(enum slot_reason reason);
 
 #endif

@@ -134,6 +134,19 @@ static void extend(struct sim *sim, struct sim_process *process, uint64_t until_
 }
 
 /* For as long as a calm lasts it says so often enough. */
+/* Whatever its worker's generation, the master sees that it has reached a limit; but only of one that serves, and is
+ * not to be replaced anyway, it matters. */
+static void wear(struct sim *sim, struct sim_process *process)
+{
+	static const enum slot_reason reasons[] = { SLOT_REASON_RECYCLE_REQUESTS, SLOT_REASON_RECYCLE_MEMORY };
+	bool matters = process->order == ORDER_NONE && process->ready && !process->running && !process->worn &&
+		       process->generation == sim->generation;
+
+	tell(sim, process->slot, SLOT_WEAR, reasons[sim_chance(sim, 500)], matters);
+	process->worn |= matters;
+	sim->tally.worn += matters;
+}
+
 static void say_alive(struct sim *sim, struct sim_process *process)
 {
 	uint64_t watchdog_ms = sim_rules_of(sim, process)->watchdog_ms;
@@ -204,6 +217,8 @@ static void happen(struct sim *sim, struct sim_process *process)
 		process->served += process->fate == FATE_SERVED;
 		sim->has_served |= process->fate == FATE_SERVED;
 		say_alive(sim, process);
+		if (process->fate == FATE_SERVED && sim_chance(sim, sim->world->wears))
+			wear(sim, process);
 		sim_process_draw(sim, process);
 		break;
 	case FATE_EXIT:
@@ -254,6 +269,7 @@ static bool ask(struct sim *sim, uint32_t slot, enum slot_reason reason)
 	bool fails;
 
 	tell(sim, slot, SLOT_ASK, reason, true);
+	sim_check_jitter(sim, process);
 	if (canary)
 		sim->canary = SIM_CANARY_ASKED;
 	sim->tally.starts++;
@@ -266,6 +282,13 @@ static bool ask(struct sim *sim, uint32_t slot, enum slot_reason reason)
 	fails = process->fate == FATE_FAILED;
 	happen(sim, process);
 	return !fails;
+}
+
+static void grow_old(struct sim *sim, struct sim_process *process)
+{
+	tell(sim, process->slot, SLOT_WEAR, SLOT_REASON_RECYCLE_AGE, true);
+	process->worn = true;
+	sim->tally.worn++;
 }
 
 static void carry_out(struct sim *sim)
@@ -284,6 +307,8 @@ static void carry_out(struct sim *sim)
 			become_ready(sim, sim_process_of(sim, action->slot));
 		else if (action->what == SLOT_ASK)
 			stale = !ask(sim, action->slot, action->reason);
+		else if (action->what == SLOT_WEAR)
+			grow_old(sim, sim_process_of(sim, action->slot));
 		else
 			give_order(sim, action->slot, action->what, action->reason);
 		sim_check_state(sim);
@@ -573,6 +598,7 @@ static void begin(struct sim *sim, const struct sim_world *world, uint64_t seed)
 		sim->next.generation = sim->generation;
 	}
 	pool_policy_init(&sim->policy, &world->rules, sim->target, sim->slots);
+	pool_policy_seed(&sim->policy, seed);
 	sim->policy.generation = sim->generation;
 	sim_check_state(sim);
 	if (sim->generation > 1)

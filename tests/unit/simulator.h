@@ -59,6 +59,7 @@ struct sim_world {
 	unsigned int refusals;    /* of those that stand: the master has a reason of its own */
 	unsigned int added;       /* pools that begin with a reload, and have had no worker before */
 	unsigned int upgrades;    /* of the operator's acts; and, rarer, of the moments within a plan */
+	unsigned int wears;       /* at the end of a connection: it has reached a limit that the master looks at */
 };
 
 /* What processes do next. */
@@ -94,6 +95,7 @@ struct sim_process {
 	bool ready; /* as the policy was told while that counted */
 	bool serving;
 	bool running; /* a program, for the one connection that it has */
+	bool worn;
 	bool not_executed;
 	uint64_t served;
 	uint64_t asked_ms, born_ms, ready_ms;
@@ -101,6 +103,7 @@ struct sim_process {
 	uint64_t ready_at_ms;     /* counts as ready */
 	uint64_t watchdog_due_ms; /* must say that it lives */
 	uint64_t retire_due_ms;   /* must have left, if it was ready */
+	uint64_t recycled_ms;     /* was told to leave since it was worn; SIM_NEVER: it was not */
 	uint64_t failures_before; /* how many the pool had counted when it was asked for */
 	enum sim_order order;
 	enum slot_reason reason;
@@ -181,6 +184,9 @@ struct sim_tally {
 	uint64_t upgrades_rolling;
 	uint64_t adopted[SLOT_STATES];
 	uint64_t ghosts; /* plans held against those of a pool without the canary */
+	uint64_t worn;
+	uint64_t recycled;
+	uint64_t impatient; /* while one that had been recycled was still there */
 };
 
 struct sim_trace {
@@ -284,6 +290,7 @@ bool sim_process_is_healthy(const struct sim *sim, const struct sim_process *pro
 
 bool sim_is_canary(const struct sim *sim, const struct sim_process *process); /* of a reload that is not committed */
 bool sim_is_old(const struct sim *sim, const struct sim_process *process);
+bool sim_is_worn(const struct sim *sim, const struct sim_process *process); /* and not old */
 bool sim_is_rolling(const struct sim *sim);
 const struct pool_rules *sim_rules_of(const struct sim *sim, const struct sim_process *process);
 
@@ -321,6 +328,8 @@ uint32_t sim_count_serving(const struct sim *sim);
 void sim_allow_what_is(struct sim *sim);
 
 void sim_check_state(struct sim *sim);
+/* PROCESS was asked for: its limits are lower by a part that the rules allow. */
+void sim_check_jitter(struct sim *sim, const struct sim_process *process);
 void sim_check_action(struct sim *sim, const struct pool_action *action);
 void sim_check_plan(struct sim *sim);
 /* The pool does what it would do without the canary that is tried. */

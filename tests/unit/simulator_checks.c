@@ -56,6 +56,26 @@ static uint32_t count_current(const struct sim *sim)
 	return count;
 }
 
+static uint32_t count_worn(const struct sim *sim)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		count += is_meant_to_serve(sim, &sim->processes[i]) && sim_is_worn(sim, &sim->processes[i]);
+	return count;
+}
+
+/* Worn ones that were told to leave. */
+static uint32_t count_recycled(const struct sim *sim)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+		count += sim->processes[i].used && sim_is_worn(sim, &sim->processes[i]) &&
+			 sim->processes[i].order != ORDER_NONE && sim->processes[i].order != ORDER_GIVEN_UP;
+	return count;
+}
+
 static uint32_t count_ready(const struct sim *sim)
 {
 	uint32_t count = 0;
@@ -141,7 +161,29 @@ static uint32_t count_leaving(const struct sim *sim)
 	return leaving;
 }
 
-/* How many there is work for: the missing ones, and the next step of a roll. */
+/* When the last one that was recycled may be left to itself. */
+static uint64_t patience_ms(const struct sim *sim)
+{
+	uint64_t until = 0;
+
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		const struct sim_process *process = &sim->processes[i];
+
+		if (process->used && sim_is_worn(sim, process) && process->recycled_ms != SIM_NEVER &&
+			process->order != ORDER_GIVEN_UP && process->recycled_ms + POOL_PATIENCE_MS > until)
+			until = process->recycled_ms + POOL_PATIENCE_MS;
+	}
+	return until;
+}
+
+/* Only time may be between a worn one and its replacement. */
+static bool may_recycle(const struct sim *sim)
+{
+	return sim->phase == POOL_SERVING && !sim_is_rolling(sim) && count_worn(sim) > 0 &&
+	       sim_count_serving(sim) <= sim->target && count_recycled(sim) < sim->target;
+}
+
+/* How many there is work for: the missing ones, and the next step of a roll, or the one for a worn one. */
 static uint32_t count_wanted(const struct sim *sim)
 {
 	uint32_t staying = sim_count_serving(sim) + count_leaving(sim);
@@ -149,7 +191,7 @@ static uint32_t count_wanted(const struct sim *sim)
 	uint32_t wanted = 0;
 
 	if (!sim_is_rolling(sim) || sim->phase != POOL_SERVING)
-		return count_missing(sim);
+		return count_missing(sim) + (may_recycle(sim) && patience_ms(sim) <= sim->now_ms);
 	while (current + wanted < sim->target && staying + wanted < sim->target + step_of(sim))
 		wanted++;
 	return wanted;
@@ -258,6 +300,31 @@ static enum slot_state expected_state(const struct sim_process *process)
 	return process->ready ? SLOT_READY : SLOT_STARTING;
 }
 
+/* Whether age can wear it out. */
+static bool wears(const struct sim *sim, const struct sim_process *process)
+{
+	return sim->phase == POOL_SERVING && sim->rules.max_age_ms > 0 && serves(sim, process) && !process->worn &&
+	       !sim_is_old(sim, process);
+}
+
+/* When it does: the part that was drawn for it is the one thing that is believed. */
+static uint64_t worn_ms(const struct sim *sim, const struct sim_process *process)
+{
+	uint64_t age_ms = sim->rules.max_age_ms;
+	uint64_t part_ms = age_ms * sim->slots[process->slot].jitter_ppm / 1000000;
+
+	return process->asked_ms + (part_ms == age_ms ? 1 : age_ms - part_ms);
+}
+
+void sim_check_jitter(struct sim *sim, const struct sim_process *process)
+{
+	const struct pool_rules *rules = sim_rules_of(sim, process);
+
+	if (sim->slots[process->slot].jitter_ppm > rules->jitter * 10000)
+		sim_fail(sim, "slot %u has a jitter of %u where %u%% is the most", process->slot,
+			sim->slots[process->slot].jitter_ppm, rules->jitter);
+}
+
 /* Each process is in the one slot it was asked for in, in the state that is true of it; and the counts say so. */
 static void check_slots(struct sim *sim)
 {
@@ -316,6 +383,7 @@ static void check_roles(struct sim *sim)
 		if (process != NULL)
 			count[sim_is_old(sim, process)        ? POOL_OLD
 				: sim_is_canary(sim, process) ? POOL_CANARY
+				: sim_is_worn(sim, process)   ? POOL_WORN
 							      : POOL_CURRENT][expected_state(process)]++;
 	}
 	for (enum pool_role role = 0; role < POOL_ROLES; role++)
@@ -352,6 +420,7 @@ static void check_configuration(struct sim *sim)
 		rules->replace_timeout_ms != sim->rules.replace_timeout_ms || rules->limit != sim->rules.limit ||
 		rules->roll_step != sim->rules.roll_step || rules->watchdog_ms != sim->rules.watchdog_ms ||
 		rules->healthy_ms != sim->rules.healthy_ms || rules->give_up_after != sim->rules.give_up_after ||
+		rules->max_age_ms != sim->rules.max_age_ms || rules->jitter != sim->rules.jitter ||
 		rules->backoff.min_ms != sim->rules.backoff.min_ms ||
 		rules->backoff.max_ms != sim->rules.backoff.max_ms)
 		sim_fail(sim, "other rules than those of generation %u", sim->generation);
@@ -367,7 +436,7 @@ void sim_allow_what_is(struct sim *sim)
 static void check_bounds(struct sim *sim)
 {
 	uint32_t counted = count_counted(sim), serving = sim_count_serving(sim);
-	uint32_t most = sim->target + (sim_is_rolling(sim) ? step_of(sim) : 0);
+	uint32_t most = sim->target + (sim_is_rolling(sim) ? step_of(sim) : count_worn(sim) > 0);
 
 	if (counted > limit_of(sim) && counted > sim->most_counted)
 		sim_fail(sim, "%u are in use, and the limit is %u", counted, limit_of(sim));
@@ -473,6 +542,25 @@ static void check_roll(struct sim *sim, const struct pool_action *action, const 
 	sim->tally.room_retires += !spare;
 }
 
+/* The pool is not short for it: another one is ready in its place. */
+static void check_recycling(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	if (!sim_is_worn(sim, process) || !process->ready || process->running)
+		sim_fail(sim, "retires slot %u, which is not worn, for %s", action->slot,
+			slot_reason_name(action->reason));
+	if (count_ready(sim) <= sim->target)
+		sim_fail(sim, "retires slot %u, which is worn, with %u of %u ready", action->slot, count_ready(sim),
+			sim->target);
+	sim->tally.impatient += count_recycled(sim) > 0;
+	sim->tally.recycled++;
+}
+
+static void check_wear(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	if (action->reason != SLOT_REASON_RECYCLE_AGE || !wears(sim, process) || sim->now_ms < worn_ms(sim, process))
+		sim_fail(sim, "slot %u is not too old", action->slot);
+}
+
 static void check_refused(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
 {
 	if (!sim_is_canary(sim, process) || sim->canary != SIM_CANARY_NONE)
@@ -483,7 +571,7 @@ static void check_surplus(struct sim *sim, const struct pool_action *action, con
 {
 	if (sim_is_rolling(sim) || sim_is_canary(sim, process))
 		sim_fail(sim, "retires slot %u, which has to do with a reload", action->slot);
-	if (sim_count_serving(sim) <= sim->target && count_excess(sim) == 0)
+	if (sim_count_serving(sim) <= sim->target + (count_worn(sim) > 0) && count_excess(sim) == 0)
 		sim_fail(sim, "retires slot %u below the target %u", action->slot, sim->target);
 	sim->tally.limit_retires += sim_count_serving(sim) <= sim->target;
 	for (uint32_t i = action->slot + 1; i < sim->rules.capacity; i++) {
@@ -511,6 +599,11 @@ static void check_retire(struct sim *sim, const struct pool_action *action, cons
 		break;
 	case SLOT_REASON_RELOAD_UNDONE:
 		check_refused(sim, action, process);
+		break;
+	case SLOT_REASON_RECYCLE_REQUESTS:
+	case SLOT_REASON_RECYCLE_AGE:
+	case SLOT_REASON_RECYCLE_MEMORY:
+		check_recycling(sim, action, process);
 		break;
 	default:
 		sim_fail(sim, "retires slot %u for %s", action->slot, slot_reason_name(action->reason));
@@ -578,6 +671,9 @@ void sim_check_action(struct sim *sim, const struct pool_action *action)
 	switch (action->what) {
 	case SLOT_BECAME_READY:
 		check_ready(sim, action, process);
+		break;
+	case SLOT_WEAR:
+		check_wear(sim, action, process);
 		break;
 	case SLOT_RETIRE:
 		check_retire(sim, action, process);
@@ -688,6 +784,11 @@ static void check_reload_forgotten(struct sim *sim, const struct sim_process *pr
 		sim_fail(sim, "slot %u counts as ready, and nothing is done", process->slot);
 	if (sim_is_canary(sim, process) && sim->canary == SIM_CANARY_NONE)
 		sim_fail(sim, "slot %u is not told that its reload is undone", process->slot);
+	if (wears(sim, process) && sim->now_ms >= worn_ms(sim, process))
+		sim_fail(sim, "slot %u is too old, and nothing is done", process->slot);
+	if (sim_is_worn(sim, process) && ready > sim->target)
+		sim_fail(sim, "slot %u is worn, and serves although %u of %u are ready", process->slot, ready,
+			sim->target);
 	if (!sim_is_old(sim, process))
 		return;
 	if (process->ready ? ready > sim->target : ready >= sim->target)
@@ -723,7 +824,11 @@ static uint64_t next_due_ms(const struct sim *sim)
 			next = due;
 		if (sim->phase == POOL_SERVING && sim->processes[i].used && sim->processes[i].ready_at_ms < next)
 			next = sim->processes[i].ready_at_ms;
+		if (wears(sim, &sim->processes[i]) && worn_ms(sim, &sim->processes[i]) < next)
+			next = worn_ms(sim, &sim->processes[i]);
 	}
+	if (may_recycle(sim) && patience_ms(sim) > sim->now_ms && patience_ms(sim) < next)
+		next = patience_ms(sim);
 	if (sim_canary_now(sim) == SIM_CANARY_WANTED)
 		next = sim->room_by_ms < next ? sim->room_by_ms : next;
 	if (count_wanted(sim) > 0 && (count_room(sim) > 0 || sim_is_rolling(sim)) && sim->backoff.in_a_row > 0 &&
@@ -748,7 +853,7 @@ void sim_check_idle(struct sim *sim)
 	if (sim_canary_now(sim) == SIM_CANARY_WANTED && count_free(sim) > count_kept(sim))
 		sim_fail(sim, "a canary is wanted, and is not started");
 	if (sim->phase == POOL_SERVING && !sim_is_rolling(sim) && serving > sim->target &&
-		serving - sim->target > asked)
+		serving - sim->target > asked + (count_worn(sim) > 0))
 		sim_fail(sim, "%u serve where %u are wanted", serving, sim->target);
 	if (sim->phase == POOL_SERVING && !sim_is_rolling(sim) && count_excess(sim) > asked && serving > asked)
 		sim_fail(sim, "%u beyond the limit %u", count_excess(sim), limit_of(sim));
@@ -782,7 +887,7 @@ static enum death_kind expected_kind(
 	if (death->code != 0)
 		return DEATH_EXITED;
 	if (process->order != ORDER_NONE && process->reason != SLOT_REASON_ITSELF)
-		return DEATH_RETIRED;
+		return slot_reason_is_recycling(process->reason) ? DEATH_RECYCLED : DEATH_RETIRED;
 	return process->ready || is_recycling(sim, process, death) ? DEATH_RECYCLED : DEATH_EXITED;
 }
 
@@ -868,7 +973,8 @@ void sim_check_calm(struct sim *sim)
 	uint32_t ready = count_ready(sim), limit = limit_of(sim);
 	uint32_t most = sim->target < limit ? sim->target : limit;
 
-	if (ready != most)
+	/* The master has yet to see that a worn one can go. */
+	if (ready != most && !(count_worn(sim) > 0 && ready == most + 1))
 		sim_fail(sim, "%u of %u are ready although nothing fails any more", ready, most);
 	if (sim->reload != RELOAD_IDLE)
 		sim_fail(sim, "a reload is %s although nothing fails any more", reload_phase_name(sim->reload));

@@ -26,6 +26,7 @@ struct sim_process *sim_process_new(struct sim *sim, uint32_t slot, uint32_t gen
 		.ready_at_ms = SIM_NEVER,
 		.watchdog_due_ms = SIM_NEVER,
 		.retire_due_ms = SIM_NEVER,
+		.recycled_ms = SIM_NEVER,
 	};
 	return &sim->processes[number];
 }
@@ -229,6 +230,8 @@ void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_or
 	process->order_ms = sim->now_ms;
 	process->ready_at_ms = SIM_NEVER;
 	process->watchdog_due_ms = SIM_NEVER;
+	if (order == ORDER_RETIRE && slot_reason_is_recycling(reason))
+		process->recycled_ms = sim->now_ms;
 	if (order == ORDER_RETIRE && process->ready)
 		process->retire_due_ms = after(sim, retire_timeout(sim_rules_of(sim, process), reason));
 	if (order == ORDER_GIVEN_UP)

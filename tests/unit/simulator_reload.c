@@ -16,6 +16,11 @@ bool sim_is_old(const struct sim *sim, const struct sim_process *process)
 	return process->generation < sim->generation;
 }
 
+bool sim_is_worn(const struct sim *sim, const struct sim_process *process)
+{
+	return process->worn && process->generation == sim->generation;
+}
+
 const struct pool_rules *sim_rules_of(const struct sim *sim, const struct sim_process *process)
 {
 	return sim_is_canary(sim, process) ? &sim->next.rules : &sim->rules;
@@ -156,6 +161,8 @@ void sim_draw_rules(struct sim *sim, struct pool_rules *ret_rules)
 	ret_rules->watchdog_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
 	ret_rules->healthy_ms = 1 + sim_upto(sim, 20000);
 	ret_rules->give_up_after = (uint32_t)sim_upto(sim, 8);
+	ret_rules->max_age_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 60000);
+	ret_rules->jitter = (uint32_t)sim_upto(sim, 100);
 	ret_rules->backoff.min_ms = 1 + sim_upto(sim, 1000);
 	ret_rules->backoff.max_ms = ret_rules->backoff.min_ms + sim_upto(sim, 60000);
 }

@@ -249,6 +249,27 @@ static void make_upgraded(uint64_t *random, struct sim_world *ret_world)
 	ret_world->upgrades = 300;
 }
 
+/* Workers that reach their limits all the time. */
+static void make_worn(uint64_t *random, struct sim_world *ret_world)
+{
+	switch (sim_random(random) % 4) {
+	case 0:
+		make_programs(random, ret_world);
+		break;
+	case 1:
+		make_restless(random, ret_world);
+		break;
+	default:
+		make_service(random, ret_world);
+	}
+	if (sim_random(random) % 4 != 0 && ret_world->target >= ret_world->rules.capacity)
+		ret_world->target = ret_world->rules.capacity - 1;
+	ret_world->rules.max_age_ms = sim_random(random) % 3 == 0 ? 0 : 1 + draw_log(random, 100000);
+	ret_world->rules.jitter = (uint32_t)(sim_random(random) % 101);
+	ret_world->wears = draw_chance(random);
+	ret_world->leave_in_ms = 1 + draw_log(random, 90000);
+}
+
 Test(policy_simulator, holds_in_any_world)
 {
 	simulate_many(make_anything, 1000);
@@ -309,7 +330,7 @@ Test(policy_simulator, holds_through_reloads)
 	cr_expect_gt(sim.tally.refusals, 100);
 	cr_expect_gt(sim.tally.removals, 100);
 	cr_expect_gt(sim.tally.drains, 1000);
-	cr_expect_gt(sim.tally.commits_anyway, 20);
+	cr_expect_gt(sim.tally.commits_anyway, 10);
 }
 
 Test(policy_simulator, holds_through_upgrades)
@@ -322,6 +343,17 @@ Test(policy_simulator, holds_through_upgrades)
 	cr_expect_gt(sim.tally.upgrades_rolling, 1000);
 	for (enum slot_state i = SLOT_FREE; i < SLOT_STATES; i++)
 		cr_expect_gt(sim.tally.adopted[i], 100, "%s", slot_state_name(i));
+}
+
+Test(policy_simulator, holds_while_workers_wear)
+{
+	simulate_many(make_worn, 1000);
+	if (sim.tally.steps < DEFAULT_STEPS)
+		return;
+	cr_expect_gt(sim.tally.worn, 10000);
+	cr_expect_gt(sim.tally.recycled, 10000);
+	cr_expect_gt(sim.tally.impatient, 100);
+	cr_expect_gt(sim.tally.deaths[DEATH_RECYCLED], 1000);
 }
 
 Test(policy_simulator, holds_for_programs)

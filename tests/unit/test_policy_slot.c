@@ -28,6 +28,7 @@ static const struct transition possible[] = {
 	{ SLOT_STARTING, SLOT_KILL,         SLOT_KILLED  },
 	{ SLOT_STARTING, SLOT_EXITED,       SLOT_FREE    },
 	{ SLOT_READY,    SLOT_TAKEN,        SLOT_RUNNING },
+	{ SLOT_READY,    SLOT_WEAR,         SLOT_READY   },
 	{ SLOT_READY,    SLOT_RETIRE,       SLOT_RETIRING},
 	{ SLOT_READY,    SLOT_QUIT,         SLOT_QUITTING},
 	{ SLOT_READY,    SLOT_KILL,         SLOT_KILLED  },
