@@ -64,7 +64,8 @@ static char *request_of(const struct ctl_options *options)
 		[CTL_RELOAD] = "reload",
 		[CTL_UPGRADE] = "upgrade",
 		[CTL_STOP] = "stop",
-		[CTL_RESTART] = "restart" };
+		[CTL_RESTART] = "restart",
+		[CTL_SCALE] = "scale" };
 	const char *argument = options->now ? "now" : options->argument, *gap = argument != NULL ? " " : "";
 	char directory[PATH_MAX] = "";
 	char *request;
@@ -72,8 +73,9 @@ static char *request_of(const struct ctl_options *options)
 	if (options->command == CTL_CHECK && argument != NULL && argument[0] != '/' &&
 		getcwd(directory, sizeof(directory) - 1) != NULL)
 		strcat(directory, "/");
-	if (asprintf(&request, "%s%s%s%s", verbs[options->command], gap, directory, argument != NULL ? argument : "") <
-		0)
+	if (asprintf(&request, "%s%s%s%s%s%s", verbs[options->command], gap, directory,
+		    argument != NULL ? argument : "", options->number != NULL ? " " : "",
+		    options->number != NULL ? options->number : "") < 0)
 		return NULL;
 	return request;
 }

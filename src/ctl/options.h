@@ -15,6 +15,7 @@ enum ctl_command {
 	CTL_UPGRADE,
 	CTL_STOP,
 	CTL_RESTART,
+	CTL_SCALE,
 	CTL_VERSION,
 	CTL_HELP,
 	CTL_COMMANDS,
@@ -23,7 +24,8 @@ enum ctl_command {
 struct ctl_options {
 	enum ctl_command command;
 	const char *socket;   /* NULL: the usual places */
-	const char *argument; /* of check and restart; NULL: none */
+	const char *argument; /* of check, restart and scale; NULL: none */
+	const char *number;   /* of scale */
 	bool json;
 	bool now; /* of stop */
 };

@@ -383,6 +383,7 @@ static void adopt_pool(struct pool *pool, const struct state_pool *state)
 	};
 
 	pool->spawn_count = state->spawn_count;
+	pool->scaled = state->scaled;
 	pool_policy_resume(&pool->policy, &memory);
 }
 

@@ -11,10 +11,12 @@
  *	upgrade         replace the daemon's binary by the one on disk
  *	stop [now]      end gracefully; with "now", at once
  *	restart POOL    replace the pool's workers, one after the other
+ *	scale POOL N    have N workers in the pool, or, with +N or -N, so many more or fewer
  */
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/attrs.h"
 
@@ -25,6 +27,7 @@ enum request_kind {
 	REQUEST_UPGRADE,
 	REQUEST_STOP,
 	REQUEST_RESTART,
+	REQUEST_SCALE,
 	REQUEST_KINDS,
 };
 
@@ -33,7 +36,9 @@ enum request_kind {
 
 struct control_request {
 	enum request_kind kind;
-	char argument[CONTROL_REQUEST_MAX]; /* "": none */
+	char argument[CONTROL_REQUEST_MAX]; /* "": none; of scale, the pool */
+	char sign;                          /* of scale: '+', '-', or 0 */
+	uint32_t number;
 };
 
 /* "reload". */

@@ -101,6 +101,7 @@ static void write_pool(const struct pool *pool, struct state_writer *writer)
 			.generation = policy->generation,
 			.spawn_count = pool->spawn_count,
 			.target = policy->target,
+			.scaled = pool->scaled,
 			.was_ready = policy->was_ready,
 			.proven = policy->proven,
 			.backoff_level = policy->backoff.level,

@@ -24,6 +24,7 @@
 #include "build_config.h"
 #include "master/adopt.h"
 #include "master/master_private.h"
+#include "master/scale.h"
 #include "policy/deadline.h"
 
 /* Signals that are taken before all else is looked at again: whoever floods the master with them does not stop it. */
@@ -277,10 +278,10 @@ static void handle_signal(struct master *master, const struct signal_event *even
 		upgrade_request(master, now_ms);
 		break;
 	case SIGTTIN:
-		pools_resize(master, +1);
+		scale_all(master, +1);
 		break;
 	case SIGTTOU:
-		pools_resize(master, -1);
+		scale_all(master, -1);
 		break;
 	default: /* SIGCHLD: every turn of the loop reaps */
 		break;
@@ -467,7 +468,7 @@ static void take_over(struct master *master)
 	adopt_report(master);
 	lifecycle_check(master, now_ms);
 	/* Workers are still of the image before; and the file may say something else by now. */
-	reload_request(master);
+	reload_request_upgraded(master);
 }
 
 /* As another image of this process, where it is one. */

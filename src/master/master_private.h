@@ -36,6 +36,7 @@
  *	control.c          the control socket: control_request.c reads, control_status.c answers "status"
  *	accept_gate.c      accepting on a socket of the master's own
  *	requests.c         who carries out which
+ *	scale.c            other sizes for pools
  *	check.c            "check": a child checks a file
  *	checking.c         what the children that check something have in common
  *	reload.c           the stages of a reload; reload_pools.c what each does to pools and listeners
@@ -114,6 +115,7 @@ struct pool {
 	struct pool_next next;     /* what a reload that is tried would make of it */
 	uint64_t unsent_ms;        /* when workers that could not be signalled are signalled again; 0: there is none */
 	bool restart_wanted;       /* by the next reload, at least */
+	bool scaled;               /* by an operator, since the last reload */
 	bool leaving;              /* its section is gone: it ends once its workers have */
 	char *title;               /* of its workers */
 	uint64_t spawn_count;      /* workers started ever, those that could not be made included */
@@ -214,8 +216,6 @@ struct pool *pools_next(const struct master *master, const struct pool *pool);
 void pools_done(struct master *master);
 /* Carries out what every pool's plan says now. Returns when to call again at the latest. */
 uint64_t pools_act(struct master *master, uint64_t now_ms);
-/* TTIN (+1) and TTOU (-1). */
-void pools_resize(struct master *master, int delta);
 uint32_t pools_living(const struct master *master);
 bool pools_all_ready(const struct master *master);
 bool pools_start_failed(const struct master *master);

@@ -261,32 +261,6 @@ uint64_t pools_act(struct master *master, uint64_t now_ms)
 
 /* ---- all pools ---- */
 
-static uint32_t pools_target(const struct master *master)
-{
-	uint32_t target = 0;
-
-	FOR_EACH_POOL (master, pool)
-		target += pool->policy.target;
-	return target;
-}
-
-void pools_resize(struct master *master, int delta)
-{
-	FOR_EACH_POOL (master, pool) {
-		/* Its workers are not wanted yet, or not any more. */
-		if (pool->leaving || pool->policy.target == 0)
-			continue;
-		if (delta > 0 && pools_target(master) >= master->config->max_workers) {
-			log_event(LOG_LEVEL_WARNING, "max_workers is reached: no worker more",
-				LOG_TEXT("pool", pool->config->name),
-				LOG_INT("max_workers", master->config->max_workers));
-			continue;
-		}
-		log_event(LOG_LEVEL_NOTICE, "pool resized", LOG_TEXT("pool", pool->config->name),
-			LOG_INT("workers", pool_policy_resize(&pool->policy, delta)));
-	}
-}
-
 uint32_t pools_living(const struct master *master)
 {
 	uint32_t living = 0;

@@ -440,7 +440,9 @@ static void begin(struct master *master, uint64_t now_ms)
 
 	reload->ticket = control_ticket(master);
 	reload->is_restart = !reload->wanted;
+	reload->is_of_upgrade = reload->wanted_by_upgrade;
 	reload->wanted = false;
+	reload->wanted_by_upgrade = false;
 	reload->restarts_wanted = 0;
 	log_event(LOG_LEVEL_NOTICE, reload->is_restart ? "restarting pools" : "reloading",
 		LOG_TEXT("config", master->config->file));
@@ -468,6 +470,13 @@ static void refuse_while_stopping(struct master *master)
 void reload_request(struct master *master)
 {
 	master->reload.wanted = true;
+	master->reload.wanted_by_upgrade = false;
+}
+
+void reload_request_upgraded(struct master *master)
+{
+	reload_request(master);
+	master->reload.wanted_by_upgrade = true;
 }
 
 bool reload_request_restart(struct master *master, const char *name)

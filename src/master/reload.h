@@ -58,8 +58,10 @@ struct reload_members {
 struct master_reload {
 	enum reload_stage stage;
 	bool wanted;              /* asked for, and not begun */
+	bool wanted_by_upgrade;   /* and by nobody else */
 	uint64_t restarts_wanted; /* restarts of pools that are asked for, and not begun: see struct pool */
 	bool is_restart;          /* of one pool; else of all */
+	bool is_of_upgrade;       /* the pools keep the sizes that an operator has given them */
 	uint64_t ticket;          /* of the requests that wait for it: master/requests.h */
 	struct checker checker;
 	struct config *config;   /* the one that is tried; NULL with a restart */
@@ -86,6 +88,8 @@ void reload_done(struct master *master);
 
 /* Somebody wants one: as soon as that can be. */
 void reload_request(struct master *master);
+/* The image before this one has been upgraded. */
+void reload_request_upgraded(struct master *master);
 /* Restarts POOL, by its name. Returns false where there is none. */
 bool reload_request_restart(struct master *master, const char *pool);
 

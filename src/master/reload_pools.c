@@ -32,6 +32,13 @@ static int members_init(struct reload_members *members, size_t most)
 	return members->list == NULL || members->pools == NULL ? -ENOMEM : 0;
 }
 
+static uint32_t next_target(const struct master_reload *reload, const struct pool *pool)
+{
+	bool keeps = reload->is_restart || (reload->is_of_upgrade && pool->scaled);
+
+	return keeps ? pool->policy.target : pool->next.config->workers;
+}
+
 /* Each pool that has something next. */
 static int note_members(struct master *master)
 {
@@ -47,7 +54,7 @@ static int note_members(struct master *master)
 		members->list[members->count++] = (struct reload_member){
 			.pool = &pool->policy,
 			.rules = pool_rules(master, pool->next.config),
-			.target = master->reload.is_restart ? pool->policy.target : pool->next.config->workers,
+			.target = next_target(&master->reload, pool),
 		};
 	}
 	return 0;
@@ -341,6 +348,7 @@ void reload_commit_pools(struct master *master, uint64_t now_ms)
 	bool restart = master->reload.is_restart;
 
 	FOR_EACH_POOL (master, pool) {
+		pool->scaled &= restart || master->reload.is_of_upgrade;
 		if (pool->next.config != NULL)
 			commit_pool(master, pool);
 		else if (!restart && !pool->leaving)

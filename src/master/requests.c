@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "master/master_private.h"
+#include "master/scale.h"
 
 static void refuse(struct master *master, const struct control_request *request, const char *text)
 {
@@ -32,6 +33,9 @@ void request_begin(struct master *master, const struct control_request *request,
 	case REQUEST_RESTART:
 		if (!reload_request_restart(master, request->argument))
 			refuse(master, request, "there is no such pool");
+		break;
+	case REQUEST_SCALE:
+		scale_pool(master, request);
 		break;
 	case REQUEST_UPGRADE:
 		upgrade_request(master, now_ms);

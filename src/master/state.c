@@ -92,6 +92,7 @@ static const struct field pool_fields[] = {
 	UNSIGNED(pool, backoff_level),
 	UNSIGNED(pool, backoff_volley),
 	UNSIGNED(pool, backoff_until_ms),
+	FLAG(pool, scaled),
 };
 
 static const struct field worker_fields[] = {

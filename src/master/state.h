@@ -91,6 +91,7 @@ struct state_pool {
 	uint32_t backoff_level;
 	uint32_t backoff_volley;
 	uint64_t backoff_until_ms;
+	bool scaled;
 };
 
 struct state_worker {

@@ -249,6 +249,16 @@ uint32_t pool_policy_resize(struct pool_policy *pool, int delta)
 	return pool->target;
 }
 
+uint32_t pool_policy_scale(struct pool_policy *pool, uint32_t target)
+{
+	if (target > pool->rules.capacity)
+		target = pool->rules.capacity;
+	pool->target = target > 1 ? target : 1;
+	pool->reload.target = pool->target;
+	pool_note_ready(pool);
+	return pool->target;
+}
+
 void pool_policy_retire(struct pool_policy *pool, uint64_t deadline_ms)
 {
 	if (pool->phase != POOL_SERVING)

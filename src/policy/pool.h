@@ -155,6 +155,8 @@ bool pool_policy_extend(struct pool_policy *pool, uint32_t slot, uint64_t deadli
 /* Changes the target by DELTA, within 1 and the capacity; the target of a reload under way, too. Returns the new one.
  */
 uint32_t pool_policy_resize(struct pool_policy *pool, int delta);
+/* Sets both, within the same bounds. */
+uint32_t pool_policy_scale(struct pool_policy *pool, uint32_t target);
 
 /* Ends the pool: gracefully until DEADLINE, or at once (for SLOT_REASON_STOP or _STOP_TIMEOUT). The second may follow
  * the first. Each ends a reload that is under way. */

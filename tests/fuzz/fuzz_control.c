@@ -26,7 +26,9 @@ static void check_request(const char *line, size_t size)
 	MUST(size >= strlen(request_kind_name(request.kind)));
 	MUST(strlen(request.argument) < size || size == 0);
 	MUST(request.kind == REQUEST_RESTART || request.kind == REQUEST_CHECK || request.kind == REQUEST_STOP ||
-		request.argument[0] == '\0');
+		request.kind == REQUEST_SCALE || request.argument[0] == '\0');
+	MUST(request.kind == REQUEST_SCALE ? request.argument[0] != '\0' && request.number < 1000000000
+					   : request.sign == 0 && request.number == 0);
 }
 
 /* Whether the byte at AT continues, begins or is a character as RFC 3629 has it is json_line.c's to know; that there is

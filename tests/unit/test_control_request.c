@@ -35,6 +35,24 @@ Test(control_request, every_word)
 	assert_request("restart  a pool", REQUEST_RESTART, " a pool");
 }
 
+static void assert_scale(const char *line, const char *pool, char sign, uint32_t number)
+{
+	assert_request(line, REQUEST_SCALE, pool);
+	cr_assert_eq(request.sign, sign, "%s", line);
+	cr_assert_eq(request.number, number, "%s", line);
+}
+
+Test(control_request, a_pool_and_a_number)
+{
+	assert_scale("scale web 4", "web", 0, 4);
+	assert_scale("scale web +1", "web", '+', 1);
+	assert_scale("scale web -65536\r", "web", '-', 65536);
+	assert_scale("scale a pool 3 010", "a pool 3", 0, 10);
+	assert_scale("scale 7 999999999", "7", 0, 999999999);
+	assert_request("restart web 4", REQUEST_RESTART, "web 4");
+	cr_assert_eq(request.number, 0);
+}
+
 Test(control_request, names_and_who_may)
 {
 	for (enum request_kind kind = 0; kind < REQUEST_KINDS; kind++)
@@ -44,8 +62,10 @@ Test(control_request, names_and_who_may)
 Test(control_request, what_is_none)
 {
 	static const char *const lines[] = { "", " ", "\r", " status", "Status", "statu", "statuss", "status x",
-		"reload x", "upgrade x", "stop later", "stop now ", "restart", "restart ", "{\"command\":\"status\"}",
-		"\x01\xff", "GET / HTTP/1.1" };
+		"reload x", "upgrade x", "stop later", "stop now ", "restart", "restart ", "scale", "scale ",
+		"scale web", "scale 4", "scale  4", "scale web ", "scale web 4 ", "scale web +", "scale web ++1",
+		"scale web 1x", "scale web 1.5", "scale web 1000000000", "{\"command\":\"status\"}", "\x01\xff",
+		"GET / HTTP/1.1" };
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		cr_expect_eq(parse(lines[i]), -EBADMSG, "%s", lines[i]);

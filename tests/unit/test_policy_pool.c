@@ -405,6 +405,20 @@ Test(policy_pool, resizes_within_one_and_the_capacity)
 	cr_expect_eq(pool_policy_resize(&pool.policy, INT_MAX), 10);
 }
 
+Test(policy_pool, scales_within_one_and_the_capacity)
+{
+	static const struct pool_rules rules = { .start_timeout_ms = 1 };
+
+	pool_begin(10, 5);
+	cr_expect_eq(pool_policy_scale(&pool.policy, 7), 7);
+	cr_expect_eq(pool_policy_scale(&pool.policy, 0), 1);
+	cr_expect_eq(pool_policy_scale(&pool.policy, UINT32_MAX), 10);
+	/* Whoever scales while a reload is tried, has seen what the file says. */
+	cr_assert(pool_policy_reload(&pool.policy, 2, &rules, 3, pool.now_ms));
+	cr_expect_eq(pool_policy_scale(&pool.policy, 4), 4);
+	cr_expect_eq(pool.policy.reload.target, 4);
+}
+
 Test(policy_pool, grows_at_once)
 {
 	pool_begin(4, 2);
