@@ -18,7 +18,6 @@
 #define ATTR_NOINLINE __attribute__((noinline))
 
 /* May stay unused in some builds. */
-#define ATTR_UNUSED __attribute__((unused))
 
 /* Kept, with what is stored in it, though nothing reads it. */
 #define ATTR_USED __attribute__((used))

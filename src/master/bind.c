@@ -250,6 +250,17 @@ static int share_entry(const struct binder *binder, const char *text)
 	return count;
 }
 
+/* Whether its path was taken from it: a new one is bound there, and it ends as one that is removed. */
+static bool is_lost(const struct binder *binder, const struct listener *listener)
+{
+	bool lost = listener_is_lost(listener);
+
+	if (lost)
+		log_event(LOG_LEVEL_WARNING, "the file of a listener was removed: it is opened anew",
+			LOG_TEXT("pool", binder->config->name), LOG_TEXT("address", listener->spec));
+	return lost;
+}
+
 /* The open one at ADDRESS; one of the service manager's may serve it without being bound to it. */
 static struct listener *find_open(const struct binder *binder, const struct socket_address *address)
 {
@@ -258,7 +269,7 @@ static struct listener *find_open(const struct binder *binder, const struct sock
 	for (size_t i = 0; i < table->count; i++) {
 		struct listener *listener = table->list[i];
 
-		if (is_free(binder, listener) && listener_serves(listener, address))
+		if (is_free(binder, listener) && listener_serves(listener, address) && !is_lost(binder, listener))
 			return listener;
 	}
 	return NULL;

@@ -227,6 +227,11 @@ bool listener_serves(const struct listener *listener, const struct socket_addres
 	       address_covers(&listener->address, listener->fd, address);
 }
 
+bool listener_is_lost(const struct listener *listener)
+{
+	return is_unix(listener) && listener_unix_is_lost(listener);
+}
+
 /* ---- listen, and what workers need ---- */
 
 static int listen_with_options(const struct listener *listener, const char **ret_step)

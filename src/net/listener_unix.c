@@ -191,6 +191,18 @@ static bool is_own(const struct listener *listener, const struct stat *file)
 	       file->st_dev == listener->path_device && file->st_ino == listener->path_inode;
 }
 
+bool listener_unix_is_lost(const struct listener *listener)
+{
+	const char *path = listener_unix_path(listener);
+	struct stat status;
+
+	if (path[0] == '\0' || listener->path_owner == 0 || listener->path_owner != getpid())
+		return false;
+	if (lstat(path, &status) < 0)
+		return errno == ENOENT || errno == ENOTDIR;
+	return !is_own(listener, &status);
+}
+
 /* A file that was opened by O_PATH takes no fchmod(2) (open(2)). */
 static int set_mode(int file, mode_t mode)
 {

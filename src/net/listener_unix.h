@@ -7,6 +7,8 @@
  * The path belongs to the process that has made it: another one, as a forked child, does not remove it, and nobody
  * removes what has meanwhile been put in its place.
  */
+#include <stdbool.h>
+
 #include "base/attrs.h"
 #include "net/listener.h"
 
@@ -21,6 +23,10 @@ ATTR_NODISCARD int listener_unix_bind(struct listener *listener, const char **re
 /* The listener was bound by another process, which has left it and its path to this one. -ESTALE: nobody finds it there
  * any more. */
 ATTR_NODISCARD int listener_unix_reclaim(struct listener *listener);
+
+/* Whether the path is none of the listener's any more: gone, or something else was put in its place. False for a path
+ * that this process has not made, and where it cannot tell. */
+bool listener_unix_is_lost(const struct listener *listener);
 
 /* Gives the path the mode and the owner of listener->options, in the place of those of BEFORE. -ESTALE: it is none of
  * this process's any more. */

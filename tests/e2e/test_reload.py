@@ -511,6 +511,29 @@ def test_file_of_a_unix_socket_goes_only_with_its_listener(brood, directory):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("instead", ["nothing", "a file"])
+def test_unix_listener_whose_file_was_removed_is_opened_anew(brood, directory, instead):
+    """Nobody could find it; who has found it before is served."""
+    path = directory / "a.sock"
+    one = brood(echo_pool("a", f"unix:{path}") + echo_pool("b"), expect=["file of a listener", "reload"]).start()
+    with connect(f"unix:{path}") as client:
+        client.sendall(b"one")
+        assert client.recv(10) == b"one"
+        path.unlink()
+        if instead == "a file":
+            path.write_text("not a socket")
+            failing(one, None, "a.sock", names=("b",))
+            assert path.read_text() == "not a socket"
+            path.unlink()
+        one.reload()
+        assert one.log("the file of a listener was removed", pool="a")
+        wait_for(lambda: echo_once(f"unix:{path}") == b"hello", "somebody at the new file")
+        client.sendall(b"two")
+        assert client.recv(10) == b"two"
+    one.stop()
+    assert not path.exists()
+
+
 # ---- requests ----
 
 def test_requests_during_a_reload_are_merged(brood, directory):
