@@ -46,8 +46,9 @@ uint32_t pool_staying(const struct pool_policy *pool)
 uint32_t pool_limit(const struct pool_policy *pool)
 {
 	const struct pool_rules *rules = &pool->rules;
+	uint32_t limit = rules->limit == 0 || rules->limit > rules->capacity ? rules->capacity : rules->limit;
 
-	return rules->limit == 0 || rules->limit > rules->capacity ? rules->capacity : rules->limit;
+	return pool->allowed < limit ? pool->allowed : limit;
 }
 
 uint32_t pool_policy_room(const struct pool_policy *pool)
@@ -82,6 +83,7 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 		.phase = POOL_SERVING,
 		.generation = 1,
 		.target = target < rules->capacity ? target : rules->capacity,
+		.allowed = UINT32_MAX,
 		/* A worker of a reload that another image tried, and this one does not know, goes by what there is. */
 		.reload = { .rules = *rules },
 		.stop_deadline_ms = DEADLINE_NONE,
@@ -218,6 +220,7 @@ bool pool_policy_event(
 		break;
 	}
 	pool_slot_enter(pool, number, state, now_ms);
+	sizing_note_event(pool, slot, event, reason, now_ms);
 	return true;
 }
 
@@ -304,6 +307,8 @@ void pool_policy_resume(struct pool_policy *pool, const struct pool_memory *memo
 {
 	pool->generation = memory->generation;
 	pool->target = memory->target < pool->rules.capacity ? memory->target : pool->rules.capacity;
+	pool->target = pool_target_by(pool, &pool->rules, pool->target);
+	pool->sizing = memory->sizing;
 	pool->backoff = memory->backoff;
 	pool->proven = memory->proven;
 	pool->was_ready = memory->was_ready;

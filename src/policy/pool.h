@@ -41,6 +41,7 @@
 
 #include "policy/backoff.h"
 #include "policy/canary.h"
+#include "policy/sizing.h"
 #include "policy/slot.h"
 
 /* After so many failures in a row at its start nobody waits for a pool that is never given up. */
@@ -53,15 +54,18 @@
 /* So many workers more than the target there may be while a pool rolls, where the rules do not say: so many are
  * replaced at a time. */
 #define POOL_ROLL_STEP 4
+/* And one of so many of a pool whose size goes by its load. */
+#define POOL_ROLL_PART 10
 /* So long a canary waits for a free slot. */
 #define POOL_CANARY_ROOM_MS 10000
 /* So long the next worn worker waits for one that was recycled and finishes its connection. */
 #define POOL_PATIENCE_MS 30000
 
 struct pool_rules {
-	uint32_t capacity;           /* slots; the target never exceeds it; no reload changes it */
-	uint32_t limit;              /* of the slots in use, but for a canary's; 0: the capacity */
-	uint32_t roll_step;          /* so many workers beyond the target while the pool rolls; 0: POOL_ROLL_STEP */
+	uint32_t capacity;  /* slots; the target never exceeds it; no reload changes it */
+	uint32_t limit;     /* of the slots in use, but for a canary's; 0: the capacity */
+	uint32_t roll_step; /* so many workers beyond the target while the pool rolls; 0: POOL_ROLL_STEP, or a tenth of
+			     * the target where that goes by the load */
 	uint64_t start_timeout_ms;   /* from born to ready; 0: none */
 	uint64_t ready_after_ms;     /* one that has lived for this long is ready; 0: not before it says so */
 	uint64_t retire_timeout_ms;  /* from retiring to its end; 0: none but the stop's */
@@ -72,6 +76,7 @@ struct pool_rules {
 	uint64_t max_age_ms;    /* one that has lived for this long is worn; 0: none is */
 	uint32_t jitter;        /* in percent: each worker's own limits are lower by a part of it, drawn for it */
 	struct backoff_rules backoff;
+	struct sizing_rules sizing; /* zeroed: a fixed size */
 };
 
 enum pool_phase {
@@ -103,6 +108,8 @@ struct pool_policy {
 	enum pool_phase phase;
 	uint32_t generation; /* of workers that are started; 1 at first */
 	uint32_t target;     /* workers meant to serve, 0 to capacity */
+	uint32_t allowed;    /* of the slots in use: a share of what all pools may have; UINT32_MAX: any number */
+	struct sizing sizing;
 	struct pool_reload reload;
 	struct backoff backoff;
 	bool proven;    /* at the last death, some worker had served a connection to its end, or been ready for long */
@@ -158,6 +165,28 @@ uint32_t pool_policy_resize(struct pool_policy *pool, int delta);
 /* Sets both, within the same bounds. */
 uint32_t pool_policy_scale(struct pool_policy *pool, uint32_t target);
 
+/* ---- size: policy/sizing.h has the rules ---- */
+
+/* The worker in SLOT, which is ready, is idle since SINCE; 0: it has a connection. A worker that has just become ready
+ * is idle. Before a look, of each; of pools whose busy workers nobody knows, of none. */
+void pool_policy_note_idle(struct pool_policy *pool, uint32_t slot, uint64_t since_ms);
+
+/* The master has looked: moves the target. Returns when to look again at the latest, as long as nothing tells of a
+ * change before; DEADLINE_NONE where the pool's size is fixed. */
+uint64_t pool_policy_load(struct pool_policy *pool, const struct sizing_load *load, uint64_t now_ms);
+
+/* Whether a client is to be waited for, since nobody does: the pool sleeps, and nothing would hold its start back. */
+bool pool_policy_awaits_demand(const struct pool_policy *pool, uint64_t now_ms);
+
+/* A client is there. Does nothing unless the pool sleeps. */
+void pool_policy_demand(struct pool_policy *pool, uint64_t now_ms);
+
+/* How many slots the pool would have in use if it had what its load asks for. */
+uint32_t pool_policy_wish(const struct pool_policy *pool);
+
+/* Its share: no more than MOST slots in use. What is beyond leaves: idle workers at once, busy ones as they finish. */
+void pool_policy_allow(struct pool_policy *pool, uint32_t most);
+
 /* Ends the pool: gracefully until DEADLINE, or at once (for SLOT_REASON_STOP or _STOP_TIMEOUT). The second may follow
  * the first. Each ends a reload that is under way. */
 void pool_policy_retire(struct pool_policy *pool, uint64_t deadline_ms);
@@ -204,6 +233,7 @@ struct pool_memory {
 	struct backoff backoff;
 	bool proven;
 	bool was_ready;
+	struct sizing sizing;
 };
 
 void pool_policy_resume(struct pool_policy *pool, const struct pool_memory *memory);
@@ -224,8 +254,9 @@ bool pool_policy_reload(struct pool_policy *pool, uint32_t generation, const str
 
 enum canary_state pool_policy_canary(const struct pool_policy *pool, uint64_t now_ms);
 
-/* The new generation, rules and target hold. What the old generation has failed at holds nothing back any more. Returns
- * false, and changes nothing, unless the canary is CANARY_READY. */
+/* The new generation, rules and target hold; where the size goes by the load, the pool keeps what it has, within the
+ * new bounds. What the old generation has failed at holds nothing back any more. Returns false, and changes nothing,
+ * unless the canary is CANARY_READY. */
 bool pool_policy_commit(struct pool_policy *pool);
 /* The same whatever has become of the canary; false where no reload is under way. */
 bool pool_policy_commit_anyway(struct pool_policy *pool);

@@ -210,6 +210,8 @@ bool pool_policy_died(struct pool_policy *pool, uint32_t number, const struct de
 	death_weigh(pool, slot, death, verdict.failure, now_ms);
 	canary_note_death(pool, slot, verdict.failure);
 	pool_slot_enter(pool, number, SLOT_FREE, now_ms);
+	if (verdict.kind == DEATH_RECYCLED && recycling)
+		pool_note_idle_exit(pool);
 	death_sequel(pool, slot, now_ms, &verdict);
 	*ret_verdict = verdict;
 	return true;

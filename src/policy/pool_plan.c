@@ -25,12 +25,14 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 	uint32_t allowed = wanted > 0 ? pool_allowed_starts(pool, now_ms) : 0;
 	uint32_t canaries = plan_canary(pool, now_ms, plan);
 	uint32_t slots = pool->count[SLOT_FREE] - canaries;
-	uint32_t room = pool_policy_room(pool);
+	uint32_t room = pool_policy_room(pool), window = pool_window(pool);
 
 	if (wanted > 0 && backoff_holds(&pool->backoff, now_ms))
 		plan_wake(plan, pool->backoff.until_ms);
 	if (wanted > allowed)
 		wanted = allowed;
+	if (wanted > window)
+		wanted = window;
 	if (wanted > slots)
 		wanted = slots;
 	if (wanted > room)
@@ -43,33 +45,6 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 			wanted--;
 		else
 			canaries--;
-	}
-}
-
-/* The highest numbers leave first, so that the pool's slots stay dense. One that is asked for leaves once it is born.
- */
-static void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
-{
-	uint32_t serving = pool_serving(pool);
-	/* One beyond the target takes a worn one's place. */
-	uint32_t meant = pool->target + (pool_policy_worn(pool) > 0 ? 1 : 0);
-	uint32_t surplus = serving > meant ? serving - meant : 0;
-	uint32_t staying = pool_staying(pool), limit = pool_limit(pool);
-
-	/* The canary of a reload that was committed may have come on top, or the limit is a lower one. Those that
-	 * leave already make room for it, however long they take. */
-	if (staying > limit && staying - limit > surplus)
-		surplus = staying - limit;
-	for (uint32_t i = pool->rules.capacity; i-- > 0 && surplus > 0;) {
-		const struct slot *slot = &pool->slots[i];
-
-		if (slot->state != SLOT_ASKED && slot->state != SLOT_STARTING && slot->state != SLOT_READY)
-			continue;
-		if (pool_role(pool, slot) == POOL_CANARY)
-			continue;
-		surplus--;
-		if (slot->state != SLOT_ASKED)
-			plan_add(plan, SLOT_RETIRE, i, SLOT_REASON_SCALE_DOWN);
 	}
 }
 

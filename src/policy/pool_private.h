@@ -9,6 +9,7 @@
  *	pool_death.c      what a death means, and how long to hold back after it
  *	pool_rolling.c    the pool's part in a reload
  *	pool_recycling.c  workers that are worn
+ *	pool_sizing.c     its size, by its load
  */
 #include "policy/pool.h"
 
@@ -101,5 +102,23 @@ void plan_wear(const struct pool_policy *pool, uint32_t number, uint64_t now_ms,
 
 /* Retires the worn workers that can be spared; while the pool rolls, the old ones leave before them. */
 void plan_recycling(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan);
+
+/* ---- pool_sizing.c ---- */
+
+/* How many workers may be asked for at once, of those that are wanted. */
+uint32_t pool_window(const struct pool_policy *pool);
+
+/* The event in SLOT is carried out: what it means for the size. */
+void sizing_note_event(
+	struct pool_policy *pool, struct slot *slot, enum slot_event event, enum slot_reason reason, uint64_t now_ms);
+
+/* A worker of a pool that may sleep has left by itself, in order. */
+void pool_note_idle_exit(struct pool_policy *pool);
+
+/* The target once RULES hold, where WANTED is what their configuration says. */
+uint32_t pool_target_by(const struct pool_policy *pool, const struct pool_rules *rules, uint32_t wanted);
+
+/* Retires those that are too many. The longest idle leave first; a busy one leaves only for a limit. */
+void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan);
 
 #endif

@@ -108,8 +108,8 @@ bool pool_policy_commit_anyway(struct pool_policy *pool)
 	if (pool->reload.canary == CANARY_NONE)
 		return false;
 	pool->generation = pool->reload.generation;
+	pool->target = pool_target_by(pool, &pool->reload.rules, pool->reload.target);
 	pool->rules = pool->reload.rules;
-	pool->target = pool->reload.target;
 	canary_event(pool, CANARY_END);
 	pool_recount_roles(pool);
 	backoff_forget(pool);
@@ -200,7 +200,13 @@ static uint32_t less(uint32_t a, uint32_t b)
 
 static uint32_t roll_step(const struct pool_policy *pool)
 {
-	return pool->rules.roll_step == 0 ? POOL_ROLL_STEP : pool->rules.roll_step;
+	const struct pool_rules *rules = &pool->rules;
+
+	if (rules->roll_step != 0)
+		return rules->roll_step;
+	if (rules->sizing.kind == SIZING_FIXED)
+		return POOL_ROLL_STEP;
+	return pool->target < 2 * POOL_ROLL_PART ? 1 : pool->target / POOL_ROLL_PART;
 }
 
 /* They finish what they have, and take memory until then. Those that may take for ever are waited for by nobody. */

@@ -66,6 +66,7 @@ struct slot {
 	uint32_t volley;       /* the pool's, when this worker was asked for (policy/backoff.h) */
 	uint64_t asked_ms;     /* of this life */
 	uint64_t ready_ms;     /* meaningful if was_ready */
+	uint64_t idle_ms;      /* while ready: since when it has no connection; 0: it has one, or nobody knows */
 	uint64_t ready_at_ms;  /* while starting: when to take it for ready; DEADLINE_NONE: once it says so */
 	uint64_t deadline_ms;  /* when this state has lasted too long; DEADLINE_NONE: it may last */
 	uint64_t awaited_ms;   /* recycled, and leaving: no other one is before that; 0: others need not wait */
