@@ -40,11 +40,10 @@ bool deadline_request_overrun(uint64_t request_deadline_us, uint64_t now_ms)
 
 uint64_t deadline_next_scan(uint64_t nearest_us, uint64_t request_timeout_ms, uint64_t now_ms)
 {
-	uint64_t scan_ms;
+	uint64_t scan_ms = DEADLINE_NONE;
 
-	if (request_timeout_ms == 0)
-		return DEADLINE_NONE;
-	scan_ms = deadline_after(now_ms, deadline_after(request_timeout_ms, DEADLINE_REQUEST_GRACE_MS));
+	if (request_timeout_ms != 0)
+		scan_ms = deadline_after(now_ms, deadline_after(request_timeout_ms, DEADLINE_REQUEST_GRACE_MS));
 	if (nearest_us != 0)
 		scan_ms = deadline_earlier(scan_ms, request_kill_ms(nearest_us));
 	return scan_ms;

@@ -31,7 +31,8 @@ bool deadline_request_overrun(uint64_t request_deadline_us, uint64_t now_ms);
 
 /*
  * When to look at a pool's request deadlines again. A request that begins after NOW cannot overrun before
- * NOW + request_timeout + grace; one under way not before NEAREST_US (the earliest of the words seen, 0 if none).
+ * NOW + request_timeout (0: there is none) + grace; one under way not before NEAREST_US (the earliest of the words
+ * seen, 0 if none).
  */
 uint64_t deadline_next_scan(uint64_t nearest_us, uint64_t request_timeout_ms, uint64_t now_ms);
 

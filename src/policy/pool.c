@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "policy/pool.h"
 
+#include "base/attrs.h"
 #include "policy/deadline.h"
 #include "policy/pool_private.h"
 
@@ -100,17 +101,19 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 
 uint64_t slot_deadline(const struct pool_policy *pool, const struct slot *slot)
 {
-	if (slot->state == SLOT_RETIRING && pool->phase == POOL_RETIRING)
+	if ((slot->state == SLOT_RETIRING || slot->state == SLOT_OVERRUN) && pool->phase == POOL_RETIRING)
 		return deadline_earlier(pool->stop_deadline_ms, slot->deadline_ms);
 	return slot->deadline_ms;
 }
 
 static uint64_t retire_deadline(const struct pool_rules *rules, const struct slot *slot, uint64_t now_ms)
 {
-	bool replaced = slot->reason == SLOT_REASON_RELOAD && rules->replace_timeout_ms != 0;
-	uint64_t timeout_ms = replaced ? rules->replace_timeout_ms : rules->retire_timeout_ms;
+	bool replaced = slot->reason == SLOT_REASON_RELOAD || slot->reason == SLOT_REASON_REQUEST_TIMEOUT;
+	uint64_t timeout_ms =
+		replaced && rules->replace_timeout_ms != 0 ? rules->replace_timeout_ms : rules->retire_timeout_ms;
+	uint64_t leave_by_ms = slot->state == SLOT_OVERRUN ? slot->leave_by_ms : DEADLINE_NONE;
 
-	return timeout_ms == 0 ? DEADLINE_NONE : deadline_after(now_ms, timeout_ms);
+	return timeout_ms == 0 ? leave_by_ms : deadline_earlier(leave_by_ms, deadline_after(now_ms, timeout_ms));
 }
 
 static uint64_t state_deadline(
@@ -128,6 +131,8 @@ static uint64_t state_deadline(
 		if (!slot->was_ready)
 			return slot->deadline_ms;
 		return retire_deadline(rules, slot, now_ms);
+	case SLOT_OVERRUN:
+		return deadline_after(now_ms, rules->overrun_grace_ms);
 	case SLOT_QUITTING:
 		return deadline_after(now_ms, POOL_QUIT_GRACE_MS);
 	case SLOT_KILLED:
@@ -170,6 +175,18 @@ static void slot_note_ready(const struct pool_policy *pool, struct slot *slot, u
 		slot->deadline_ms = state_deadline(pool, slot, SLOT_RETIRING, now_ms);
 }
 
+/* After each warning it has the same time again; a deadline that it had to leave by holds on. */
+static void slot_warn(const struct pool_policy *pool, struct slot *slot, uint64_t now_ms)
+{
+	if (slot->state == SLOT_OVERRUN) {
+		slot->warnings++;
+		slot->deadline_ms = state_deadline(pool, slot, SLOT_OVERRUN, now_ms);
+		return;
+	}
+	slot->warnings = 1;
+	slot->leave_by_ms = slot->state == SLOT_RETIRING ? slot->deadline_ms : DEADLINE_NONE;
+}
+
 bool pool_policy_event(
 	struct pool_policy *pool, uint32_t number, enum slot_event event, enum slot_reason reason, uint64_t now_ms)
 {
@@ -206,6 +223,9 @@ bool pool_policy_event(
 	case SLOT_WEAR:
 		slot_wear(pool, slot, reason);
 		break;
+	case SLOT_WARN:
+		slot_warn(pool, slot, now_ms);
+		ATTR_FALLTHROUGH;
 	case SLOT_RETIRE:
 	case SLOT_QUIT:
 	case SLOT_KILL:
@@ -221,6 +241,16 @@ bool pool_policy_event(
 	}
 	pool_slot_enter(pool, number, state, now_ms);
 	sizing_note_event(pool, slot, event, reason, now_ms);
+	return true;
+}
+
+bool pool_policy_overruns(const struct pool_policy *pool, uint32_t number, enum slot_event *ret_what)
+{
+	const struct slot *slot = &pool->slots[number];
+
+	if (slot->state != SLOT_READY && slot->state != SLOT_RETIRING)
+		return false;
+	*ret_what = slot_rules(pool, slot)->overrun_warnings > 0 ? SLOT_WARN : SLOT_KILL;
 	return true;
 }
 
@@ -300,7 +330,7 @@ uint64_t pool_policy_leaves_by(const struct pool_policy *pool, uint32_t number)
 {
 	const struct slot *slot = &pool->slots[number];
 
-	return slot->state == SLOT_RETIRING ? slot_deadline(pool, slot) : DEADLINE_NONE;
+	return slot->state == SLOT_RETIRING || slot->state == SLOT_OVERRUN ? slot_deadline(pool, slot) : DEADLINE_NONE;
 }
 
 void pool_policy_resume(struct pool_policy *pool, const struct pool_memory *memory)

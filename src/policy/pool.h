@@ -72,9 +72,11 @@ struct pool_rules {
 	uint64_t replace_timeout_ms; /* the same of one that is retired since the pool rolls; 0: as any other */
 	uint64_t watchdog_ms;        /* one that is ready says so at least this often; 0: need not */
 	uint64_t healthy_ms;         /* one that has been ready for this long has proven that its program works */
-	uint32_t give_up_after; /* so many failures in a row: the pool cannot be started; 0: it is tried for ever */
-	uint64_t max_age_ms;    /* one that has lived for this long is worn; 0: none is */
-	uint32_t jitter;        /* in percent: each worker's own limits are lower by a part of it, drawn for it */
+	uint32_t give_up_after;    /* so many failures in a row: the pool cannot be started; 0: it is tried for ever */
+	uint64_t max_age_ms;       /* one that has lived for this long is worn; 0: none is */
+	uint32_t jitter;           /* in percent: each worker's own limits are lower by a part of it, drawn for it */
+	uint32_t overrun_warnings; /* so many before one whose request is overrun is killed */
+	uint64_t overrun_grace_ms; /* after each of them */
 	struct backoff_rules backoff;
 	struct sizing_rules sizing; /* zeroed: a fixed size */
 };
@@ -123,7 +125,7 @@ struct pool_policy {
 };
 
 struct pool_action {
-	/* SLOT_ASK, SLOT_BECAME_READY, SLOT_WEAR, SLOT_RETIRE, SLOT_QUIT, SLOT_KILL or SLOT_GIVE_UP */
+	/* SLOT_ASK, SLOT_BECAME_READY, SLOT_WEAR, SLOT_RETIRE, SLOT_WARN, SLOT_QUIT, SLOT_KILL or SLOT_GIVE_UP */
 	enum slot_event what;
 	uint32_t slot;
 	enum slot_reason reason; /* with SLOT_ASK: _RELOAD asks for the canary */
@@ -144,10 +146,10 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *ret_plan);
 
 /*
- * EVENT has happened to SLOT: any but SLOT_EXITED, which is pool_policy_died()'s. REASON counts for WEAR, RETIRE, QUIT,
- * KILL, and for ASK; it is the action's. After ASK the slot's generation says what the worker is to be started for.
- * Returns false, and changes nothing, where the slot's state does not know the event, or the worker that wears is to be
- * replaced already. After SLOT_FAILED the rest of the plan is stale: ask for a new one.
+ * EVENT has happened to SLOT: any but SLOT_EXITED, which is pool_policy_died()'s. REASON counts for WEAR, RETIRE, WARN,
+ * QUIT, KILL, and for ASK; it is the action's. After ASK the slot's generation says what the worker is to be started
+ * for. Returns false, and changes nothing, where the slot's state does not know the event, or the worker that wears is
+ * to be replaced already. After SLOT_FAILED the rest of the plan is stale: ask for a new one.
  */
 bool pool_policy_event(
 	struct pool_policy *pool, uint32_t slot, enum slot_event event, enum slot_reason reason, uint64_t now_ms);
@@ -158,6 +160,14 @@ bool pool_policy_event(
  * was told to leave at once.
  */
 bool pool_policy_extend(struct pool_policy *pool, uint32_t slot, uint64_t deadline_ms);
+
+/*
+ * The request that the worker in SLOT serves has lasted too long: what the master does about it first, SLOT_WARN, or
+ * SLOT_KILL where there are no warnings. What follows stands in the plan; before each step the master looks whether it
+ * is the same request still, and where it has ended, the worker is retired (SLOT_RETIRE, SLOT_REASON_REQUEST_TIMEOUT).
+ * Returns false where the state knows nothing of it, or it is known already.
+ */
+bool pool_policy_overruns(const struct pool_policy *pool, uint32_t slot, enum slot_event *ret_what);
 
 /* Changes the target by DELTA, within 1 and the capacity; the target of a reload under way, too. Returns the new one.
  */

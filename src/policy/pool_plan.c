@@ -49,8 +49,10 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 }
 
 /* What a state that has lasted too long asks for. */
-static void plan_overdue(const struct slot *slot, uint32_t number, uint64_t now_ms, struct pool_plan *plan)
+static void plan_overdue(const struct pool_policy *pool, uint32_t number, uint64_t now_ms, struct pool_plan *plan)
 {
+	const struct slot *slot = &pool->slots[number];
+
 	switch (slot->state) {
 	case SLOT_STARTING:
 		plan_add(plan, SLOT_KILL, number, SLOT_REASON_START_TIMEOUT);
@@ -63,6 +65,14 @@ static void plan_overdue(const struct slot *slot, uint32_t number, uint64_t now_
 			plan_add(plan, SLOT_KILL, number, SLOT_REASON_START_TIMEOUT);
 		else
 			plan_add(plan, SLOT_QUIT, number, SLOT_REASON_STOP_TIMEOUT);
+		break;
+	case SLOT_OVERRUN:
+		if (!deadline_passed(slot->deadline_ms, now_ms))
+			plan_add(plan, SLOT_QUIT, number, SLOT_REASON_STOP_TIMEOUT);
+		else if (slot->warnings < slot_rules(pool, slot)->overrun_warnings)
+			plan_add(plan, SLOT_WARN, number, slot->reason);
+		else
+			plan_add(plan, SLOT_KILL, number, slot->reason);
 		break;
 	case SLOT_QUITTING:
 		plan_add(plan, SLOT_KILL, number, slot->reason);
@@ -95,7 +105,7 @@ static void plan_ending(const struct pool_policy *pool, uint32_t number, struct 
 
 	if (pool->phase == POOL_RETIRING && there)
 		plan_add(plan, SLOT_RETIRE, number, SLOT_REASON_STOP);
-	if (pool->phase == POOL_QUITTING && (there || state == SLOT_RETIRING))
+	if (pool->phase == POOL_QUITTING && (there || state == SLOT_RETIRING || state == SLOT_OVERRUN))
 		plan_add(plan, SLOT_QUIT, number, pool->quit_reason);
 }
 
@@ -113,7 +123,7 @@ void pool_policy_plan(const struct pool_policy *pool, uint64_t now_ms, struct po
 			continue;
 		unseen--;
 		if (deadline_passed(deadline_ms, now_ms))
-			plan_overdue(slot, i, now_ms, ret_plan);
+			plan_overdue(pool, i, now_ms, ret_plan);
 		else {
 			plan_wake(ret_plan, deadline_ms);
 			if (pool->phase == POOL_SERVING) {

@@ -52,7 +52,7 @@ uint32_t pool_policy_recycled(const struct pool_policy *pool)
 {
 	const uint32_t *worn = pool->count_of[POOL_WORN];
 
-	return worn[SLOT_RETIRING] + worn[SLOT_QUITTING] + worn[SLOT_KILLED];
+	return worn[SLOT_RETIRING] + worn[SLOT_OVERRUN] + worn[SLOT_QUITTING] + worn[SLOT_KILLED];
 }
 
 bool slot_can_wear(const struct pool_policy *pool, const struct slot *slot)
@@ -76,8 +76,8 @@ static uint64_t recycling_awaited(const struct pool_policy *pool)
 	uint64_t awaited_ms = 0;
 
 	for (const struct slot *slot = pool->slots; left > 0; slot++) {
-		bool leaving =
-			slot->state == SLOT_RETIRING || slot->state == SLOT_QUITTING || slot->state == SLOT_KILLED;
+		bool leaving = slot->state == SLOT_RETIRING || slot->state == SLOT_OVERRUN ||
+			       slot->state == SLOT_QUITTING || slot->state == SLOT_KILLED;
 
 		if (!leaving || pool_role(pool, slot) != POOL_WORN)
 			continue;

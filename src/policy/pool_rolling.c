@@ -216,8 +216,8 @@ static uint32_t roll_leaving(const struct pool_policy *pool)
 
 	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
 		const struct slot *slot = &pool->slots[i];
-		bool leaves =
-			slot->state == SLOT_RETIRING || slot->state == SLOT_QUITTING || slot->state == SLOT_KILLED;
+		bool leaves = slot->state == SLOT_RETIRING || slot->state == SLOT_OVERRUN ||
+			      slot->state == SLOT_QUITTING || slot->state == SLOT_KILLED;
 
 		leaving += leaves && slot->deadline_ms != DEADLINE_NONE && pool_role(pool, slot) != POOL_CANARY;
 	}

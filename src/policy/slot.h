@@ -17,6 +17,7 @@ enum slot_state {
 	SLOT_READY,    /* serves */
 	SLOT_RUNNING,  /* took its one connection and became a program: serves it, and takes no other */
 	SLOT_RETIRING, /* asked to finish its connection and leave */
+	SLOT_OVERRUN,  /* its request takes too long: it was warned of the end that follows */
 	SLOT_QUITTING, /* asked to leave at once */
 	SLOT_KILLED,   /* SIGKILL was sent */
 	SLOT_LOST,     /* SIGKILL did not end it in time (it hangs in the kernel): nobody waits for it any more */
@@ -31,6 +32,7 @@ enum slot_event {
 	SLOT_TAKEN, /* a worker of an inetd pool has taken its connection */
 	SLOT_WEAR,  /* it has reached a limit: it serves until another has taken its place */
 	SLOT_RETIRE,
+	SLOT_WARN, /* a signal on the way from an overrun request to SIGKILL; there may be several, or none */
 	SLOT_QUIT,
 	SLOT_KILL,
 	SLOT_GIVE_UP,
@@ -70,6 +72,8 @@ struct slot {
 	uint64_t ready_at_ms;  /* while starting: when to take it for ready; DEADLINE_NONE: once it says so */
 	uint64_t deadline_ms;  /* when this state has lasted too long; DEADLINE_NONE: it may last */
 	uint64_t awaited_ms;   /* recycled, and leaving: no other one is before that; 0: others need not wait */
+	uint32_t warnings;     /* of the request that is overrun: so many were given */
+	uint64_t leave_by_ms;  /* while overrun: the deadline that it had before, if it was retiring */
 };
 
 /* The state after EVENT, or SLOT_STATES where the event cannot happen in STATE. */

@@ -78,6 +78,7 @@ static void die(struct sim *sim, struct sim_process *process)
 		.pool_has_served = sim->has_served,
 		.not_executed = process->not_executed,
 		.accepts = sim->world->accepts,
+		.of_our_signal = process->fate == FATE_CRASH && process->order == ORDER_WARN && process->code == 6,
 	};
 	struct death_verdict verdict;
 
@@ -186,6 +187,21 @@ static void become_program(struct sim *sim, struct sim_process *process)
 
 static void give_order(struct sim *sim, uint32_t slot, enum slot_event what, enum slot_reason reason);
 
+/* A connection has come to its end; where its request was overrun, the master sees that at its next look. */
+static void be_served(struct sim *sim, struct sim_process *process)
+{
+	process->serving = false;
+	process->served++;
+	sim->has_served = true;
+	if (process->order == ORDER_WARN) {
+		give_order(sim, process->slot, SLOT_RETIRE, SLOT_REASON_REQUEST_TIMEOUT);
+		sim->tally.overruns_back++;
+		return;
+	}
+	say_alive(sim, process);
+	sim_process_draw(sim, process);
+}
+
 static void happen(struct sim *sim, struct sim_process *process)
 {
 	switch (process->fate) {
@@ -211,11 +227,12 @@ static void happen(struct sim *sim, struct sim_process *process)
 		else
 			sim_process_draw(sim, process);
 		break;
-	case FATE_SERVE:
 	case FATE_SERVED:
-		process->serving = process->fate == FATE_SERVE;
-		process->served += process->fate == FATE_SERVED;
-		sim->has_served |= process->fate == FATE_SERVED;
+	case FATE_BACK:
+		be_served(sim, process);
+		break;
+	case FATE_SERVE:
+		process->serving = true;
 		say_alive(sim, process);
 		if (process->fate == FATE_SERVED && sim_chance(sim, sim->world->wears))
 			wear(sim, process);
@@ -238,6 +255,8 @@ static enum sim_order order_of(enum slot_event what)
 	switch (what) {
 	case SLOT_RETIRE:
 		return ORDER_RETIRE;
+	case SLOT_WARN:
+		return ORDER_WARN;
 	case SLOT_QUIT:
 		return ORDER_QUIT;
 	case SLOT_KILL:
@@ -363,7 +382,20 @@ static void resize(struct sim *sim, int delta)
 		sim_fail(sim, "resized to %u and not %u", sim->policy.target, sim->target);
 }
 
-/* A request that takes too long: the master kills its worker. */
+static void overrun(struct sim *sim, const struct sim_process *process)
+{
+	bool known = process->order == ORDER_WARN || process->order == ORDER_QUIT ||
+		     (process->running && process->order == ORDER_NONE);
+	bool warned = !known && sim_rules_of(sim, process)->overrun_warnings > 0;
+	enum slot_event what = SLOT_KILL;
+
+	if (pool_policy_overruns(&sim->policy, process->slot, &what) == known || (what == SLOT_WARN) != warned)
+		sim_fail(sim, "an overrun of slot %u is answered by '%s'", process->slot, slot_event_name(what));
+	sim->tally.overruns[warned]++;
+	give_order(sim, process->slot, what, SLOT_REASON_REQUEST_TIMEOUT);
+}
+
+/* A request that takes too long: the master warns its worker, or kills it. */
 static void time_request_out(struct sim *sim)
 {
 	uint32_t first = (uint32_t)sim_upto(sim, sim->rules.capacity - 1);
@@ -372,7 +404,7 @@ static void time_request_out(struct sim *sim)
 		struct sim_process *process = &sim->processes[(first + i) % sim->rules.capacity];
 
 		if (process->used && process->serving && process->order < ORDER_KILL) {
-			give_order(sim, process->slot, SLOT_KILL, SLOT_REASON_REQUEST_TIMEOUT);
+			overrun(sim, process);
 			return;
 		}
 	}

@@ -73,6 +73,7 @@ enum sim_fate {
 	FATE_SERVED, /* and ends */
 	FATE_TAKE,   /* a connection comes, and it becomes a program for it */
 	FATE_STOP,   /* says that it stops */
+	FATE_BACK,   /* its overrun request ends after all */
 	FATE_EXIT,
 	FATE_CRASH,
 	FATES,
@@ -82,6 +83,7 @@ enum sim_fate {
 enum sim_order {
 	ORDER_NONE,
 	ORDER_RETIRE,
+	ORDER_WARN, /* back from here it may come, to ORDER_RETIRE */
 	ORDER_QUIT,
 	ORDER_KILL,
 	ORDER_GIVEN_UP,
@@ -104,6 +106,8 @@ struct sim_process {
 	uint64_t watchdog_due_ms; /* must say that it lives */
 	uint64_t retire_due_ms;   /* must have left, if it was ready */
 	uint64_t recycled_ms;     /* was told to leave since it was worn; SIM_NEVER: it was not */
+	uint64_t warn_due_ms;     /* its overrun request must have ended */
+	uint32_t warnings;        /* of that request */
 	uint64_t failures_before; /* how many the pool had counted when it was asked for */
 	enum sim_order order;
 	enum slot_reason reason;
@@ -156,6 +160,8 @@ struct sim_tally {
 	uint64_t sequels[DEATH_SEQUELS];
 	uint64_t actions[SLOT_EVENTS];
 	uint64_t start_timeouts;
+	uint64_t overruns[2]; /* killed at once, warned */
+	uint64_t overruns_back;
 	uint64_t taken;
 	uint64_t extensions[2]; /* refused, granted */
 	uint64_t lost;

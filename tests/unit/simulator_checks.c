@@ -263,6 +263,10 @@ static uint64_t due_ms(const struct sim *sim, const struct sim_process *process)
 		if (process->order == ORDER_RETIRE && sim->phase == POOL_RETIRING && sim->stop_deadline_ms < due)
 			due = sim->stop_deadline_ms;
 		return due;
+	case ORDER_WARN:
+		if (sim->phase == POOL_RETIRING && sim->stop_deadline_ms < process->warn_due_ms)
+			return sim->stop_deadline_ms;
+		return process->warn_due_ms;
 	case ORDER_QUIT:
 		return process->order_ms + POOL_QUIT_GRACE_MS;
 	case ORDER_KILL:
@@ -284,6 +288,7 @@ static enum slot_state expected_state(const struct sim_process *process)
 {
 	static const enum slot_state of_order[] = {
 		[ORDER_RETIRE] = SLOT_RETIRING,
+		[ORDER_WARN] = SLOT_OVERRUN,
 		[ORDER_QUIT] = SLOT_QUITTING,
 		[ORDER_KILL] = SLOT_KILLED,
 		[ORDER_GIVEN_UP] = SLOT_LOST,
@@ -421,6 +426,8 @@ static void check_configuration(struct sim *sim)
 		rules->roll_step != sim->rules.roll_step || rules->watchdog_ms != sim->rules.watchdog_ms ||
 		rules->healthy_ms != sim->rules.healthy_ms || rules->give_up_after != sim->rules.give_up_after ||
 		rules->max_age_ms != sim->rules.max_age_ms || rules->jitter != sim->rules.jitter ||
+		rules->overrun_warnings != sim->rules.overrun_warnings ||
+		rules->overrun_grace_ms != sim->rules.overrun_grace_ms ||
 		rules->backoff.min_ms != sim->rules.backoff.min_ms ||
 		rules->backoff.max_ms != sim->rules.backoff.max_ms)
 		sim_fail(sim, "other rules than those of generation %u", sim->generation);
@@ -613,8 +620,9 @@ static void check_retire(struct sim *sim, const struct pool_action *action, cons
 static void check_quit(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
 {
 	bool stopped = sim->phase == POOL_RETIRING && sim->now_ms >= sim->stop_deadline_ms;
-	bool late = process->order == ORDER_RETIRE &&
-		    (stopped || (process->ready && sim->now_ms >= process->retire_due_ms));
+	bool late = (process->order == ORDER_RETIRE &&
+			    (stopped || (process->ready && sim->now_ms >= process->retire_due_ms))) ||
+		    (process->order == ORDER_WARN && stopped);
 	bool silent = process->order == ORDER_NONE && process->ready && sim->now_ms >= process->watchdog_due_ms;
 	enum slot_reason reason = sim->quit_reason;
 
@@ -630,14 +638,31 @@ static void check_quit(struct sim *sim, const struct pool_action *action, const 
 		sim_fail(sim, "quits slot %u for %s", action->slot, slot_reason_name(action->reason));
 }
 
+static bool is_out_of_warnings(const struct sim *sim, const struct sim_process *process)
+{
+	return process->warnings >= sim_rules_of(sim, process)->overrun_warnings;
+}
+
+/* Once more: the first warning is the master's own doing. */
+static void check_warn(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	if (process->order != ORDER_WARN || sim->now_ms < process->warn_due_ms || is_out_of_warnings(sim, process))
+		sim_fail(sim, "warns slot %u without need", action->slot);
+	if (action->reason != SLOT_REASON_REQUEST_TIMEOUT)
+		sim_fail(sim, "warns slot %u for %s", action->slot, slot_reason_name(action->reason));
+}
+
 static void check_kill(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
 {
+	bool warned =
+		process->order == ORDER_WARN && sim->now_ms >= process->warn_due_ms && is_out_of_warnings(sim, process);
+
 	if (action->reason == SLOT_REASON_START_TIMEOUT) {
 		if (!is_start_timed_out(sim, process))
 			sim_fail(sim, "kills slot %u for a start_timeout that is none", action->slot);
 		return;
 	}
-	if (process->order != ORDER_QUIT || sim->now_ms < due_ms(sim, process))
+	if (!warned && (process->order != ORDER_QUIT || sim->now_ms < due_ms(sim, process)))
 		sim_fail(sim, "kills slot %u without need", action->slot);
 	if (action->reason != process->reason)
 		sim_fail(sim, "kills slot %u for %s", action->slot, slot_reason_name(action->reason));
@@ -677,6 +702,9 @@ void sim_check_action(struct sim *sim, const struct pool_action *action)
 		break;
 	case SLOT_RETIRE:
 		check_retire(sim, action, process);
+		break;
+	case SLOT_WARN:
+		check_warn(sim, action, process);
 		break;
 	case SLOT_QUIT:
 		check_quit(sim, action, process);
@@ -876,6 +904,9 @@ static enum death_kind expected_kind(
 	const struct sim *sim, const struct sim_process *process, const struct death *death)
 {
 	if (process->order >= ORDER_KILL)
+		return DEATH_KILLED;
+	if (process->order == ORDER_WARN &&
+		(death->of_our_signal || (death->serving && !death->by_signal && death->code == 0)))
 		return DEATH_KILLED;
 	if (process->order == ORDER_QUIT &&
 		(process->reason == SLOT_REASON_STOP_TIMEOUT || process->reason == SLOT_REASON_WATCHDOG))

@@ -27,6 +27,7 @@ struct sim_process *sim_process_new(struct sim *sim, uint32_t slot, uint32_t gen
 		.watchdog_due_ms = SIM_NEVER,
 		.retire_due_ms = SIM_NEVER,
 		.recycled_ms = SIM_NEVER,
+		.warn_due_ms = SIM_NEVER,
 	};
 	return &sim->processes[number];
 }
@@ -162,6 +163,19 @@ static void draw_leave(struct sim *sim, struct sim_process *process)
 		fate_exit(sim, process, 0, world->leave_in_ms);
 }
 
+/* It was warned that its request takes too long. */
+static void draw_overrun(struct sim *sim, struct sim_process *process)
+{
+	const struct sim_world *world = sim->world;
+
+	if (!sim->calm && sim_chance(sim, world->ignores_orders))
+		fate_nothing(process);
+	else if (!sim->calm && sim_chance(sim, 300))
+		fate_die(sim, process, world->leave_in_ms);
+	else
+		fate_set(sim, process, FATE_BACK, world->leave_in_ms);
+}
+
 /* Now and then a report of readiness, or an orderly end, was on its way when the signal was sent. */
 static void draw_end(struct sim *sim, struct sim_process *process)
 {
@@ -187,6 +201,8 @@ void sim_process_draw(struct sim *sim, struct sim_process *process)
 		draw_birth(sim, process);
 	else if (process->order >= ORDER_KILL)
 		draw_end(sim, process);
+	else if (process->order == ORDER_WARN)
+		draw_overrun(sim, process);
 	else if (process->order > ORDER_NONE)
 		draw_leave(sim, process);
 	else if (!process->ready)
@@ -205,7 +221,7 @@ static uint64_t after(const struct sim *sim, uint64_t timeout_ms)
 /* One that makes room for its successor may have another time than the others. */
 static uint64_t retire_timeout(const struct pool_rules *rules, enum slot_reason reason)
 {
-	if (reason == SLOT_REASON_RELOAD && rules->replace_timeout_ms > 0)
+	if ((reason == SLOT_REASON_RELOAD || reason == SLOT_REASON_REQUEST_TIMEOUT) && rules->replace_timeout_ms > 0)
 		return rules->replace_timeout_ms;
 	return rules->retire_timeout_ms;
 }
@@ -224,16 +240,35 @@ void sim_process_ready(struct sim *sim, struct sim_process *process)
 		process->retire_due_ms = after(sim, retire_timeout(rules, process->reason));
 }
 
+/* What it had to leave by holds on through all warnings. */
+static void note_warning(struct sim *sim, struct sim_process *process)
+{
+	if (process->order == ORDER_NONE)
+		process->retire_due_ms = SIM_NEVER;
+	process->warnings = process->order == ORDER_WARN ? process->warnings + 1 : 1;
+	process->warn_due_ms = sim->now_ms + sim_rules_of(sim, process)->overrun_grace_ms;
+}
+
+static void note_retirement(struct sim *sim, struct sim_process *process, enum slot_reason reason)
+{
+	uint64_t due_ms = after(sim, retire_timeout(sim_rules_of(sim, process), reason));
+
+	if (process->order != ORDER_WARN || due_ms < process->retire_due_ms)
+		process->retire_due_ms = due_ms;
+}
+
 void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_order order, enum slot_reason reason)
 {
+	if (order == ORDER_WARN)
+		note_warning(sim, process);
+	if (order == ORDER_RETIRE && process->ready)
+		note_retirement(sim, process, reason);
 	process->order = order;
 	process->order_ms = sim->now_ms;
 	process->ready_at_ms = SIM_NEVER;
 	process->watchdog_due_ms = SIM_NEVER;
 	if (order == ORDER_RETIRE && slot_reason_is_recycling(reason))
 		process->recycled_ms = sim->now_ms;
-	if (order == ORDER_RETIRE && process->ready)
-		process->retire_due_ms = after(sim, retire_timeout(sim_rules_of(sim, process), reason));
 	if (order == ORDER_GIVEN_UP)
 		return;
 	process->reason = reason;

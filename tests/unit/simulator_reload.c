@@ -163,6 +163,8 @@ void sim_draw_rules(struct sim *sim, struct pool_rules *ret_rules)
 	ret_rules->give_up_after = (uint32_t)sim_upto(sim, 8);
 	ret_rules->max_age_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 60000);
 	ret_rules->jitter = (uint32_t)sim_upto(sim, 100);
+	ret_rules->overrun_warnings = (uint32_t)sim_upto(sim, 3);
+	ret_rules->overrun_grace_ms = 1 + sim_upto(sim, 3000);
 	ret_rules->backoff.min_ms = 1 + sim_upto(sim, 1000);
 	ret_rules->backoff.max_ms = ret_rules->backoff.min_ms + sim_upto(sim, 60000);
 }

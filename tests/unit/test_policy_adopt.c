@@ -9,7 +9,7 @@
 #include "policy/deadline.h"
 #include "pool_fixture.h"
 
-#define CAPACITY   8
+#define CAPACITY   9
 #define TARGET     3
 #define GENERATION 5
 

@@ -81,10 +81,10 @@ Test(policy_deadline, request_is_overrun_only_after_the_grace)
 	cr_expect(deadline_request_overrun(UINT64_MAX, DEADLINE_NONE), "the sum does not wrap");
 }
 
-Test(policy_deadline, next_scan_is_never_without_a_timeout)
+Test(policy_deadline, next_scan_without_a_timeout_is_for_what_is_under_way)
 {
 	cr_expect_eq(deadline_next_scan(0, 0, 0), DEADLINE_NONE);
-	cr_expect_eq(deadline_next_scan(1, 0, 77), DEADLINE_NONE);
+	cr_expect_eq(deadline_next_scan(5000000, 0, 77), 5001 + GRACE);
 }
 
 Test(policy_deadline, next_scan_finds_the_nearest_overrun)

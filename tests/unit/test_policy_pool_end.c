@@ -4,6 +4,7 @@
  */
 #include <criterion/criterion.h>
 
+#include "base/attrs.h"
 #include "policy/deadline.h"
 #include "policy/pool.h"
 #include "pool_fixture.h"
@@ -168,6 +169,118 @@ Test(policy_pool, a_lost_worker_keeps_its_slot_and_is_replaced_in_another)
 			     .sequel,
 		DEATH_NOT_REPLACED);
 	IDLE();
+}
+
+/* ---- requests that are overrun ---- */
+
+#define WARN_GRACE 700
+
+/* What the master does of itself at first. */
+static void overrun(uint32_t slot)
+{
+	enum slot_event what = SLOT_EVENTS;
+
+	cr_assert(pool_policy_overruns(&pool.policy, slot, &what));
+	cr_assert_eq(what, pool.policy.rules.overrun_warnings > 0 ? SLOT_WARN : SLOT_KILL);
+	tell(slot, what, SLOT_REASON_REQUEST_TIMEOUT);
+	cr_assert_not(pool_policy_overruns(&pool.policy, slot, &what), "once");
+}
+
+static void begin_overrun(uint32_t warnings)
+{
+	pool_begin(4, 1);
+	pool.policy.rules.overrun_warnings = warnings;
+	pool.policy.rules.overrun_grace_ms = WARN_GRACE;
+	pool.policy.rules.replace_timeout_ms = 5000;
+	born_ready(0, 0);
+}
+
+Test(policy_pool, an_overrun_worker_is_warned_replaced_and_killed)
+{
+	begin_overrun(2);
+	overrun(0);
+	PLAN("ask 1");
+	born_ready(1, 1);
+	IDLE_FOR(WARN_GRACE);
+	PLAN("warn 0 request_timeout");
+	tell(0, SLOT_WARN, SLOT_REASON_REQUEST_TIMEOUT);
+	IDLE_FOR(WARN_GRACE);
+	PLAN("kill 0 request_timeout");
+	tell(0, SLOT_KILL, SLOT_REASON_REQUEST_TIMEOUT);
+	IDLE_FOR(POOL_KILL_GRACE_MS);
+}
+
+Test(policy_pool, without_warnings_an_overrun_worker_is_killed_at_once)
+{
+	begin_overrun(0);
+	overrun(0);
+	cr_expect_eq(pool.slots[0].state, SLOT_KILLED);
+}
+
+Test(policy_pool, an_overrun_worker_that_comes_back_leaves_within_its_time)
+{
+	begin_overrun(1);
+	overrun(0);
+	born_ready(1, 1);
+	pool.now_ms += WARN_GRACE - 1;
+	tell(0, SLOT_RETIRE, SLOT_REASON_REQUEST_TIMEOUT);
+	IDLE_FOR(5000);
+	PLAN("quit 0 stop_timeout");
+	cr_expect_eq(died(0, (struct death){ .served = 1 }).kind, DEATH_RETIRED);
+}
+
+/* However often its requests are overrun, it does not get the time anew. */
+Test(policy_pool, an_overrun_does_not_prolong_a_retirement)
+{
+	begin_overrun(1);
+	pool.policy.rules.retire_timeout_ms = 5000;
+	tell(0, SLOT_RETIRE, SLOT_REASON_SCALE_DOWN);
+	born_ready(1, 1);
+	pool.now_ms += 4000;
+	overrun(0);
+	pool.now_ms += 500;
+	tell(0, SLOT_RETIRE, SLOT_REASON_REQUEST_TIMEOUT);
+	IDLE_FOR(500);
+	PLAN("quit 0 stop_timeout");
+}
+
+Test(policy_pool, a_stop_goes_over_warnings)
+{
+	begin_overrun(3);
+	overrun(0);
+	pool_policy_retire(&pool.policy, pool.now_ms + 300);
+	IDLE_FOR(300);
+	PLAN("quit 0 stop_timeout");
+	tell(0, SLOT_QUIT, SLOT_REASON_STOP_TIMEOUT);
+	begin_overrun(3);
+	overrun(0);
+	pool_policy_quit(&pool.policy, SLOT_REASON_STOP);
+	PLAN("quit 0 stop");
+}
+
+Test(policy_pool, what_an_overrun_worker_dies_of_is_told_apart)
+{
+	static const struct {
+		struct death death;
+		enum death_kind kind;
+	} rows[] = {
+		{{ .by_signal = true, .code = 6, .of_our_signal = true, .serving = true }, DEATH_KILLED  },
+		{ { .by_signal = true, .code = 11, .serving = true },                      DEATH_SIGNALED},
+		{ { .code = 0, .serving = true },                                          DEATH_KILLED  },
+		{ { .code = 0, .served = 1 },					      DEATH_RETIRED },
+		{ { .code = 3, .serving = true },                                          DEATH_EXITED  },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct death_verdict verdict;
+
+		begin_overrun(1);
+		overrun(0);
+		verdict = died(0, rows[i].death);
+		cr_expect_eq(verdict.kind, rows[i].kind, "row %zu: %s", i, death_kind_name(verdict.kind));
+		cr_expect_eq(verdict.reason, SLOT_REASON_REQUEST_TIMEOUT);
+		cr_expect_eq(verdict.failure, rows[i].kind != DEATH_RETIRED, "row %zu", i);
+	}
 }
 
 /* ---- events that do not fit ---- */

@@ -115,6 +115,8 @@ static void make_rules(uint64_t *random, struct sim_world *ret_world)
 	rules->start_timeout_ms = sim_random(random) % 4 == 0 ? 0 : 1 + draw_log(random, 120000);
 	rules->healthy_ms = 1 + draw_log(random, 60000);
 	rules->give_up_after = (uint32_t)(sim_random(random) % 8);
+	rules->overrun_warnings = (uint32_t)(sim_random(random) % 4);
+	rules->overrun_grace_ms = 1 + draw_log(random, 10000);
 	rules->backoff.min_ms = 1 + draw_log(random, 10000);
 	rules->backoff.max_ms = rules->backoff.min_ms + draw_log(random, 600000);
 }
@@ -285,6 +287,10 @@ Test(policy_simulator, holds_in_any_world)
 	cr_expect_gt(sim.tally.actions[SLOT_KILL], 100);
 	cr_expect_gt(sim.tally.fork_failures, 100);
 	cr_expect_gt(sim.tally.start_timeouts, 100);
+	cr_expect_gt(sim.tally.overruns[false], 100);
+	cr_expect_gt(sim.tally.overruns[true], 100);
+	cr_expect_gt(sim.tally.overruns_back, 100);
+	cr_expect_gt(sim.tally.actions[SLOT_WARN], 100);
 	cr_expect_gt(sim.tally.start_failures, 100);
 	cr_expect_gt(sim.tally.starts_without, 100);
 	cr_expect_gt(sim.tally.lost, 20);

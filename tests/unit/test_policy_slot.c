@@ -30,6 +30,7 @@ static const struct transition possible[] = {
 	{ SLOT_READY,    SLOT_TAKEN,        SLOT_RUNNING },
 	{ SLOT_READY,    SLOT_WEAR,         SLOT_READY   },
 	{ SLOT_READY,    SLOT_RETIRE,       SLOT_RETIRING},
+	{ SLOT_READY,    SLOT_WARN,         SLOT_OVERRUN },
 	{ SLOT_READY,    SLOT_QUIT,         SLOT_QUITTING},
 	{ SLOT_READY,    SLOT_KILL,         SLOT_KILLED  },
 	{ SLOT_READY,    SLOT_EXITED,       SLOT_FREE    },
@@ -41,6 +42,7 @@ static const struct transition possible[] = {
  /* The degrees only rise. A report that crossed the order changes nothing. */
 	{ SLOT_RETIRING, SLOT_BECAME_READY, SLOT_RETIRING},
 	{ SLOT_RETIRING, SLOT_TAKEN,        SLOT_RETIRING},
+	{ SLOT_RETIRING, SLOT_WARN,         SLOT_OVERRUN },
 	{ SLOT_RETIRING, SLOT_QUIT,         SLOT_QUITTING},
 	{ SLOT_RETIRING, SLOT_KILL,         SLOT_KILLED  },
 	{ SLOT_RETIRING, SLOT_EXITED,       SLOT_FREE    },
@@ -52,6 +54,13 @@ static const struct transition possible[] = {
 	{ SLOT_KILLED,   SLOT_TAKEN,        SLOT_KILLED  },
 	{ SLOT_KILLED,   SLOT_GIVE_UP,      SLOT_LOST    },
 	{ SLOT_KILLED,   SLOT_EXITED,       SLOT_FREE    },
+
+ /* A request that is overrun may be warned of several times, and may end after all. */
+	{ SLOT_OVERRUN,  SLOT_WARN,         SLOT_OVERRUN },
+	{ SLOT_OVERRUN,  SLOT_RETIRE,       SLOT_RETIRING},
+	{ SLOT_OVERRUN,  SLOT_QUIT,         SLOT_QUITTING},
+	{ SLOT_OVERRUN,  SLOT_KILL,         SLOT_KILLED  },
+	{ SLOT_OVERRUN,  SLOT_EXITED,       SLOT_FREE    },
 
  /* Nobody waits for it any more, but its slot is taken until it is gone. */
 	{ SLOT_LOST,     SLOT_EXITED,       SLOT_FREE    },
