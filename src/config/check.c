@@ -398,6 +398,47 @@ static void check_options(struct load *load, const struct pool_config *pool, con
 			handler->name, reason);
 }
 
+/* ---- requests that take too long ---- */
+
+/* What comes before SIGKILL, which is the last in any case. Returns whether NAME, at INDEX of the list, is one. */
+static bool read_overrun_signal(
+	struct load *load, struct pool_config *pool, const struct pool_draft *draft, size_t index)
+{
+	static const struct value_rule rule = { .kind = VALUE_SIGNAL, .max = INT64_MAX };
+	const char *name = pool->overrun_signals[index];
+	const unsigned int *lines = load_list_lines(draft, "overrun_signals");
+	unsigned int line = lines ? lines[index] : 0;
+	char reason[VALUE_REASON_MAX];
+	int64_t number;
+
+	if (strcmp(name, "KILL") == 0 || strcmp(name, "SIGKILL") == 0) {
+		if (index + 1 == pool->overrun_signals_count)
+			return true;
+		diagnostics_add(&load->diagnostics, line, draft->outline->where,
+			"overrun_signals: nothing can come after %s", name);
+		return false;
+	}
+	if (value_parse(&rule, name, &number, reason) < 0) {
+		load_refuse_value(load, line, draft->outline->where, "overrun_signals", name, reason);
+		return false;
+	}
+	if (pool->overrun_number_count == OVERRUN_SIGNALS_MAX) {
+		diagnostics_add(&load->diagnostics, line, draft->outline->where,
+			"overrun_signals has more than %d signals before KILL", OVERRUN_SIGNALS_MAX);
+		return false;
+	}
+	pool->overrun_numbers[pool->overrun_number_count++] = (uint8_t)number;
+	return true;
+}
+
+static void check_overrun(struct load *load, struct pool_config *pool, const struct pool_draft *draft)
+{
+	bool known = true;
+
+	for (size_t i = 0; i < pool->overrun_signals_count && known; i++)
+		known = read_overrun_signal(load, pool, draft, i);
+}
+
 void load_check(struct load *load)
 {
 	struct config *config = load->config;
@@ -418,6 +459,7 @@ void load_check(struct load *load)
 		load_check_program(load, &config->pools[i], &load->drafts[i]);
 		load_check_module(load, &config->pools[i], &load->drafts[i]);
 		check_options(load, &config->pools[i], &load->drafts[i]);
+		check_overrun(load, &config->pools[i], &load->drafts[i]);
 	}
 	check_listeners(load);
 	check_workers(load);

@@ -97,6 +97,9 @@ struct identity {
 	char *group;
 };
 
+/* The signals that come before SIGKILL, at most. */
+#define OVERRUN_SIGNALS_MAX 8
+
 struct pool_config {
 	char *name;
 	const char *file; /* where the pool's section stands, for messages */
@@ -130,6 +133,11 @@ struct pool_config {
 	uint64_t start_timeout_ms;
 	uint64_t stop_timeout_ms;
 	uint64_t request_timeout_ms; /* 0: none */
+	char **overrun_signals;      /* as written, ended by NULL; KILL may stand at the end */
+	size_t overrun_signals_count;
+	uint8_t overrun_numbers[OVERRUN_SIGNALS_MAX]; /* the same without KILL */
+	uint32_t overrun_number_count;
+	uint64_t overrun_grace_ms;
 	/* 0 too where programs serve: they know nothing of time-outs on their sockets, and take their end for an error.
 	 */
 	uint64_t read_timeout_ms;

@@ -132,6 +132,11 @@ static void fill_list(
 		key->name, &draft->list_lines[schema_index(key)], schema_list_count(key, pool));
 }
 
+static void fill_default_list(struct load *load, const struct key *key, struct pool_config *pool)
+{
+	*schema_list_field(key, pool) = parse_list(load->arena, key->fallback, schema_list_count(key, pool));
+}
+
 static void refuse_missing(
 	struct load *load, const struct key *key, const struct pool_config *pool, const struct pool_draft *draft)
 {
@@ -174,6 +179,8 @@ static void fill_pool_key(
 		refuse_missing(load, key, pool, draft);
 	else if (!setting && key->inherits)
 		inherit(load, key, pool);
+	else if (key->rule.kind == VALUE_LIST && !setting && !outline_key_line(draft->outline, key->name))
+		fill_default_list(load, key, pool);
 	else if (key->rule.kind == VALUE_LIST)
 		fill_list(load, key, section, pool, draft);
 	else

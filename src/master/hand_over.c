@@ -151,7 +151,10 @@ static void write_worker(const struct pool *pool, uint32_t number, struct state_
 
 	/* One that was removed is in no configuration: another may have its name. */
 	SET(record.worker.pool, pool->leaving ? "" : pool->config->name);
-	SET(record.worker.state, slot_state_name(slot->state));
+	/* Whoever reads this sees for himself that a request is overrun. */
+	if (slot->state == SLOT_OVERRUN && !pool->leaving)
+		record.worker.deadline_ms = slot->leave_by_ms;
+	SET(record.worker.state, slot_state_name(slot->state == SLOT_OVERRUN ? SLOT_RETIRING : slot->state));
 	SET(record.worker.reason, slot_reason_name(slot->reason));
 	state_write(writer, &record);
 }

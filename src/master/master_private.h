@@ -86,8 +86,10 @@ struct worker {
 	uint32_t serial;                  /* of this worker in its pool: master/watch.h */
 	int signal;                       /* the last one sent to it; 0: none */
 	struct pool_action unsent;        /* what it could not be told yet */
+	int unsent_number;                /* the signal */
 	bool is_unsent;
-	bool taken; /* of an inetd pool: it has its connection, which was logged */
+	bool taken;          /* of an inetd pool: it has its connection, which was logged */
+	uint64_t overrun_us; /* of one whose request is overrun: when that began, by the board */
 	/* Of a program: */
 	int notify_fd;          /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */
 	int error;              /* what it has said by ERRNO= */
@@ -286,7 +288,8 @@ void pools_note_ready(struct master *master, uint64_t now_ms);
 uint64_t pools_note_quiet(struct master *master, uint64_t now_ms);
 /* The same for one, before its death is looked at. */
 void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
-/* Kills workers whose request is overrun. Returns when to call again at the latest. */
+/* Warns workers whose request is overrun, or kills them, and has those leave that come back. Returns when to call again
+ * at the latest. */
 uint64_t pools_check_requests(struct master *master, uint64_t now_ms);
 /* One that is a program, of which the master writes the state on the board, is ready. */
 void pool_became_ready(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
@@ -333,6 +336,8 @@ void report_status(struct master *master, uint64_t now_ms);
 /* The worker in SLOT of an inetd pool has taken its connection. */
 void report_taken(const struct master *master, const struct pool *pool, uint32_t slot);
 void report_logger_death(const struct logger_process *logger, const struct death *death, uint64_t now_ms);
+/* ACTION, by signal NUMBER, is for a request that is overrun, or was. */
+void report_overrun(const struct master *master, const struct pool *pool, const struct pool_action *action, int number);
 void report_death(struct master *master, const struct pool *pool, uint32_t slot, const struct death *death,
 	const struct death_verdict *verdict);
 

@@ -73,6 +73,8 @@ struct pool_rules pool_rules(const struct master *master, const struct pool_conf
 		.watchdog_ms = program ? config->program.watchdog_timeout_ms : 0,
 		.healthy_ms = config->healthy_after_ms,
 		.give_up_after = config->give_up_after,
+		.overrun_warnings = config->overrun_number_count,
+		.overrun_grace_ms = config->overrun_grace_ms,
 		.backoff = {.min_ms = config->backoff_min_ms, .max_ms = config->backoff_max_ms},
 	};
 }

@@ -261,7 +261,8 @@ static bool some_are_older(const struct master *master)
 		const struct pool_policy *policy = &pool->policy;
 		const uint32_t *old = pool->leaving ? policy->count : policy->count_of[POOL_OLD];
 
-		if (old[SLOT_ASKED] + old[SLOT_STARTING] + old[SLOT_READY] + old[SLOT_RETIRING] + old[SLOT_QUITTING] >
+		if (old[SLOT_ASKED] + old[SLOT_STARTING] + old[SLOT_READY] + old[SLOT_RETIRING] + old[SLOT_OVERRUN] +
+				old[SLOT_QUITTING] >
 			0)
 			return true;
 	}

@@ -106,43 +106,89 @@ uint64_t pools_note_quiet(struct master *master, uint64_t now_ms)
 	return wake_ms;
 }
 
+/* ---- requests ---- */
+
+/* What a worker says of the request that it is in. */
+struct request {
+	uint64_t since_us;
+	uint64_t deadline_us; /* 0: none */
+};
+
+static struct request request_of(const struct master *master, const struct pool *pool, uint32_t slot)
+{
+	const struct board_slot *board_slot = pool_board_slot(master, pool, slot);
+
+	return (struct request){
+		.since_us = atomic_load_explicit(&board_slot->changed_us, memory_order_relaxed),
+		.deadline_us = atomic_load_explicit(&board_slot->deadline_us, memory_order_relaxed),
+	};
+}
+
+static void overrun_begins(
+	struct master *master, struct pool *pool, uint32_t slot, const struct request *request, uint64_t now_ms)
+{
+	struct pool_action action = { .slot = slot, .reason = SLOT_REASON_REQUEST_TIMEOUT };
+
+	/* It may serve, and retire, before the master knows that it is ready. */
+	pool_note_worker(master, pool, slot, now_ms);
+	if (!pool_policy_overruns(&pool->policy, slot, &action.what))
+		return;
+	pool->workers[slot].overrun_us = request->since_us;
+	pool_signal(master, pool, &action, now_ms);
+}
+
+/* The second look, before each further step: only the request that was overrun then is, and not one after it. */
+static void overrun_goes_on(
+	struct master *master, struct pool *pool, uint32_t slot, const struct request *request, uint64_t now_ms)
+{
+	const struct pool_action leave = { .what = SLOT_RETIRE, .slot = slot, .reason = SLOT_REASON_REQUEST_TIMEOUT };
+
+	if (request->since_us == pool->workers[slot].overrun_us &&
+		deadline_request_overrun(request->deadline_us, now_ms))
+		return;
+	pool_signal(master, pool, &leave, now_ms);
+}
+
 /* Looks at the deadlines that the pool's workers have written. */
 static void pool_check_requests(struct master *master, struct pool *pool, uint64_t now_ms)
 {
 	uint64_t nearest_us = 0;
 
 	for (uint32_t slot = 0; slot < pool->policy.rules.capacity; slot++) {
-		const struct pool_action kill_it = {
-			.what = SLOT_KILL, .slot = slot, .reason = SLOT_REASON_REQUEST_TIMEOUT
-		};
 		enum slot_state state = pool->slots[slot].state;
-		uint64_t deadline_us;
+		struct request request;
 
-		if (state != SLOT_READY && state != SLOT_RETIRING)
+		if (state != SLOT_READY && state != SLOT_RETIRING && state != SLOT_OVERRUN)
 			continue;
-		deadline_us =
-			atomic_load_explicit(&pool_board_slot(master, pool, slot)->deadline_us, memory_order_relaxed);
-		if (deadline_request_overrun(deadline_us, now_ms))
-			pool_signal(master, pool, &kill_it, now_ms);
-		else if (deadline_us != 0 && (nearest_us == 0 || deadline_us < nearest_us))
-			nearest_us = deadline_us;
+		request = request_of(master, pool, slot);
+		if (state == SLOT_OVERRUN)
+			overrun_goes_on(master, pool, slot, &request, now_ms);
+		else if (deadline_request_overrun(request.deadline_us, now_ms))
+			overrun_begins(master, pool, slot, &request, now_ms);
+		else if (request.deadline_us != 0 && (nearest_us == 0 || request.deadline_us < nearest_us))
+			nearest_us = request.deadline_us;
 	}
 	pool->next_scan_ms = deadline_next_scan(nearest_us, pool->config->request_timeout_ms, now_ms);
 }
 
+/* Also where the time-out was switched off: workers of before may be in a request that is bounded by it. */
 uint64_t pools_check_requests(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
 
 	FOR_EACH_POOL (master, pool) {
-		if (pool->config->request_timeout_ms == 0)
+		bool warned = pool->policy.count[SLOT_OVERRUN] > 0;
+
+		if (pool->config->request_timeout_ms == 0 && !warned && pool->next_scan_ms == DEADLINE_NONE)
 			continue;
-		if (deadline_passed(pool->next_scan_ms, now_ms))
+		if (warned || deadline_passed(pool->next_scan_ms, now_ms))
 			pool_check_requests(master, pool, now_ms);
 		wake_ms = deadline_earlier(wake_ms, pool->next_scan_ms);
 	}
 	return wake_ms;
 }
+
+/* ---- how many have a connection ---- */
 
 static uint32_t pool_serving(const struct master *master, const struct pool *pool)
 {

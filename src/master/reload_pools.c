@@ -304,6 +304,8 @@ static void commit_pool(struct master *master, struct pool *pool)
 	pool->config = pool->next.config;
 	pool->listeners = pool->next.listeners;
 	pool->next = (struct pool_next){ 0 };
+	/* The time-out may be a shorter one. */
+	pool->next_scan_ms = 0;
 	pool_prepare_listeners(master, pool);
 	change_options(pool);
 }

@@ -161,12 +161,41 @@ static enum log_level death_level(const struct death_verdict *verdict)
 {
 	switch (verdict->kind) {
 	case DEATH_RETIRED:
-		return LOG_LEVEL_DEBUG;
+		return verdict->reason == SLOT_REASON_REQUEST_TIMEOUT ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG;
 	case DEATH_RECYCLED:
 		return verdict->failure ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
 	default:
 		return verdict->before_ready ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING;
 	}
+}
+
+/* For how long the worker has done what it does: the request, or the connection. */
+static int64_t doing_ms(const struct board_slot *slot)
+{
+	return (int64_t)(clock_monotonic_us() - atomic_load_explicit(&slot->changed_us, memory_order_relaxed)) / 1000;
+}
+
+void report_overrun(const struct master *master, const struct pool *pool, const struct pool_action *action, int number)
+{
+	const struct board_slot *board_slot = pool_board_slot(master, pool, action->slot);
+	bool back = action->what == SLOT_RETIRE;
+	char peer[ADDRESS_TEXT_MAX];
+	struct log_field fields[] = {
+		LOG_TEXT("pool", pool->config->name),
+		LOG_INT("slot", action->slot),
+		LOG_INT("pid", pool->workers[action->slot].pid),
+		LOG_TEXT("signal", signals_name(number)),
+		LOG_TEXT("serving", peer_text(board_slot, peer, sizeof(peer))),
+		LOG_INT("elapsed_ms", doing_ms(board_slot)),
+		{ .name = NULL },
+	};
+
+	/* What it does by now is something else. */
+	if (back)
+		fields[4].name = NULL;
+	log_write(back ? LOG_LEVEL_NOTICE : LOG_LEVEL_WARNING,
+		back ? "an overrun request has ended, and its worker leaves" : "a request is over request_timeout",
+		fields);
 }
 
 /* ---- the lines that every connection of an inetd pool has ---- */
@@ -195,7 +224,6 @@ static void report_fail(const struct pool *pool, uint32_t slot, const struct boa
 static void report_exit(const struct pool *pool, uint32_t slot, const struct board_slot *board_slot,
 	const struct death *death, const struct death_verdict *verdict)
 {
-	uint64_t since_us = atomic_load_explicit(&board_slot->changed_us, memory_order_relaxed);
 	char peer[ADDRESS_TEXT_MAX];
 	struct log_field fields[] = {
 		LOG_TEXT("pool", pool->config->name),
@@ -203,7 +231,7 @@ static void report_exit(const struct pool *pool, uint32_t slot, const struct boa
 		LOG_INT("pid", pool->workers[slot].pid),
 		LOG_TEXT("peer", whom_served(board_slot, death, peer, sizeof(peer))),
 		death->by_signal ? LOG_TEXT("signal", signals_name(death->code)) : LOG_INT("status", death->code),
-		LOG_INT("duration_ms", (int64_t)(clock_monotonic_us() - since_us) / 1000),
+		LOG_INT("duration_ms", doing_ms(board_slot)),
 		LOG_TEXT("reason", slot_reason_name(verdict->reason)),
 		{ .name = NULL },
 	};
@@ -243,6 +271,8 @@ static void report_served(const struct board_slot *board_slot, const struct deat
 	ret_fields[0] = LOG_INT("connections", (int64_t)connections);
 	ret_fields[1] = LOG_INT("requests", (int64_t)requests);
 	ret_fields[2] = LOG_TEXT("serving", whom_served(board_slot, death, peer, peer_size));
+	if (death->serving)
+		ret_fields[3] = LOG_INT("elapsed_ms", doing_ms(board_slot));
 }
 
 static void report_worker_death(struct master *master, const struct pool *pool, uint32_t slot,
@@ -265,12 +295,13 @@ static void report_worker_death(struct master *master, const struct pool *pool, 
 		{ .name = NULL },
 		{ .name = NULL },
 		{ .name = NULL },
+		{ .name = NULL },
 	};
-	struct log_field *more = &fields[ARRAY_SIZE(fields) - 5];
+	struct log_field *more = &fields[ARRAY_SIZE(fields) - 6];
 
 	if (!worker_is_program(pool, slot)) {
 		report_served(pool_board_slot(master, pool, slot), death, peer, sizeof(peer), more);
-		more[3] = module_field(worker->config);
+		more[death->serving ? 4 : 3] = module_field(worker->config);
 	}
 	reload_note_death(master, pool, slot, how);
 	log_write(death_level(verdict), "worker died", fields);

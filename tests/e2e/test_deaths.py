@@ -134,12 +134,17 @@ def test_workers_killed_by_the_master_say_why(brood):
 def test_request_timeout_ends_a_worker_that_hangs(brood):
     """The handler cannot end it by itself, as it does not run: the master does."""
     one = brood(echo_pool(workers=1, extra="request_timeout = 300ms\n\tread_timeout = 60s", echo="framing = line"),
-                expect=["died"]).start()
+                expect=["died", "over request_timeout"]).start()
     with connect(one.address()) as client:
+        peer = "%s:%d" % client.getsockname()[:2]
         client.sendall(b"half a li")
         pid = wait_for(lambda: [s["pid"] for s in one.slots("echo") if s["state"] == "busy"], "a busy worker")[0]
         os.kill(pid, signal.SIGSTOP)
         wait_for(lambda: pid not in one.children(), "its end")
     row = one_death(one, pid)
-    assert "request" in row["line"] and "time" in row["line"], row
+    assert row["kind"] == "killed" and row["reason"] == "request_timeout" and "SIGKILL" in row["how"]
+    assert row["serving"] == peer
+    assert 300 + 1000 + 1000 <= row["elapsed_ms"] < 60000
+    warned, = one.log("a request is over request_timeout", signal="SIGTERM")
+    assert warned["pid"] == pid and warned["serving"] == peer and 1300 <= warned["elapsed_ms"] < row["elapsed_ms"]
     one.wait_workers(1)

@@ -455,7 +455,8 @@ def test_a_worker_of_a_built_in_handler_reports_nothing(brood):
 
 
 def test_a_loop_is_ended_by_request_timeout(brood):
-    one = brood(module_pool("trouble", workers=1, extra="request_timeout = 200ms"), expect=["worker died"]).start()
+    one = brood(module_pool("trouble", workers=1, extra="request_timeout = 200ms"),
+                expect=["worker died", "over request_timeout"]).start()
     assert ask(one.address(), b"peace\n", b"\n") == "peace\n"
     trouble(one.address(), "loop")
     death, = one.wait_log("worker died")

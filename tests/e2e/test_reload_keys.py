@@ -461,6 +461,32 @@ def check_request_timeout(change):
     is_closed_within(change.address(), b"GET / HTTP")
 
 
+def overrun_pool(extra):
+    return module_pool("patience", extra=f"request_timeout = 200ms\nidle_timeout = {LONG}\n{extra}")
+
+
+@changes("pool", "overrun_signals")
+def check_overrun_signals(change):
+    change.start(overrun_pool('overrun_signals = "KILL"'), expect=["died", "crashed", "over request_timeout"])
+    change.reload(overrun_pool('overrun_signals = "ABRT"'), 'overrun_signals: { "KILL" } -> { "ABRT" }')
+    with connect(change.address()) as client:
+        client.sendall(b"sleep 60000\n")
+        death, = change.one.wait_log("worker died")
+    assert "SIGABRT" in death["how"]
+
+
+@changes("pool", "overrun_grace")
+def check_overrun_grace(change):
+    """A worker that is warned is killed by the master's patience of now."""
+    change.start(overrun_pool(f'overrun_signals = "TERM"\noverrun_grace = {LONG}'),
+                 expect=["died", "over request_timeout"])
+    change.reload(overrun_pool('overrun_signals = "TERM"\noverrun_grace = 100ms'), "overrun_grace: 1m -> 100ms")
+    with connect(change.address()) as client:
+        client.sendall(b"sleep 60000\n")
+        death, = change.one.wait_log("worker died")
+    assert "SIGKILL" in death["how"] and death["elapsed_ms"] < 30000
+
+
 def is_closed_within(address, request, seconds=30):
     """Whoever accepts by the old values keeps a client for longer than that."""
     def closed():
