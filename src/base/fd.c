@@ -44,6 +44,23 @@ int fd_set_nonblock(int fd, bool on)
 	return fcntl(fd, F_SETFL, wanted) < 0 ? -errno : 0;
 }
 
+int fd_pipe(int *ret_reading, int *ret_writing)
+{
+	int ends[2], result;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	result = fd_set_nonblock(ends[0], true);
+	if (result < 0) {
+		close(ends[0]);
+		close(ends[1]);
+		return result;
+	}
+	*ret_reading = ends[0];
+	*ret_writing = ends[1];
+	return 0;
+}
+
 int fd_open_standard(void)
 {
 	/* open(2) gives the lowest number that is free. */

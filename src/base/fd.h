@@ -27,6 +27,9 @@ int fd_set_cloexec(int fd, bool on);
  * descriptor that brood inherited as standard input, output or error. */
 int fd_set_nonblock(int fd, bool on);
 
+/* A pipe whose ends are close-on-exec, and the reading one non-blocking: for a child that is heard beside others. */
+ATTR_NODISCARD int fd_pipe(int *ret_reading, int *ret_writing);
+
 /* Puts /dev/null where descriptor 0, 1 or 2 is closed, first thing in main(): else the next socket would get that
  * number, and be written to. Returns 0 or a negative errno. */
 ATTR_NODISCARD int fd_open_standard(void);

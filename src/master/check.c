@@ -84,19 +84,6 @@ void check_hear(struct master *master)
 	checking_hear(master, &master->check.checker);
 }
 
-static void tell_lines(struct master *master, const char *text)
-{
-	const char *end;
-
-	for (; text != NULL && *text != '\0'; text = *end == '\0' ? end : end + 1) {
-		char line[LINE_TEXT_MAX];
-
-		end = strchrnul(text, '\n');
-		snprintf(line, sizeof(line), "%.*s", (int)(end - text), text);
-		control_progress(master, REQUEST_CHECK, master->check.ticket, line);
-	}
-}
-
 /* As `brood --check` says it. */
 void check_died(struct master *master, int status, uint64_t now_ms)
 {
@@ -106,7 +93,7 @@ void check_died(struct master *master, int status, uint64_t now_ms)
 
 	checking_unwatch(master, &check->checker);
 	verdict = checker_reaped(&check->checker, &check->file->origin, status);
-	tell_lines(master, check->checker.text);
+	request_tell(master, REQUEST_CHECK, check->ticket, LOG_LEVEL_ERROR, NULL, check->checker.text);
 	snprintf(text, sizeof(text), "%s: %s", check->file->path,
 		verdict == CHECKER_ACCEPTS ? "OK" : "would not be loaded");
 	control_verdict(master, REQUEST_CHECK, check->ticket, verdict == CHECKER_ACCEPTS, text);

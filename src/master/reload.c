@@ -69,18 +69,7 @@ static void verdict(struct master *master, bool good, const char *text)
 
 void reload_tell_lines(struct master *master, enum log_level level, const char *event, const char *text)
 {
-	const char *end;
-
-	for (; *text != '\0'; text = *end == '\0' ? end : end + 1) {
-		char line[RELOAD_REASON_MAX];
-
-		end = strchrnul(text, '\n');
-		snprintf(line, sizeof(line), "%.*s", (int)(end - text), text);
-		if (line[0] == '\0')
-			continue;
-		log_event(level, event, LOG_TEXT("text", line));
-		control_progress(master, REQUEST_RELOAD, master->reload.ticket, line);
-	}
+	request_tell(master, REQUEST_RELOAD, master->reload.ticket, level, event, text);
 }
 
 static void free_attempt(struct master_reload *reload)

@@ -2,9 +2,15 @@
 /* What is done with a request: each kind is another file's. */
 #include "master/requests.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/log.h"
 #include "master/master_private.h"
 #include "master/scale.h"
+
+/* What is longer is cut. */
+#define TOLD_LINE_MAX 4096
 
 static void refuse(struct master *master, const struct control_request *request, const char *text)
 {
@@ -43,5 +49,23 @@ void request_begin(struct master *master, const struct control_request *request,
 	default:
 		refuse(master, request, "this is not built yet");
 		break;
+	}
+}
+
+void request_tell(struct master *master, enum request_kind kind, uint64_t ticket, enum log_level level,
+	const char *event, const char *text)
+{
+	const char *end;
+
+	for (; text != NULL && *text != '\0'; text = *end == '\0' ? end : end + 1) {
+		char line[TOLD_LINE_MAX];
+
+		end = strchrnul(text, '\n');
+		if (end == text)
+			continue;
+		snprintf(line, sizeof(line), "%.*s", (int)(end - text), text);
+		if (event != NULL)
+			log_event(level, event, LOG_TEXT("text", line));
+		control_progress(master, kind, ticket, line);
 	}
 }

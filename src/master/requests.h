@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "master/control_request.h"
 
 struct master;
@@ -28,6 +29,11 @@ uint64_t control_ticket(const struct master *master);
 
 /* How it goes: a line for each client that waits for a request of KIND with TICKET, or one before it. */
 void control_progress(struct master *master, enum request_kind kind, uint64_t ticket, const char *text);
+
+/* The same for each line of TEXT that is not empty; to the log they go as EVENT, unless that is NULL. TEXT may be
+ * NULL: there are none. */
+void request_tell(struct master *master, enum request_kind kind, uint64_t ticket, enum log_level level,
+	const char *event, const char *text);
 
 /* How it ended: the last line for each of them. That of a reload is kept, for the status. */
 void control_verdict(struct master *master, enum request_kind kind, uint64_t ticket, bool good, const char *text);

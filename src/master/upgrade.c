@@ -44,19 +44,6 @@ static void refuse(struct master *master, const char *format, ...)
 	control_verdict(master, REQUEST_UPGRADE, upgrade->ticket, false, reason);
 }
 
-/* What the check has said, for the operator: errors of the configuration are lines of their own. */
-static void report_lines(struct master *master)
-{
-	char *rest = master->upgrade.checker.text, *line;
-
-	while ((line = strsep(&rest, "\n")) != NULL) {
-		if (*line == '\0')
-			continue;
-		log_event(LOG_LEVEL_ERROR, "upgrade check", LOG_TEXT("text", line));
-		control_progress(master, REQUEST_UPGRADE, master->upgrade.ticket, line);
-	}
-}
-
 /* ---- the check, in the child ---- */
 
 struct check_start {
@@ -127,17 +114,14 @@ static int check_start(struct master *master, uint64_t now_ms)
 	FD_AUTO int reading = -1;
 	FD_AUTO int writing = -1;
 	struct check_start start;
-	int ends[2];
 	pid_t pid;
+	int result;
 
 	if (state_fd < 0)
 		return state_fd;
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return -errno;
-	reading = ends[0];
-	writing = ends[1];
-	if (fcntl(reading, F_SETFL, O_NONBLOCK) < 0)
-		return -errno;
+	result = fd_pipe(&reading, &writing);
+	if (result < 0)
+		return result;
 	start = (struct check_start){
 		.image = master->options->image,
 		.parent = master->pid,
@@ -222,7 +206,8 @@ void upgrade_reaped(struct master *master, int status, uint64_t now_ms)
 	} else if (verdict == CHECKER_ACCEPTS && takes_over(upgrade)) {
 		upgrade->phase = UPGRADE_CHECKED;
 	} else {
-		report_lines(master);
+		request_tell(master, REQUEST_UPGRADE, upgrade->ticket, LOG_LEVEL_ERROR, "upgrade check",
+			upgrade->checker.text);
 		refuse(master, "%s", explain(verdict, status));
 	}
 	checker_done(&upgrade->checker);

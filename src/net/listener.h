@@ -85,8 +85,8 @@ ATTR_NODISCARD int listener_adopt(struct listener *listener, int fd, enum listen
 /* Whether it serves that address: it is bound to it, or is a dual-stack socket at [::] and the address is 0.0.0.0. */
 bool listener_serves(const struct listener *listener, const struct socket_address *address);
 
-/* Whether nobody finds it any more: it is of a unix path that this process has made, and that somebody has removed since,
- * or put something else in its place. What is queued already is served as ever. */
+/* Whether nobody finds it any more: it is of a unix path that this process has made, and that somebody has removed
+ * since, or put something else in its place. What is queued already is served as ever. */
 bool listener_is_lost(const struct listener *listener);
 
 /* listen(2), and the options that need it. -EADDRINUSE is possible here too: TCP addresses may be bound twice as long

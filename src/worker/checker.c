@@ -99,16 +99,13 @@ int checker_start(struct checker *checker, const struct config_origin *origin, u
 	FD_AUTO int reading = -1;
 	FD_AUTO int writing = -1;
 	FD_AUTO int findings = findings_open();
-	int ends[2];
+	int result;
 
 	if (findings < 0)
 		return findings;
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return -errno;
-	reading = ends[0];
-	writing = ends[1];
-	if (fd_set_nonblock(reading, true) < 0)
-		return -errno;
+	result = fd_pipe(&reading, &writing);
+	if (result < 0)
+		return result;
 	pid = fork();
 	if (pid < 0)
 		return -errno;

@@ -319,14 +319,11 @@ static int probe_start(struct probe *probe, const struct pool_config *pool, prob
 	pid_t parent = getpid();
 	FD_AUTO int reading = -1;
 	FD_AUTO int writing = -1;
-	int ends[2];
+	int result;
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return -errno;
-	reading = ends[0];
-	writing = ends[1];
-	if (fd_set_nonblock(reading, true) < 0)
-		return -errno;
+	result = fd_pipe(&reading, &writing);
+	if (result < 0)
+		return result;
 	probe->pid = fork();
 	if (probe->pid < 0)
 		return -errno;

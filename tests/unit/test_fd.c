@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -28,4 +29,20 @@ Test(fd, a_timeout_is_set_to_the_millisecond)
 	close(ends[0]);
 	close(ends[1]);
 	cr_assert_eq(fd_set_timeout(ends[0], SO_RCVTIMEO, 1), -EBADF);
+}
+
+Test(fd, a_pipe_is_read_without_waiting)
+{
+	int reading = -1, writing = -1;
+	char byte;
+
+	cr_assert_eq(fd_pipe(&reading, &writing), 0);
+	cr_assert((fcntl(reading, F_GETFD) & FD_CLOEXEC) != 0 && (fcntl(writing, F_GETFD) & FD_CLOEXEC) != 0);
+	cr_assert_eq(read(reading, &byte, 1), -1);
+	cr_assert_eq(errno, EAGAIN);
+	cr_assert((fcntl(writing, F_GETFL) & O_NONBLOCK) == 0);
+	cr_assert_eq(write(writing, "x", 1), 1);
+	cr_assert_eq(read(reading, &byte, 1), 1);
+	close(reading);
+	close(writing);
 }
