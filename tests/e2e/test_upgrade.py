@@ -219,7 +219,7 @@ def test_what_cannot_take_over_changes_nothing(brood, spoil, reason):
         assert reason in refused(one, count)["reason"]
     assert sorted(one.workers()) == before
     assert echo_once(one.address()) == b"hello"
-    assert len(proc_fds(one.pid)) <= fds
+    wait_for(lambda: len(proc_fds(one.pid)) <= fds, "descriptors as before")
     # And mended, it takes over.
     shutil.rmtree(binary_of(one), ignore_errors=True)
     put_binary(one, "9.9.9")
