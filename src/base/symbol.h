@@ -12,6 +12,7 @@
 enum {
 	SYMBOL_NAME_MAX = 96, /* longer names are cut */
 	SYMBOL_OBJECT_MAX = 64,
+	SYMBOL_PLACE_MAX = SYMBOL_NAME_MAX + SYMBOL_OBJECT_MAX + 64,
 };
 
 struct symbol {
@@ -22,5 +23,11 @@ struct symbol {
 };
 
 void symbol_find(uintptr_t address, struct symbol *ret_symbol);
+
+/* The object's name: PATH without its directory. */
+void symbol_name_object(char *buffer, size_t size, const char *path);
+
+/* Appends "function+0x1f (module.so+0x12ab)", "module.so+0x12ab", or "0x7f0123". */
+void symbol_append_place(char *buffer, size_t size, uintptr_t address, const struct symbol *symbol);
 
 #endif

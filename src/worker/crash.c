@@ -14,8 +14,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "base/append.h"
 #include "base/attrs.h"
-#include "base/digits.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/symbol.h"
@@ -26,7 +26,6 @@
 #define STACK_SIZE     (64U * 1024)
 #define STEP_MAX_S     1
 #define BACKTRACE_SIZE 2048
-#define PLACE_SIZE     (SYMBOL_NAME_MAX + SYMBOL_OBJECT_MAX + 64)
 
 static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGILL };
 
@@ -47,51 +46,11 @@ struct crash {
 	uintptr_t caller;      /* where that was no code: who called it; or 0 */
 	void *frames[FRAMES_MAX + FRAMES_ON_TOP];
 	char address[64];
-	char function[PLACE_SIZE];
+	char function[SYMBOL_PLACE_MAX];
 	bool function_found; /* one of the module's own */
 	char backtrace[BACKTRACE_SIZE];
 };
 static struct crash *crash;
-
-/* ---- text, without stdio ---- */
-
-static void add_text(char *buffer, size_t size, const char *text)
-{
-	size_t used = strnlen(buffer, size - 1);
-	size_t length = strnlen(text, size - 1 - used);
-
-	memcpy(buffer + used, text, length);
-	buffer[used + length] = '\0';
-}
-
-static void add_number(char *buffer, size_t size, uintptr_t number, unsigned int base)
-{
-	char digits[DIGITS_MAX + 1];
-
-	*digits_put(digits, number, base) = '\0';
-	add_text(buffer, size, base == 16 ? "0x" : "");
-	add_text(buffer, size, digits);
-}
-
-/* "function+0x1f (module.so+0x12ab)", "module.so+0x12ab", "0x7f0123". */
-static void add_place(char *buffer, size_t size, uintptr_t address, const struct symbol *symbol)
-{
-	if (symbol->object[0] == '\0') {
-		add_number(buffer, size, address, 16);
-		return;
-	}
-	if (symbol->name[0] != '\0') {
-		add_text(buffer, size, symbol->name);
-		add_text(buffer, size, "+");
-		add_number(buffer, size, symbol->name_offset, 16);
-		add_text(buffer, size, " (");
-	}
-	add_text(buffer, size, symbol->object);
-	add_text(buffer, size, "+");
-	add_number(buffer, size, symbol->object_offset, 16);
-	if (symbol->name[0] != '\0')
-		add_text(buffer, size, ")");
-}
 
 /* ---- where it happened ---- */
 
@@ -136,14 +95,14 @@ static uintptr_t context_caller(const ucontext_t *context)
  */
 static void add_frame(uintptr_t address, bool is_return)
 {
-	char place[PLACE_SIZE] = "";
+	char place[SYMBOL_PLACE_MAX] = "";
 	struct symbol symbol;
 
 	symbol_find(is_return ? address - 1 : address, &symbol);
-	add_place(place, sizeof(place), address, &symbol);
+	symbol_append_place(place, sizeof(place), address, &symbol);
 	if (crash->backtrace[0] != '\0')
-		add_text(crash->backtrace, sizeof(crash->backtrace), " < ");
-	add_text(crash->backtrace, sizeof(crash->backtrace), place);
+		append_text(crash->backtrace, sizeof(crash->backtrace), " < ");
+	append_text(crash->backtrace, sizeof(crash->backtrace), place);
 	if (!crash->function_found && strcmp(symbol.object, crash->object) == 0) {
 		memcpy(crash->function, place, sizeof(place));
 		crash->function_found = true;
@@ -177,7 +136,7 @@ static void name_function(const ucontext_t *context)
 
 	crash->instruction = context_instruction(context);
 	symbol_find(crash->instruction, &symbol);
-	add_place(crash->function, sizeof(crash->function), crash->instruction, &symbol);
+	symbol_append_place(crash->function, sizeof(crash->function), crash->instruction, &symbol);
 	if (symbol.object[0] == '\0')
 		crash->caller = context_caller(context);
 }
@@ -186,12 +145,12 @@ static void name_function(const ucontext_t *context)
 static void fall_back_on_addresses(void)
 {
 	if (crash->function[0] == '\0')
-		add_number(crash->function, sizeof(crash->function), crash->instruction, 16);
+		append_number(crash->function, sizeof(crash->function), crash->instruction, 16);
 	if (crash->backtrace[0] != '\0')
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(crash->frames) && crash->frames[i] != NULL; i++) {
-		add_text(crash->backtrace, sizeof(crash->backtrace), crash->backtrace[0] != '\0' ? " < " : "");
-		add_number(crash->backtrace, sizeof(crash->backtrace), (uintptr_t)crash->frames[i], 16);
+		append_text(crash->backtrace, sizeof(crash->backtrace), crash->backtrace[0] != '\0' ? " < " : "");
+		append_number(crash->backtrace, sizeof(crash->backtrace), (uintptr_t)crash->frames[i], 16);
 	}
 }
 
@@ -254,13 +213,13 @@ static void handle_alarms(void)
 static void describe_cause(const siginfo_t *info)
 {
 	if (info->si_code > 0) {
-		add_number(crash->address, sizeof(crash->address), (uintptr_t)info->si_addr, 16);
+		append_number(crash->address, sizeof(crash->address), (uintptr_t)info->si_addr, 16);
 		return;
 	}
-	add_text(crash->address, sizeof(crash->address), "none");
+	append_text(crash->address, sizeof(crash->address), "none");
 	if (info->si_pid != getpid()) {
-		add_text(crash->address, sizeof(crash->address), ", sent by process ");
-		add_number(crash->address, sizeof(crash->address), (uintptr_t)info->si_pid, 10);
+		append_text(crash->address, sizeof(crash->address), ", sent by process ");
+		append_number(crash->address, sizeof(crash->address), (uintptr_t)info->si_pid, 10);
 	}
 }
 
