@@ -143,6 +143,7 @@ struct pool_config {
 	uint64_t read_timeout_ms;
 	uint64_t write_timeout_ms;
 	uint64_t idle_timeout_ms;
+	uint64_t slow_after_ms; /* 0: nothing is called slow */
 	uint64_t backoff_min_ms;
 	uint64_t backoff_max_ms;
 	uint64_t healthy_after_ms;

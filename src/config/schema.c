@@ -32,6 +32,8 @@
 #define SERVER_ONLY .kinds = KEY_KIND(HANDLER_ACCEPTS)
 #define MODULE_ONLY .kinds = KEY_KIND(HANDLER_LOADS)
 #define OWN_LOOP    .kinds = (KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS))
+/* Those whose requests the daemon knows of; an inetd program's run is one. */
+#define HAS_REQUESTS .kinds = (KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS) | KEY_KIND(HANDLER_BECOMES))
 
 /* The longest argument or variable of a program: execve(2) takes no longer one (MAX_ARG_STRLEN, with its NUL). */
 enum { ARGUMENT_MAX = 32 * 4096 - 1 };
@@ -161,6 +163,9 @@ const struct key schema_keys[] = {
 		.reload = RELOAD_ROLL, .help = "The longest wait for room to write an answer." },
 	{ .name = "idle_timeout", POOL(idle_timeout_ms), DURATION_OR_OFF(DAY), OWN_LOOP, .fallback = "5s", .reload = RELOAD_ROLL,
 		.help = "The longest wait for the first byte of a request." },
+	{ .name = "slow_after", POOL(slow_after_ms), DURATION_OR_OFF(DAY), HAS_REQUESTS, .fallback = "off",
+		.reload = RELOAD_LIVE,
+		.help = "A request that takes longer is logged once, with where its worker is." },
 	{ .name = "backoff_min", POOL(backoff_min_ms), DURATION(1, DAY), .fallback = "100ms", .reload = RELOAD_LIVE,
 		.help = "The first pause before a worker that keeps failing is started again." },
 	{ .name = "backoff_max", POOL(backoff_max_ms), DURATION(1, DAY), .fallback = "30s", .reload = RELOAD_LIVE,

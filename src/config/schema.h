@@ -51,7 +51,7 @@ struct key {
 
 #define KEY_KIND(kind) (1U << (kind))
 
-enum { SCHEMA_KEYS = 50 };
+enum { SCHEMA_KEYS = 51 };
 
 extern const struct key schema_keys[SCHEMA_KEYS];
 

@@ -463,6 +463,7 @@ static bool adopt_into(struct master *master, struct pool *pool, const struct st
 		.signal = state->signal,
 		.notify_fd = state->notify_fd,
 		.error = state->error,
+		.slow_us = state->slow_us,
 	};
 	pool_reserve_place(master, state->board_slot);
 	watch_notify_socket(master, pool, state->slot);

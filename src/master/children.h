@@ -18,6 +18,7 @@ enum child_kind {
 	CHILD_CHECKER,       /* of a reload */
 	CHILD_UPGRADE_CHECK, /* the new binary, which is asked whether it can take over */
 	CHILD_NURSERY,
+	CHILD_LOOK, /* at slow requests */
 };
 
 struct child {

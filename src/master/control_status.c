@@ -100,6 +100,7 @@ static void put_totals(const struct pool *pool, struct json_line *json)
 
 	static_assert(ARRAY_SIZE(kinds) == DEATH_KINDS, "each kind of death is told");
 	json_line_number(json, "started", (int64_t)pool->spawn_count);
+	json_line_number(json, "slow", (int64_t)pool->slow_count);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		json_line_number(json, death_kind_name(kinds[i]), (int64_t)totals_deaths(totals, kinds[i]));
 	json_line_number(json, "past_connections", word(&totals->connections));

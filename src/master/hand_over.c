@@ -143,6 +143,7 @@ static void write_worker(const struct pool *pool, uint32_t number, struct state_
 			.ready_ms = slot->ready_ms,
 			.ready_at_ms = slot->ready_at_ms,
 			.deadline_ms = slot->deadline_ms,
+			.slow_us = worker->slow_us,
 		},
 	};
 

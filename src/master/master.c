@@ -34,8 +34,8 @@
 #define EVENTS_A_TURN 64
 
 /* The master's own children beside workers: the logger, a check of the configuration for a client, one for a reload,
- * and that of an upgrade; and what makes workers. */
-#define MASTER_OWN_CHILDREN (4 + POOL_NURSERIES * POOLS_MAX)
+ * that of an upgrade, and a look at slow requests; and what makes workers. */
+#define MASTER_OWN_CHILDREN (5 + POOL_NURSERIES * POOLS_MAX)
 
 /* ---- preparing ---- */
 
@@ -376,6 +376,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 
 	wake_ms = deadline_earlier(wake_ms, pools_note_quiet(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_check_requests(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, slow_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, reload_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, nurseries_check(master, now_ms));
@@ -435,6 +436,7 @@ static void clean_up(struct master *master)
 	bind_close_all(master);
 	ack_close(master);
 	check_done(master);
+	slow_done(master);
 	control_close(master);
 	release_pidfile(master);
 	/* From here on there is nothing to say. */

@@ -15,6 +15,7 @@
  *	pool_start.c       how a worker of a pool comes to be, and its place on the board
  *	pool_signal.c      how it is told to leave
  *	pool_watch.c       what it says of itself on the board
+ *	slow.c             tells of requests that take long, and where their workers are
  *	spawn.c            forks; nursery.c has the workers of inetd pools made by a process of theirs
  *	reap.c             deaths; children.c knows which process is which, totals.c sums up what the dead have done
  *
@@ -67,6 +68,7 @@
 #include "master/pidfile.h"
 #include "master/program.h"
 #include "master/reload.h"
+#include "master/slow.h"
 #include "master/store.h"
 #include "master/survivors.h"
 #include "master/totals.h"
@@ -90,6 +92,7 @@ struct worker {
 	bool is_unsent;
 	bool taken;          /* of an inetd pool: it has its connection, which was logged */
 	uint64_t overrun_us; /* of one whose request is overrun: when that began, by the board */
+	uint64_t slow_us;    /* when the last of its requests began that was slow, which was told; 0: none was */
 	/* Of a program: */
 	int notify_fd;          /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */
 	int error;              /* what it has said by ERRNO= */
@@ -127,6 +130,8 @@ struct pool {
 	bool full;                 /* nobody waits for connections, since there are max_workers */
 	uint64_t full_ms;          /* when it last was; 0: never */
 	struct board_pool *totals; /* of its workers that are gone: on the board */
+	struct slow_pool slow;
+	uint64_t slow_count; /* requests that were slow, whether they were told or not */
 };
 
 /* More pools than this are none: watch.h has 16 bits for their number. */
@@ -173,6 +178,7 @@ struct master {
 	struct control control;
 	struct check check;
 	struct orphans orphans;
+	struct slow slow;
 	struct upgrade upgrade;
 	struct leavers leavers;
 	struct nurseries nurseries;
@@ -335,6 +341,8 @@ void report_reload(struct master *master, bool good, const char *text);
 void report_status(struct master *master, uint64_t now_ms);
 /* The worker in SLOT of an inetd pool has taken its connection. */
 void report_taken(const struct master *master, const struct pool *pool, uint32_t slot);
+/* Whom the worker of SLOT serves, or served last; "none". Returns BUFFER. */
+const char *report_peer(const struct board_slot *slot, char *buffer, size_t size);
 void report_logger_death(const struct logger_process *logger, const struct death *death, uint64_t now_ms);
 /* ACTION, by signal NUMBER, is for a request that is overrun, or was. */
 void report_overrun(const struct master *master, const struct pool *pool, const struct pool_action *action, int number);

@@ -140,21 +140,22 @@ static const char *what_follows(const struct pool *pool, const struct death_verd
 	return buffer;
 }
 
-/* Whom the worker serves, or served last; "none". */
-static const char *peer_text(const struct board_slot *slot, char *buffer, size_t size)
+const char *report_peer(const struct board_slot *slot, char *buffer, size_t size)
 {
 	struct sockaddr_storage peer;
 	socklen_t peer_size = board_slot_peer(slot, &peer);
 
 	if (peer_size == 0)
-		return "none";
-	return address_format((const struct sockaddr *)&peer, peer_size, true, buffer, size);
+		snprintf(buffer, size, "none");
+	else
+		address_format((const struct sockaddr *)&peer, peer_size, true, buffer, size);
+	return buffer;
 }
 
 /* Whom the worker was serving when it died; "none". */
 static const char *whom_served(const struct board_slot *slot, const struct death *death, char *buffer, size_t size)
 {
-	return death->serving ? peer_text(slot, buffer, size) : "none";
+	return death->serving ? report_peer(slot, buffer, size) : "none";
 }
 
 static enum log_level death_level(const struct death_verdict *verdict)
@@ -185,7 +186,7 @@ void report_overrun(const struct master *master, const struct pool *pool, const 
 		LOG_INT("slot", action->slot),
 		LOG_INT("pid", pool->workers[action->slot].pid),
 		LOG_TEXT("signal", signals_name(number)),
-		LOG_TEXT("serving", peer_text(board_slot, peer, sizeof(peer))),
+		LOG_TEXT("serving", report_peer(board_slot, peer, sizeof(peer))),
 		LOG_INT("elapsed_ms", doing_ms(board_slot)),
 		{ .name = NULL },
 	};
@@ -206,7 +207,7 @@ void report_taken(const struct master *master, const struct pool *pool, uint32_t
 	char peer[ADDRESS_TEXT_MAX];
 
 	log_event(LOG_LEVEL_INFO, "START", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
-		LOG_INT("pid", pool->workers[slot].pid), LOG_TEXT("peer", peer_text(board_slot, peer, sizeof(peer))));
+		LOG_INT("pid", pool->workers[slot].pid), LOG_TEXT("peer", report_peer(board_slot, peer, sizeof(peer))));
 }
 
 /* It has come to nothing: the worker could not become the program. */
@@ -216,7 +217,7 @@ static void report_fail(const struct pool *pool, uint32_t slot, const struct boa
 	char peer[ADDRESS_TEXT_MAX];
 
 	log_event(LOG_LEVEL_ERROR, "FAIL", LOG_TEXT("pool", pool->config->name), LOG_INT("slot", slot),
-		LOG_INT("pid", pool->workers[slot].pid), LOG_TEXT("peer", peer_text(board_slot, peer, sizeof(peer))),
+		LOG_INT("pid", pool->workers[slot].pid), LOG_TEXT("peer", report_peer(board_slot, peer, sizeof(peer))),
 		LOG_TEXT("program", pool->workers[slot].config->program.path), LOG_ERRNO("reason", error));
 }
 

@@ -115,6 +115,7 @@ static const struct field worker_fields[] = {
 	UNSIGNED(worker, ready_ms),
 	UNSIGNED(worker, ready_at_ms),
 	UNSIGNED(worker, deadline_ms),
+	UNSIGNED(worker, slow_us),
 };
 
 static const struct field output_fields[] = {

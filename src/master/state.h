@@ -114,6 +114,7 @@ struct state_worker {
 	uint64_t ready_ms;
 	uint64_t ready_at_ms;
 	uint64_t deadline_ms;
+	uint64_t slow_us; /* the last of its requests that was told to be slow */
 };
 
 struct state_output {

@@ -313,7 +313,7 @@ static bool may_execute(const struct master *master)
 {
 	enum reload_stage stage = master->reload.stage;
 
-	return master->survivors.left == 0 && master->check.checker.pid == 0 &&
+	return master->survivors.left == 0 && master->check.checker.pid == 0 && !slow_is_looking(master) &&
 	       (stage == RELOAD_STAGE_IDLE || stage == RELOAD_STAGE_ROLLING);
 }
 

@@ -523,6 +523,17 @@ def check_idle_timeout(change):
     is_closed_within(change.address(), b"x")
 
 
+@changes("pool", "slow_after")
+def check_slow_after(change):
+    """test_slow.py has what it does to a request under way."""
+    change.start(echo_pool(extra=f"read_timeout = {LONG}", echo="framing = line"), expect=["slow request"])
+    change.reload(echo_pool(extra=f"read_timeout = {LONG}\nslow_after = 100ms", echo="framing = line"),
+                  "slow_after: off -> 100ms")
+    with connect(change.address()) as client:
+        client.sendall(b"x")
+        change.one.wait_log("^slow request$")
+
+
 def failing(change, before, after, named, seen):
     """A program that lives until there is a file, and fails from then on."""
     mark = change.directory / "fail"

@@ -124,6 +124,7 @@ Test(config_load, defaults)
 	cr_expect_eq(pool->read_timeout_ms, 30000);
 	cr_expect_eq(pool->write_timeout_ms, 30000);
 	cr_expect_eq(pool->idle_timeout_ms, 5000);
+	cr_expect_eq(pool->slow_after_ms, 0);
 	cr_expect_eq(pool->backoff_min_ms, 100);
 	cr_expect_eq(pool->backoff_max_ms, 30000);
 	cr_expect_eq(pool->healthy_after_ms, 10000);
@@ -143,6 +144,7 @@ Test(config_load, every_field_of_a_pool)
 			"fastopen = 9 reuse_port = on freebind = on socket_mode = 640 socket_user = 7\n"
 			"socket_group = 8 workers = 011 start_timeout = 1ms stop_timeout = 2ms request_timeout = 3ms\n"
 			"read_timeout = 4ms write_timeout = 5ms idle_timeout = 6ms backoff_min = 7ms\n"
+			"slow_after = 9ms "
 			"backoff_max = 8ms healthy_after = 100ms give_up_after = off }",
 			NULL),
 		0, "%s", errors);
@@ -168,6 +170,7 @@ Test(config_load, every_field_of_a_pool)
 	cr_expect_eq(pool->read_timeout_ms, 4);
 	cr_expect_eq(pool->write_timeout_ms, 5);
 	cr_expect_eq(pool->idle_timeout_ms, 6);
+	cr_expect_eq(pool->slow_after_ms, 9);
 	cr_expect_eq(pool->backoff_min_ms, 7);
 	cr_expect_eq(pool->backoff_max_ms, 8);
 	cr_expect_eq(pool->healthy_after_ms, 100);
