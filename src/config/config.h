@@ -116,8 +116,11 @@ struct pool_config {
 	enum handler_kind kind;
 	union brood_value *values; /* one for each row of the handler's options */
 	uint32_t workers;
-	uint32_t roll_batch;  /* so many more there may be while a reload replaces them; 0: a tenth, at least one */
-	uint32_t max_workers; /* those that wait and those that have become programs, together; >= workers */
+	uint32_t roll_batch;   /* so many more there may be while a reload replaces them; 0: a tenth, at least one */
+	uint32_t max_workers;  /* those that wait and those that have become programs, together; >= workers */
+	uint64_t max_requests; /* of a worker; 0: it is not recycled for them; so with the next two */
+	uint64_t max_age_ms;
+	uint32_t jitter; /* in percent */
 	struct program_config program;
 
 	char *module; /* with HANDLER_LOADS: the absolute path; "" else */

@@ -156,11 +156,12 @@ static void fill_foreign(
 	struct load *load, const struct key *key, cfg_t *section, struct pool_config *pool, struct pool_draft *draft)
 {
 	unsigned int line = outline_key_line(draft->outline, key->name);
+	const char *why = pool->kind == HANDLER_KINDS ? NULL : key->why[pool->kind];
 
 	if (line)
 		diagnostics_add(&load->diagnostics, line, draft->outline->where,
-			"%s does not go with handler = %s; it goes with %s", key->name, pool->handler_name,
-			load_key_handlers(load, key));
+			"%s does not go with handler = %s%s%s; it goes with %s", key->name, pool->handler_name,
+			why ? ": " : "", why ? why : "", load_key_handlers(load, key));
 	if (key->rule.kind == VALUE_LIST)
 		fill_list(load, key, section, pool, draft);
 	else if (key->rule.kind == VALUE_TEXT)

@@ -34,6 +34,10 @@
 #define OWN_LOOP    .kinds = (KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS))
 /* Those whose requests the daemon knows of; an inetd program's run is one. */
 #define HAS_REQUESTS .kinds = (KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS) | KEY_KIND(HANDLER_BECOMES))
+#define ONE_EACH    [HANDLER_BECOMES] = "each of its workers serves one connection already"
+#define RECYCLED                                                                                                       \
+	.kinds = (KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS) | KEY_KIND(HANDLER_ACCEPTS)), .why = { ONE_EACH }
+#define COUNTED OWN_LOOP, .why = { ONE_EACH, [HANDLER_ACCEPTS] = "brood does not see its requests" }
 
 /* The longest argument or variable of a program: execve(2) takes no longer one (MAX_ARG_STRLEN, with its NUL). */
 enum { ARGUMENT_MAX = 32 * 4096 - 1 };
@@ -136,6 +140,12 @@ const struct key schema_keys[] = {
 	{ .name = "max_workers", POOL(max_workers), NUMBER(1, 65536), INETD_ONLY, .fallback = "",
 		.inherits = "max_workers", .reload = RELOAD_LIVE,
 		.help = "The most workers of the pool, those that wait and those that run programs together." },
+	{ .name = "max_requests", POOL(max_requests), NUMBER_OR_OFF(1000000000), COUNTED, .fallback = "off",
+		.reload = RELOAD_ROLL, .help = "About so many requests a worker serves before another takes its place." },
+	{ .name = "max_age", POOL(max_age_ms), DURATION_OR_OFF(365LL * DAY), RECYCLED, .fallback = "off",
+		.reload = RELOAD_ROLL, .help = "At this age of a worker another takes its place." },
+	{ .name = "jitter", POOL(jitter), NUMBER(0, 100), RECYCLED, .fallback = "10", .reload = RELOAD_ROLL,
+		.help = "In percent: each worker's own limits are lower by a part of it, which is drawn for the worker." },
 	{ .name = "user", POOL(user), TEXT, .fallback = "", .inherits = "user", .reload = RELOAD_ROLL,
 		.help = "The user that this pool's workers become." },
 	{ .name = "group", POOL(group), TEXT, .fallback = "", .inherits = "group", .reload = RELOAD_ROLL,

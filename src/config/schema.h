@@ -44,6 +44,7 @@ struct key {
 	size_t count_offset; /* of a list: of the size_t that counts its texts */
 	int64_t divisor;     /* the field counts in units of this; 0: as the rule does */
 	unsigned int kinds;  /* of a pool's key: the kinds of handlers it goes with, as KEY_KIND() bits; 0: all */
+	const char *why[HANDLER_KINDS]; /* it does not go with those; NULL: that is clear */
 	enum key_reload reload;
 	bool is_secret;   /* what a reload says of it does not show its value */
 	const char *help; /* one sentence */
@@ -51,7 +52,7 @@ struct key {
 
 #define KEY_KIND(kind) (1U << (kind))
 
-enum { SCHEMA_KEYS = 51 };
+enum { SCHEMA_KEYS = 54 };
 
 extern const struct key schema_keys[SCHEMA_KEYS];
 

@@ -383,6 +383,9 @@ static void adopt_pool(struct pool *pool, const struct state_pool *state)
 	};
 
 	pool->spawn_count = state->spawn_count;
+	pool->recycled[RECYCLE_REQUESTS] = state->recycled_requests;
+	pool->recycled[RECYCLE_AGE] = state->recycled_age;
+	pool->recycled[RECYCLE_MEMORY] = state->recycled_memory;
 	pool->scaled = state->scaled;
 	pool_policy_resume(&pool->policy, &memory);
 }
@@ -405,12 +408,20 @@ static enum slot_reason parse_reason(const char *name)
 	return SLOT_REASON_NONE;
 }
 
+/* No more than there can be. */
+#define JITTER_PPM_MAX 1000000
+
 static struct slot slot_of(const struct state_worker *state)
 {
+	enum slot_reason worn = parse_reason(state->worn);
+
 	return (struct slot){
 		.state = parse_state(state->state),
 		.reason = parse_reason(state->reason),
 		.was_ready = state->was_ready,
+		.worn = slot_reason_is_recycling(worn) ? worn : SLOT_REASON_NONE,
+		.worn_ms = state->worn_ms,
+		.jitter_ppm = state->jitter_ppm < JITTER_PPM_MAX ? state->jitter_ppm : JITTER_PPM_MAX,
 		.generation = state->generation,
 		.volley = state->volley,
 		.asked_ms = state->asked_ms,
@@ -464,6 +475,7 @@ static bool adopt_into(struct master *master, struct pool *pool, const struct st
 		.notify_fd = state->notify_fd,
 		.error = state->error,
 		.slow_us = state->slow_us,
+		.worn_at = state->worn_at,
 	};
 	pool_reserve_place(master, state->board_slot);
 	watch_notify_socket(master, pool, state->slot);

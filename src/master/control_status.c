@@ -103,6 +103,8 @@ static void put_totals(const struct pool *pool, struct json_line *json)
 	json_line_number(json, "slow", (int64_t)pool->slow_count);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		json_line_number(json, death_kind_name(kinds[i]), (int64_t)totals_deaths(totals, kinds[i]));
+	for (unsigned int cause = 0; cause < RECYCLE_CAUSES; cause++)
+		json_line_number(json, recycle_counter_name((enum recycle_cause)cause), (int64_t)pool->recycled[cause]);
 	json_line_number(json, "past_connections", word(&totals->connections));
 	json_line_number(json, "past_requests", word(&totals->requests));
 	json_line_number(json, "past_bytes_in", word(&totals->bytes_in));

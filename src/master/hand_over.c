@@ -107,6 +107,9 @@ static void write_pool(const struct pool *pool, struct state_writer *writer)
 			.backoff_level = policy->backoff.level,
 			.backoff_volley = policy->backoff.volley,
 			.backoff_until_ms = policy->backoff.until_ms,
+			.recycled_requests = pool->recycled[RECYCLE_REQUESTS],
+			.recycled_age = pool->recycled[RECYCLE_AGE],
+			.recycled_memory = pool->recycled[RECYCLE_MEMORY],
 		},
 	};
 
@@ -144,6 +147,9 @@ static void write_worker(const struct pool *pool, uint32_t number, struct state_
 			.ready_at_ms = slot->ready_at_ms,
 			.deadline_ms = slot->deadline_ms,
 			.slow_us = worker->slow_us,
+			.worn_ms = slot->worn_ms,
+			.worn_at = worker->worn_at,
+			.jitter_ppm = slot->jitter_ppm,
 		},
 	};
 
@@ -157,6 +163,7 @@ static void write_worker(const struct pool *pool, uint32_t number, struct state_
 		record.worker.deadline_ms = slot->leave_by_ms;
 	SET(record.worker.state, slot_state_name(slot->state == SLOT_OVERRUN ? SLOT_RETIRING : slot->state));
 	SET(record.worker.reason, slot_reason_name(slot->reason));
+	SET(record.worker.worn, slot_reason_name(slot->worn));
 	state_write(writer, &record);
 }
 

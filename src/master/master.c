@@ -364,8 +364,10 @@ static bool handle_signals_and_deaths(struct master *master, uint64_t now_ms)
 	for (int i = 0; i < SIGNALS_A_TURN && signals_next(&master->signals, &event); i++)
 		handle_signal(master, &event, now_ms);
 	nurseries_listen(master, 0, now_ms);
-	if (was_woken(master))
+	if (was_woken(master)) {
 		pools_note_ready(master, now_ms);
+		recycle_note_requests(master, now_ms);
+	}
 	return reap_all(master, now_ms);
 }
 

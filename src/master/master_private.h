@@ -17,6 +17,7 @@
  *	pool_watch.c       what it says of itself on the board
  *	slow.c             tells of requests that take long, and where their workers are
  *	spawn.c            forks; nursery.c has the workers of inetd pools made by a process of theirs
+ *	recycle.c          finds those that have reached a limit
  *	reap.c             deaths; children.c knows which process is which, totals.c sums up what the dead have done
  *
  *	Workers that are programs
@@ -67,6 +68,7 @@
 #include "master/output.h"
 #include "master/pidfile.h"
 #include "master/program.h"
+#include "master/recycle.h"
 #include "master/reload.h"
 #include "master/slow.h"
 #include "master/store.h"
@@ -91,6 +93,7 @@ struct worker {
 	int unsent_number;                /* the signal */
 	bool is_unsent;
 	bool taken;          /* of an inetd pool: it has its connection, which was logged */
+	uint64_t worn_at;    /* what it had reached when it was found worn, in the unit of the limit */
 	uint64_t overrun_us; /* of one whose request is overrun: when that began, by the board */
 	uint64_t slow_us;    /* when the last of its requests began that was slow, which was told; 0: none was */
 	/* Of a program: */
@@ -130,6 +133,7 @@ struct pool {
 	bool full;                 /* nobody waits for connections, since there are max_workers */
 	uint64_t full_ms;          /* when it last was; 0: never */
 	struct board_pool *totals; /* of its workers that are gone: on the board */
+	uint64_t recycled[RECYCLE_CAUSES]; /* workers that are gone since they were worn */
 	struct slow_pool slow;
 	uint64_t slow_count; /* requests that were slow, whether they were told or not */
 };

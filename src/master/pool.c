@@ -71,6 +71,8 @@ struct pool_rules pool_rules(const struct master *master, const struct pool_conf
 		.retire_timeout_ms = program ? config->stop_timeout_ms : 0,
 		.replace_timeout_ms = pool_replace_timeout(config),
 		.watchdog_ms = program ? config->program.watchdog_timeout_ms : 0,
+		.max_age_ms = config->max_age_ms,
+		.jitter = config->jitter,
 		.healthy_ms = config->healthy_after_ms,
 		.give_up_after = config->give_up_after,
 		.overrun_warnings = config->overrun_number_count,
@@ -90,6 +92,7 @@ static int pool_init(struct master *master, struct pool *pool, const struct pool
 	if (pool->slots == NULL || pool->workers == NULL || asprintf(&pool->title, "brood: %s", config->name) < 0)
 		return -ENOMEM;
 	pool_policy_init(&pool->policy, &rules, target, pool->slots);
+	pool_policy_seed(&pool->policy, clock_monotonic_us() ^ ((uint64_t)master->pid << 32) ^ pool->index);
 	pool->policy.generation = master->generation;
 	return output_pool_init(pool, master->places);
 }
@@ -170,6 +173,8 @@ static void pool_act_on_worker(
 {
 	if (action->what == SLOT_BECAME_READY)
 		pool_became_ready(master, pool, action->slot, now_ms);
+	else if (action->what == SLOT_WEAR)
+		recycle_by_age(pool, action, now_ms);
 	else if (!worker_is_program(pool, action->slot) || !program_speaks_up(master, pool, action, now_ms))
 		pool_signal(master, pool, action, now_ms);
 }

@@ -92,6 +92,7 @@ struct worker_start pool_worker_start(
 		.number = slot,
 		.board = board,
 		.spawn_count = pool->spawn_count,
+		.max_requests = recycle_max_requests(pool, slot),
 		.nursery_fd = -1,
 		.output = {.stdout_fd = -1, .stderr_fd = -1},
 		.listener_keys = (const char *const *)listeners->keys,
@@ -147,15 +148,34 @@ void pool_not_born(struct master *master, struct pool *pool, uint32_t slot, int 
 	pool->fork_failing = true;
 }
 
-bool pools_have_place(const struct master *master)
+static uint32_t places_reserved(const struct master *master)
 {
-	return master->board_free > master->places - master->config->max_workers;
+	return master->places - master->config->max_workers;
 }
 
-/* The reserve is for canaries, and for the workers that a pool has beyond its size while it rolls. */
-static bool may_use_reserve(const struct pool *pool, const struct pool_action *action)
+/* Those that were recycled, and take their time for a connection, keep no place from others: none is to be missing for
+ * them. */
+static uint32_t pools_recycled(const struct master *master)
 {
-	return action->reason == SLOT_REASON_RELOAD || pool_policy_is_rolling(&pool->policy);
+	uint32_t recycled = 0;
+
+	FOR_EACH_POOL (master, pool)
+		recycled += pool_policy_recycled(&pool->policy);
+	return recycled;
+}
+
+bool pools_have_place(const struct master *master)
+{
+	return master->board_free > 0 && master->board_free + pools_recycled(master) > places_reserved(master);
+}
+
+/* The reserve is for canaries, and for the workers that a pool has beyond its size while it rolls; and for one that
+ * takes a worn one's place, as long as half of it is left for them. */
+static bool may_use_reserve(const struct master *master, const struct pool *pool, const struct pool_action *action)
+{
+	bool recycles = pool_policy_worn(&pool->policy) > 0 && master->board_free > places_reserved(master) / 2;
+
+	return action->reason == SLOT_REASON_RELOAD || pool_policy_is_rolling(&pool->policy) || recycles;
 }
 
 /* Makes it here and now. */
@@ -190,7 +210,7 @@ static const struct pool_config *config_to_start(const struct pool *pool, const 
 
 bool pool_may_ask(struct master *master, struct pool *pool, const struct pool_action *action)
 {
-	if (master->board_free == 0 || (!may_use_reserve(pool, action) && !pools_have_place(master)))
+	if (master->board_free == 0 || (!may_use_reserve(master, pool, action) && !pools_have_place(master)))
 		return false;
 	if (config_to_start(pool, action)->kind != HANDLER_BECOMES)
 		return true;

@@ -67,7 +67,11 @@ static void reap_logger(struct master *master, int status, uint64_t now_ms)
 static void note_death(struct master *master, struct pool *pool, uint32_t slot, const struct death *death,
 	const struct death_verdict *verdict)
 {
+	enum recycle_cause cause = recycle_cause_of(verdict->reason);
+
 	report_death(master, pool, slot, death, verdict);
+	if (cause != RECYCLE_CAUSES)
+		pool->recycled[cause]++;
 	totals_add(pool->totals, pool_board_slot(master, pool, slot), verdict->kind);
 }
 

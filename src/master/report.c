@@ -125,7 +125,7 @@ static bool is_replaced_before(const struct pool *pool, const struct death_verdi
 {
 	return pool->policy.phase == POOL_SERVING && verdict->sequel == DEATH_NOT_REPLACED &&
 	       (verdict->reason == SLOT_REASON_REQUEST_TIMEOUT || verdict->reason == SLOT_REASON_WATCHDOG ||
-		       verdict->reason == SLOT_REASON_ITSELF);
+		       verdict->reason == SLOT_REASON_ITSELF || slot_reason_is_recycling(verdict->reason));
 }
 
 /* What follows: "replaced", "replaced before", "not replaced", "retry in 400 ms". */
@@ -164,6 +164,8 @@ static enum log_level death_level(const struct death_verdict *verdict)
 	case DEATH_RETIRED:
 		return verdict->reason == SLOT_REASON_REQUEST_TIMEOUT ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG;
 	case DEATH_RECYCLED:
+		if (slot_reason_is_recycling(verdict->reason))
+			return LOG_LEVEL_DEBUG;
 		return verdict->failure ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
 	default:
 		return verdict->before_ready ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING;
@@ -243,12 +245,6 @@ static void report_exit(const struct pool *pool, uint32_t slot, const struct boa
 	log_write(death->by_signal ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "EXIT", fields);
 }
 
-/* The last of a list of fields: whose code it was, or the list's end. */
-static struct log_field module_field(const struct pool_config *config)
-{
-	return config->kind == HANDLER_LOADS ? LOG_TEXT("module", config->module) : (struct log_field){ .name = NULL };
-}
-
 /* What a program has said of itself last, where it says such things. */
 static void report_last_words(const struct pool *pool, uint32_t slot, const struct board_slot *board_slot)
 {
@@ -291,19 +287,23 @@ static void report_worker_death(struct master *master, const struct pool *pool, 
 		LOG_TEXT("when", verdict->before_ready ? "before ready" : "after ready"),
 		LOG_INT("age_ms", (int64_t)verdict->age_ms),
 		LOG_TEXT("next", what_follows(pool, verdict, next, sizeof(next))),
-		{ .name = NULL }, /* what it has served, and of a module its name */
+		{ .name = NULL }, /* what it has served, of a module its name, and the limit that it had reached */
+		{ .name = NULL },
 		{ .name = NULL },
 		{ .name = NULL },
 		{ .name = NULL },
 		{ .name = NULL },
 		{ .name = NULL },
 	};
-	struct log_field *more = &fields[ARRAY_SIZE(fields) - 6];
+	struct log_field *more = &fields[ARRAY_SIZE(fields) - 7];
 
 	if (!worker_is_program(pool, slot)) {
 		report_served(pool_board_slot(master, pool, slot), death, peer, sizeof(peer), more);
-		more[death->serving ? 4 : 3] = module_field(worker->config);
+		more += death->serving ? 4 : 3;
+		if (worker->config->kind == HANDLER_LOADS)
+			*more++ = LOG_TEXT("module", worker->config->module);
 	}
+	*more = recycle_field(pool, slot);
 	reload_note_death(master, pool, slot, how);
 	log_write(death_level(verdict), "worker died", fields);
 }

@@ -93,6 +93,9 @@ static const struct field pool_fields[] = {
 	UNSIGNED(pool, backoff_volley),
 	UNSIGNED(pool, backoff_until_ms),
 	FLAG(pool, scaled),
+	UNSIGNED(pool, recycled_requests),
+	UNSIGNED(pool, recycled_age),
+	UNSIGNED(pool, recycled_memory),
 };
 
 static const struct field worker_fields[] = {
@@ -116,6 +119,10 @@ static const struct field worker_fields[] = {
 	UNSIGNED(worker, ready_at_ms),
 	UNSIGNED(worker, deadline_ms),
 	UNSIGNED(worker, slow_us),
+	TEXT(worker, worn),
+	UNSIGNED(worker, worn_ms),
+	UNSIGNED(worker, worn_at),
+	UNSIGNED(worker, jitter_ppm),
 };
 
 static const struct field output_fields[] = {

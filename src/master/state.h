@@ -92,6 +92,9 @@ struct state_pool {
 	uint32_t backoff_volley;
 	uint64_t backoff_until_ms;
 	bool scaled;
+	uint64_t recycled_requests;
+	uint64_t recycled_age;
+	uint64_t recycled_memory;
 };
 
 struct state_worker {
@@ -115,6 +118,10 @@ struct state_worker {
 	uint64_t ready_at_ms;
 	uint64_t deadline_ms;
 	uint64_t slow_us; /* the last of its requests that was told to be slow */
+	char worn[32];    /* slot_reason_name() of the limit that it has reached; "none" */
+	uint64_t worn_ms;
+	uint64_t worn_at;
+	uint32_t jitter_ppm;
 };
 
 struct state_output {

@@ -296,6 +296,7 @@ static void execute(struct master *master, uint64_t now_ms)
 	}
 	/* What was said to this image is not said again. */
 	pools_note_ready(master, now_ms);
+	recycle_note_requests(master, now_ms);
 	ack_read_all(master, now_ms);
 	log_event(LOG_LEVEL_NOTICE, "upgrade: the new binary takes over", LOG_TEXT("from", BROOD_VERSION),
 		LOG_TEXT("to", upgrade->version), LOG_TEXT("binary", master->options->image->path));

@@ -221,7 +221,7 @@ bool pool_policy_event(
 		slot_note_ready(pool, slot, now_ms);
 		break;
 	case SLOT_WEAR:
-		slot_wear(pool, slot, reason);
+		slot_wear(pool, slot, reason, now_ms);
 		break;
 	case SLOT_WARN:
 		slot_warn(pool, slot, now_ms);

@@ -92,7 +92,7 @@ void pool_draw_jitter(struct pool_policy *pool, struct slot *slot);
 
 /* Whether SLOT can become worn: it serves, and nobody is about to take its place. */
 bool slot_can_wear(const struct pool_policy *pool, const struct slot *slot);
-void slot_wear(struct pool_policy *pool, struct slot *slot, enum slot_reason reason);
+void slot_wear(struct pool_policy *pool, struct slot *slot, enum slot_reason reason, uint64_t now_ms);
 
 /* Whether one more is wanted for a worn one: 1, or 0. */
 uint32_t recycling_wanted(const struct pool_policy *pool, uint64_t now_ms);
@@ -100,7 +100,8 @@ uint32_t recycling_wanted(const struct pool_policy *pool, uint64_t now_ms);
 /* Finds whether the worker in slot NUMBER has reached its age, or when it will have. */
 void plan_wear(const struct pool_policy *pool, uint32_t number, uint64_t now_ms, struct pool_plan *plan);
 
-/* Retires the worn workers that can be spared; while the pool rolls, the old ones leave before them. */
+/* Retires the worn workers that can be spared, who has been so for longest first; while the pool rolls, the old ones
+ * leave before them. */
 void plan_recycling(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan);
 
 /* ---- pool_sizing.c ---- */

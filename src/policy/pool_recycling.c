@@ -60,10 +60,11 @@ bool slot_can_wear(const struct pool_policy *pool, const struct slot *slot)
 	return slot->state == SLOT_READY && pool_role(pool, slot) == POOL_CURRENT;
 }
 
-void slot_wear(struct pool_policy *pool, struct slot *slot, enum slot_reason reason)
+void slot_wear(struct pool_policy *pool, struct slot *slot, enum slot_reason reason, uint64_t now_ms)
 {
 	pool->count_of[POOL_CURRENT][slot->state]--;
 	slot->worn = reason;
+	slot->worn_ms = now_ms;
 	pool->count_of[POOL_WORN][slot->state]++;
 }
 
@@ -125,20 +126,37 @@ static void plan_patience(const struct pool_policy *pool, uint64_t now_ms, struc
 		plan_wake(plan, awaited_ms);
 }
 
-void plan_recycling(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
+/* Who has been worn for longest, of those whom the plan does not name yet. */
+static uint32_t most_worn(const struct pool_policy *pool, const struct pool_plan *plan)
 {
-	uint32_t ready = pool_ready(pool);
-	uint32_t spare = ready > pool->target ? ready - pool->target : 0;
+	uint32_t found = pool->rules.capacity;
 
-	plan_patience(pool, now_ms, plan);
-	if (pool_policy_worn(pool) == 0 || pool->count_of[POOL_OLD][SLOT_READY] > 0)
-		return;
-	for (uint32_t i = pool->rules.capacity; i-- > 0 && spare > 0;) {
+	for (uint32_t i = pool->rules.capacity; i-- > 0;) {
 		const struct slot *slot = &pool->slots[i];
+		bool planned = false;
 
 		if (slot->state != SLOT_READY || pool_role(pool, slot) != POOL_WORN)
 			continue;
-		spare--;
-		plan_add(plan, SLOT_RETIRE, i, slot->worn);
+		for (size_t k = 0; k < plan->count; k++)
+			planned |= plan->actions[k].slot == i;
+		if (!planned && (found == pool->rules.capacity || slot->worn_ms < pool->slots[found].worn_ms))
+			found = i;
+	}
+	return found;
+}
+
+void plan_recycling(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
+{
+	uint32_t ready = pool_ready(pool), worn = pool->count_of[POOL_WORN][SLOT_READY];
+	uint32_t spare = ready > pool->target ? ready - pool->target : 0;
+
+	plan_patience(pool, now_ms, plan);
+	if (pool->count_of[POOL_OLD][SLOT_READY] > 0)
+		return;
+	for (uint32_t i = 0; i < spare && i < worn && plan->count < POOL_PLAN_MAX; i++) {
+		uint32_t slot = most_worn(pool, plan);
+
+		if (slot < pool->rules.capacity)
+			plan_add(plan, SLOT_RETIRE, slot, pool->slots[slot].worn);
 	}
 }

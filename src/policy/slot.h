@@ -63,6 +63,7 @@ struct slot {
 	enum slot_reason reason;
 	bool was_ready;
 	enum slot_reason worn; /* the limit that it has reached; SLOT_REASON_NONE: none */
+	uint64_t worn_ms;      /* since when; meaningful if worn */
 	uint32_t jitter_ppm;   /* its own limits are lower by so many millionths */
 	uint32_t generation;   /* of the configuration that this worker was asked for */
 	uint32_t volley;       /* the pool's, when this worker was asked for (policy/backoff.h) */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker/connection.h"
 
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -31,10 +32,20 @@ static void on_request_begin(struct brood_stream *stream)
 	board_worker_request_begin(connection.start->slot, now_us, deadline_us);
 }
 
+/* The master finds it worn, has another take its place, and then tells it to retire. */
+static void wear(void)
+{
+	eventfd_write(connection.start->wake_fd, 1);
+}
+
 static void on_request_end(struct brood_stream *stream)
 {
-	board_worker_request_end(connection.start->slot, clock_monotonic_us(), stream->bytes_in - connection.noted_in,
+	struct board_slot *slot = connection.start->slot;
+
+	board_worker_request_end(slot, clock_monotonic_us(), stream->bytes_in - connection.noted_in,
 		stream->bytes_out - connection.noted_out);
+	if (UNLIKELY(atomic_load_explicit(&slot->requests, memory_order_relaxed) == connection.start->max_requests))
+		wear();
 	connection.noted_in = stream->bytes_in;
 	connection.noted_out = stream->bytes_out;
 	if (connection.request_timeout_us != 0)

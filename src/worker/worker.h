@@ -27,6 +27,7 @@ struct worker_start {
 	uint32_t number;                  /* of the worker in its pool */
 	const struct board *board;        /* of all pools */
 	uint64_t spawn_count;             /* how often the pool has started a worker, this time counted */
+	uint64_t max_requests;            /* with so many served it wakes the master, and serves on; 0: it does not */
 	int nursery_fd;                   /* of a nursery: its socket (worker/nursery.h); else -1 */
 	struct host_output output;        /* where the program's output goes: worker/host.h */
 	const char *const *listener_keys; /* of a program: worker/host.h */

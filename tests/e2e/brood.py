@@ -197,7 +197,11 @@ class Storm:
 
     def stop(self):
         self.process.terminate()
-        output, _ = self.process.communicate(timeout=DEADLINE_S)
+        return self.wait(DEADLINE_S)
+
+    def wait(self, timeout):
+        """Until it ends by itself."""
+        output, _ = self.process.communicate(timeout=timeout)
         return json.loads(output.splitlines()[-1])
 
     def __enter__(self):

@@ -9,11 +9,11 @@
  *	stuck    connected, and nothing came for ten seconds
  *	other    anything else that kept a connection from being made
  *
- *	storm [-t THREADS] [-b BYTES] [-s SECONDS] [-g FILE] ADDRESS
+ *	storm [-t THREADS] [-b BYTES] [-s SECONDS] [-n CONNECTIONS] [-g FILE] ADDRESS
  *
- * ADDRESS is "a.b.c.d:port", "[v6]:port" or "unix:/path". Prints "started" after the first answer, runs for SECONDS or
- * until SIGTERM, then prints one JSON object. With -g the request is "GET FILE", and any answer that begins with
- * "HTTP/1.1 200" and reaches its Content-Length is whole.
+ * ADDRESS is "a.b.c.d:port", "[v6]:port" or "unix:/path". Prints "started" after the first answer, runs for SECONDS,
+ * until SIGTERM, or until so many CONNECTIONS were begun, then prints one JSON object. With -g the request is "GET
+ *FILE", and any answer that begins with "HTTP/1.1 200" and reaches its Content-Length is whole.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,6 +43,8 @@ static char request[ANSWER_MAX];
 static size_t request_size = 16;
 static bool http;
 
+static uint64_t most = UINT64_MAX; /* connections */
+static _Atomic uint64_t begun;
 static _Atomic uint64_t counts[OUTCOMES];
 static _Atomic uint64_t lost_by_errno[ERRORS_MAX]; /* 0: end of the stream */
 static _Atomic uint64_t last_ok_us;
@@ -168,7 +170,7 @@ static void note_ok(void)
 
 static void *storm(void *unused)
 {
-	while (!atomic_load(&stopping)) {
+	while (!atomic_load(&stopping) && atomic_fetch_add(&begun, 1) < most) {
 		enum outcome outcome = try_once();
 
 		atomic_fetch_add(&counts[outcome], 1);
@@ -177,6 +179,8 @@ static void *storm(void *unused)
 		else if (outcome != OUTCOME_LOST)
 			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL); /* who was refused does not hammer */
 	}
+	if (!atomic_load(&stopping))
+		kill(getpid(), SIGTERM);
 	return NULL;
 }
 
@@ -205,13 +209,15 @@ int main(int argc, char **argv)
 	sigset_t term;
 
 	memset(request, 'x', sizeof(request));
-	while ((option = getopt(argc, argv, "t:b:s:g:")) != -1) {
+	while ((option = getopt(argc, argv, "t:b:s:n:g:")) != -1) {
 		if (option == 't')
 			thread_count = atoi(optarg);
 		else if (option == 'b')
 			request_size = strtoul(optarg, NULL, 10);
 		else if (option == 's')
 			seconds = atoi(optarg);
+		else if (option == 'n')
+			most = strtoull(optarg, NULL, 10);
 		else if (option == 'g')
 			http = true, request_size = (size_t)snprintf(request, sizeof(request),
 					     "GET %s HTTP/1.1\r\nHost: storm\r\nConnection: close\r\n\r\n", optarg);

@@ -397,6 +397,36 @@ def check_roll_batch(change):
     assert len([row for row in change.one.slots("echo")]) == 8
 
 
+DEBUG = "log_level = debug\n"
+
+
+def recycled(change, reason):
+    return [row for row in change.one.log("died", kind="recycled") if row["reason"] == reason]
+
+
+@changes("pool", "max_requests")
+def check_max_requests(change):
+    change.start(DEBUG + echo_pool())
+    change.reload(DEBUG + echo_pool(extra="max_requests = 5", echo="messages = 1"), "max_requests: off -> 5")
+    change.until(lambda: echo_once(change.address()) == b"hello" and recycled(change, "max_requests"))
+
+
+@changes("pool", "max_age")
+def check_max_age(change):
+    change.start(DEBUG + echo_pool())
+    change.reload(DEBUG + echo_pool(extra="max_age = 300ms"), "max_age: off -> 300ms")
+    change.until(lambda: recycled(change, "max_age"))
+
+
+@changes("pool", "jitter")
+def check_jitter(change):
+    """Without it none of the workers could be worn at such an age."""
+    change.start(DEBUG + echo_pool(workers=8, extra="max_age = 1h\njitter = 0"))
+    change.reload(DEBUG + echo_pool(workers=8, extra="max_age = 30s\njitter = 100"), "jitter: 0 -> 100")
+    rows = change.until(lambda: recycled(change, "max_age"))
+    assert rows[0]["worn_age_ms"] < 30000
+
+
 def pool_identity(change, before, after, named, field, number):
     change.start(echo_pool(extra=before))
     change.reload(echo_pool(extra=after), named)

@@ -144,6 +144,8 @@ static void wear(struct sim *sim, struct sim_process *process)
 		       process->generation == sim->generation;
 
 	tell(sim, process->slot, SLOT_WEAR, reasons[sim_chance(sim, 500)], matters);
+	if (matters)
+		process->worn_ms = sim->now_ms;
 	process->worn |= matters;
 	sim->tally.worn += matters;
 }
@@ -307,6 +309,7 @@ static void grow_old(struct sim *sim, struct sim_process *process)
 {
 	tell(sim, process->slot, SLOT_WEAR, SLOT_REASON_RECYCLE_AGE, true);
 	process->worn = true;
+	process->worn_ms = sim->now_ms;
 	sim->tally.worn++;
 }
 

@@ -105,6 +105,7 @@ struct sim_process {
 	uint64_t ready_at_ms;     /* counts as ready */
 	uint64_t watchdog_due_ms; /* must say that it lives */
 	uint64_t retire_due_ms;   /* must have left, if it was ready */
+	uint64_t worn_ms;         /* it was told to be worn */
 	uint64_t recycled_ms;     /* was told to leave since it was worn; SIM_NEVER: it was not */
 	uint64_t warn_due_ms;     /* its overrun request must have ended */
 	uint32_t warnings;        /* of that request */

@@ -558,6 +558,12 @@ static void check_recycling(struct sim *sim, const struct pool_action *action, c
 	if (count_ready(sim) <= sim->target)
 		sim_fail(sim, "retires slot %u, which is worn, with %u of %u ready", action->slot, count_ready(sim),
 			sim->target);
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		const struct sim_process *other = &sim->processes[i];
+
+		if (serves(sim, other) && sim_is_worn(sim, other) && other->worn_ms < process->worn_ms)
+			sim_fail(sim, "retires slot %u, and slot %u is worn for longer", action->slot, other->slot);
+	}
 	sim->tally.impatient += count_recycled(sim) > 0;
 	sim->tally.recycled++;
 }

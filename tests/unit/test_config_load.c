@@ -129,6 +129,9 @@ Test(config_load, defaults)
 	cr_expect_eq(pool->backoff_max_ms, 30000);
 	cr_expect_eq(pool->healthy_after_ms, 10000);
 	cr_expect_eq(pool->give_up_after, 5);
+	cr_expect_eq(pool->max_requests, 0);
+	cr_expect_eq(pool->max_age_ms, 0);
+	cr_expect_eq(pool->jitter, 10);
 	cr_expect_not(pool->identity.change);
 	config_free(config);
 }
@@ -145,7 +148,8 @@ Test(config_load, every_field_of_a_pool)
 			"socket_group = 8 workers = 011 start_timeout = 1ms stop_timeout = 2ms request_timeout = 3ms\n"
 			"read_timeout = 4ms write_timeout = 5ms idle_timeout = 6ms backoff_min = 7ms\n"
 			"slow_after = 9ms "
-			"backoff_max = 8ms healthy_after = 100ms give_up_after = off }",
+			"backoff_max = 8ms healthy_after = 100ms give_up_after = off max_requests = 1000000000\n"
+			"max_age = 365d jitter = 100 }",
 			NULL),
 		0, "%s", errors);
 	pool = &config->pools[0];
@@ -175,6 +179,9 @@ Test(config_load, every_field_of_a_pool)
 	cr_expect_eq(pool->backoff_max_ms, 8);
 	cr_expect_eq(pool->healthy_after_ms, 100);
 	cr_expect_eq(pool->give_up_after, 0);
+	cr_expect_eq(pool->max_requests, 1000000000);
+	cr_expect_eq(pool->max_age_ms, UINT64_C(365) * 24 * 3600 * 1000);
+	cr_expect_eq(pool->jitter, 100);
 	config_free(config);
 }
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <sys/eventfd.h>
+
 #include "tests/unit/stream_pair.h"
 
 #include "worker/connection.h"
@@ -56,4 +58,63 @@ Test(connection, an_orderly_close_is_not_bounded_by_the_request)
 	cr_assert_eq(board_slot_state(&slot), BOARD_IDLE);
 	cr_assert_eq(slot.failed, 1);
 	cr_assert_eq(slot.requests, 0);
+}
+
+/* ---- the limit of requests ---- */
+
+static int serve_four(void *state, struct brood_stream *stream)
+{
+	for (int i = 0; i < 4; i++) {
+		brood_request_begin(stream);
+		brood_request_end(stream);
+	}
+	return 0;
+}
+
+static void serve_one_connection(struct board_slot *slot)
+{
+	int ends[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	connection_peer()->ss_family = AF_UNIX;
+	*connection_peer_size() = sizeof(sa_family_t);
+	close(ends[1]);
+	connection_serve(ends[0], 0, slot);
+}
+
+/* How often the master was woken since the last look. */
+static uint64_t wakes(int fd)
+{
+	eventfd_t count = 0;
+
+	return eventfd_read(fd, &count) == 0 ? count : 0;
+}
+
+/* Once, by the request that reaches the limit, whatever connection it is on; and the worker serves on. */
+Test(connection, wakes_the_master_at_the_limit_of_requests)
+{
+	static const struct brood_module handler = { .name = "test", .serve = serve_four };
+	static const uint64_t limits[] = { 0, 1, 4, 6, 8 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		static char name[] = "test";
+		struct board_slot slot = { 0 };
+		const struct pool_config pool = { .name = name, .handler = &handler };
+		const struct worker_start start = {
+			.pool = &pool,
+			.slot = &slot,
+			.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
+			.max_requests = limits[i],
+		};
+
+		connection_init(&start);
+		for (uint64_t served = 0; served < 16; served += 4) {
+			serve_one_connection(&slot);
+			cr_assert_eq(slot.requests, served + 4);
+			cr_expect_eq(wakes(start.wake_fd), limits[i] > served && limits[i] <= served + 4,
+				"limit %llu, %llu served", (unsigned long long)limits[i],
+				(unsigned long long)served + 4);
+		}
+		close(start.wake_fd);
+	}
 }

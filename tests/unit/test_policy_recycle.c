@@ -84,6 +84,21 @@ Test(policy_recycle, one_replacement_is_on_its_way_at_a_time)
 	cr_expect_eq(pool_policy_worn(&pool.policy), 0);
 }
 
+Test(policy_recycle, who_has_been_worn_for_longest_goes_first)
+{
+	serve(16, 4);
+	wear(2);
+	pool.now_ms++;
+	wear(3);
+	wear(0);
+	born_ready(4, 4);
+	PLAN("retire 2 max_requests");
+	recycled(2);
+	/* Where several can be spared at once, too. */
+	pool_policy_resize(&pool.policy, -2);
+	PLAN("retire 3 max_requests, retire 0 max_requests");
+}
+
 Test(policy_recycle, one_that_takes_long_to_finish_is_not_waited_for_for_ever)
 {
 	serve(16, 4);

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""Recycling: workers that have reached a limit are replaced, and nobody notices."""
+import json
+import signal
+import threading
+import time
+
+import pytest
+from brood import (DEADLINE_S, SANITIZED, Storm, connect, echo_once, echo_pool, kill, receive_all, wait_for)
+from test_http import Client
+from test_program import program_pool, steps
+from test_storm import assert_nothing_lost
+from test_upgrade import replaceable, upgrade
+
+DEBUG = "log_level = debug\n"
+CONNECTIONS = 5000 if SANITIZED else 100000
+
+
+def status(one):
+    """The master's answer, which is all of one moment: what it says of its pools, by their names."""
+    with connect(f"unix:{one.control}") as client:
+        client.sendall(b"status\n")
+        answers = [json.loads(line) for line in receive_all(client).splitlines()]
+    return {answer["name"]: answer for answer in answers if answer["type"] == "pool"}
+
+
+def recycled(one, reason=None):
+    return [row for row in one.log("died", kind="recycled") if reason in (None, row["reason"])]
+
+
+class Watch:
+    """Looks at a pool's status all the time: how few workers were ready, and how many there were."""
+
+    def __init__(self, one, pool="echo"):
+        self.one = one
+        self.pool = pool
+        self.looks = []
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self.over.wait(0.001):
+            row = status(self.one)[self.pool]
+            self.looks.append((row["ready"], row["ready"] + row["starting"], row["leaving"]))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *unused):
+        self.over.set()
+        self.thread.join(DEADLINE_S)
+
+    def assert_never_short(self, size):
+        assert len(self.looks) > 20
+        assert min(ready for ready, _, _ in self.looks) >= size
+        # One more than the size, and one that leaves.
+        assert max(there for _, there, _ in self.looks) <= size + 1
+        assert max(leaving for _, _, leaving in self.looks) <= 1
+
+
+def test_no_connection_is_lost_to_recycling(brood):
+    """100,000 connections, and no worker that serves more than about ten of them."""
+    one = brood(echo_pool(workers=4, extra="max_requests = 10", echo="messages = 1")).start()
+    one.wait_workers(4)
+    with Watch(one) as watch, Storm(one.address(), "-t", 16, "-n", CONNECTIONS) as storm:
+        counts = storm.wait_started().wait(300)
+    assert_nothing_lost(counts)
+    assert counts["ok"] == CONNECTIONS and counts["refused"] == 0, counts
+    watch.assert_never_short(4)
+    pool = status(one)["echo"]
+    assert pool["recycled"] == pool["recycled_requests"] >= CONNECTIONS / 200, pool
+    assert pool["exited"] == pool["signaled"] == pool["killed"] == 0
+
+
+def test_no_request_of_kept_connections_is_cut(brood, directory):
+    """A worker that is recycled says so in an answer, and the client comes again."""
+    (directory / "page").write_bytes(b"x" * 1000)
+    one = brood(f"""
+pool "web" {{
+	listen = {{"127.0.0.1:0"}}
+	handler = "http"
+	workers = 2
+	max_requests = 10
+	http {{ root = "{directory}" }}
+}}
+""").start()
+    closed, lost = [], []
+
+    def visit():
+        for _ in range(10 if SANITIZED else 50):
+            with Client(one.address()) as client:
+                fields = {}
+                while fields.get("connection") != "close":
+                    try:
+                        found = client.ask("GET", "/page")
+                    except (EOFError, OSError) as error:
+                        lost.append(error)
+                        return
+                    fields = found.fields
+                    assert (found.status, found.body) == (200, b"x" * 1000)
+                closed.append(fields)
+    visitors = [threading.Thread(target=visit) for _ in range(2)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join(DEADLINE_S)
+    assert not lost
+    assert len(closed) == 2 * (10 if SANITIZED else 50)
+    wait_for(lambda: status(one)["web"]["recycled_requests"] >= len(closed) / 2, "workers that were recycled")
+
+
+def test_a_worker_leaves_at_its_own_limit(brood):
+    """The jitter spreads what each may serve; one after the other, hardly one serves more."""
+    one = brood(DEBUG + echo_pool(workers=1, extra="max_requests = 100\njitter = 50", echo="messages = 1")).start()
+    one.wait_workers(1)
+    for _ in range(1500):
+        assert echo_once(one.address()) == b"hello"
+    rows = wait_for(lambda: len(recycled(one)) >= 12 and recycled(one), "twelve that were recycled")
+    reached = [row["worn_requests"] for row in rows]
+    assert min(reached) >= 50 and len(set(reached)) >= 4, reached
+    assert {row["reason"] for row in rows} == {"max_requests"}
+    assert {row["next"] for row in rows} == {"replaced before"}
+    assert {row["requests"] >= row["worn_requests"] for row in rows} == {True}
+
+
+def test_a_worker_leaves_at_its_age(brood):
+    one = brood(DEBUG + echo_pool(workers=4, extra="max_age = 400ms\njitter = 50")).start()
+    first = set(one.wait_workers(4))
+    with Watch(one) as watch:
+        wait_for(lambda: len(recycled(one, "max_age")) >= 12, "workers of an age")
+        assert echo_once(one.address()) == b"hello"
+    watch.assert_never_short(4)
+    rows = recycled(one)
+    assert first <= {row["pid"] for row in rows}
+    assert all(row["worn_age_ms"] >= 200 for row in rows)
+    assert len({row["worn_age_ms"] for row in rows}) > 3
+
+
+def test_a_connection_outlasts_any_limit(brood):
+    """A client who stays is served by the worker that he has, however long; the pool goes on without it."""
+    one = brood("max_workers = 2\n" + DEBUG + echo_pool(workers=2, extra="max_age = 300ms\nidle_timeout = 60s\n"
+                                                        "stop_timeout = 200ms"), expect=["worker died"]).start()
+    one.wait_workers(2)
+    with connect(one.address()) as client:
+        client.sendall(b"a")
+        assert client.recv(1) == b"a"
+        pid, = (slot["pid"] for slot in one.slots("echo") if slot["state"] in ("busy", "waiting"))
+        wait_for(lambda: one.log("told to end", pid=pid), "the end of its worker")
+        wait_for(lambda: status(one)["echo"]["ready"] == 2 and echo_once(one.address()) == b"hello", "two others")
+        # It takes no place from others, although there are max_workers.
+        other = next(slot["pid"] for slot in one.slots("echo") if slot["pid"] != pid and slot["state"] == "idle")
+        kill(other, signal.SIGKILL)
+        wait_for(lambda: one.log("died", pid=other), "a death")
+        wait_for(lambda: status(one)["echo"]["ready"] == 2, "another one")
+        time.sleep(1)  # several times the stop_timeout
+        client.sendall(b"b")
+        assert client.recv(1) == b"b"
+    wait_for(lambda: [row for row in recycled(one) if row["pid"] == pid], "it leaves once its client has")
+
+
+def test_programs_are_recycled_by_age(brood):
+    one = brood(DEBUG + steps("wait", workers=2, extra="ready_after = 50ms\nmax_age = 500ms")).start()
+    with Watch(one, "app") as watch:
+        rows = wait_for(lambda: len(recycled(one, "max_age")) >= 6 and recycled(one), "programs of an age")
+    watch.assert_never_short(2)
+    assert {row["next"] for row in rows} == {"replaced before"}
+    assert status(one)["app"]["recycled_age"] >= 6
+
+
+def test_a_replacement_that_does_not_start_retires_nobody(brood, directory):
+    mark = directory / "fail"
+    script = f"test -e {mark} && exit 1; exec sleep 1000"
+    one = brood(DEBUG + program_pool(["/bin/sh", "-c", script], workers=2,
+                                     extra="ready_after = 50ms\nmax_age = 1500ms\nbackoff_max = 200ms"),
+                expect=["died"]).start()
+    mark.write_text("")
+    wait_for(lambda: len(one.log("died", kind="exited")) >= 4, "replacements that fail")
+    pool = status(one)["app"]
+    assert (pool["ready"], pool["recycled"]) == (2, 0)
+    mark.unlink()
+    wait_for(lambda: len(recycled(one, "max_age")) >= 2, "those that could not leave")
+
+
+@pytest.mark.parametrize("change", ["reload", "upgrade"])
+def test_nothing_is_lost_to_changes_while_workers_are_recycled(brood, change):
+    config = echo_pool(workers=4, extra="max_requests = 10", echo="messages = 1")
+    one = replaceable(brood, config).start()
+    one.wait_workers(4)
+    with Storm(one.address(), "-t", 8) as storm:
+        storm.wait_started()
+        before = 0
+        for _ in range(3):
+            wait_for(lambda n=before: status(one)["echo"]["recycled_requests"] > n, "more that were recycled")
+            if change == "reload":
+                one.reload(config)
+            else:
+                upgrade(one)
+            before = status(one)["echo"]["recycled_requests"]
+            assert before > 0
+        counts = storm.stop()
+    assert_nothing_lost(counts)
+    assert counts["refused"] == 0
