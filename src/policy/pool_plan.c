@@ -27,7 +27,8 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 	uint32_t slots = pool->count[SLOT_FREE] - canaries;
 	uint32_t room = pool_policy_room(pool), window = pool_window(pool);
 
-	if (wanted > 0 && backoff_holds(&pool->backoff, now_ms))
+	/* The first client of a pool that sleeps is waited for again, once there may be a worker for him. */
+	if ((wanted > 0 || pool_is_asleep(pool)) && backoff_holds(&pool->backoff, now_ms))
 		plan_wake(plan, pool->backoff.until_ms);
 	if (wanted > allowed)
 		wanted = allowed;

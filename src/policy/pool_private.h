@@ -109,6 +109,9 @@ void plan_recycling(const struct pool_policy *pool, uint64_t now_ms, struct pool
 /* How many workers may be asked for at once, of those that are wanted. */
 uint32_t pool_window(const struct pool_policy *pool);
 
+/* No worker is there, none is wanted, and a client may change that. */
+bool pool_is_asleep(const struct pool_policy *pool);
+
 /* The event in SLOT is carried out: what it means for the size. */
 void sizing_note_event(
 	struct pool_policy *pool, struct slot *slot, enum slot_event event, enum slot_reason reason, uint64_t now_ms);

@@ -105,14 +105,20 @@ void pool_note_idle_exit(struct pool_policy *pool)
 {
 	uint32_t serving = pool_serving(pool);
 
-	if (pool->rules.sizing.kind == SIZING_QUEUE && pool_may_sleep(pool) && pool->target > serving)
-		pool->target = serving;
+	if (pool->rules.sizing.kind != SIZING_QUEUE || !pool_may_sleep(pool) || pool->target <= serving)
+		return;
+	pool->target = serving;
+	pool_note_ready(pool);
+}
+
+bool pool_is_asleep(const struct pool_policy *pool)
+{
+	return pool->phase == POOL_SERVING && pool_may_sleep(pool) && pool->target == 0 && pool_serving(pool) == 0;
 }
 
 bool pool_policy_awaits_demand(const struct pool_policy *pool, uint64_t now_ms)
 {
-	return pool->phase == POOL_SERVING && pool_may_sleep(pool) && pool->target == 0 && pool_serving(pool) == 0 &&
-	       pool_policy_room(pool) > 0 && !backoff_holds(&pool->backoff, now_ms);
+	return pool_is_asleep(pool) && pool_policy_room(pool) > 0 && !backoff_holds(&pool->backoff, now_ms);
 }
 
 void pool_policy_demand(struct pool_policy *pool, uint64_t now_ms)

@@ -24,7 +24,7 @@ static uint32_t find_level(uint32_t total, const struct share_claim *claims, siz
 	uint32_t low = 0, high = total;
 
 	while (low < high) {
-		uint32_t middle = low + (high - low + 1) / 2;
+		uint32_t middle = low + (high - low) / 2 + 1;
 
 		if (sum_at(claims, count, middle) <= total)
 			low = middle;

@@ -167,6 +167,7 @@ static void become_ready(struct sim *sim, struct sim_process *process)
 	tell(sim, process->slot, SLOT_BECAME_READY, SLOT_REASON_NONE, process->order != ORDER_GIVEN_UP);
 	if (process->order < ORDER_KILL) {
 		sim_process_ready(sim, process);
+		sim_sizing_note_ready(sim, process);
 		sim->tally.readies++;
 		sim_note_canary_ready(sim, process);
 		say_alive(sim, process);
@@ -176,7 +177,7 @@ static void become_ready(struct sim *sim, struct sim_process *process)
 }
 
 /* It may have been told to leave meanwhile: then it leaves with its one connection. */
-static void become_program(struct sim *sim, struct sim_process *process)
+void sim_process_become_program(struct sim *sim, struct sim_process *process)
 {
 	tell(sim, process->slot, SLOT_TAKEN, SLOT_REASON_NONE, process->order != ORDER_GIVEN_UP);
 	process->serving = true;
@@ -200,7 +201,10 @@ static void be_served(struct sim *sim, struct sim_process *process)
 		sim->tally.overruns_back++;
 		return;
 	}
+	process->idle_ms = sim->now_ms;
 	say_alive(sim, process);
+	if (sim_chance(sim, sim->world->wears))
+		wear(sim, process);
 	sim_process_draw(sim, process);
 }
 
@@ -221,7 +225,7 @@ static void happen(struct sim *sim, struct sim_process *process)
 		sim_process_draw(sim, process);
 		break;
 	case FATE_TAKE:
-		become_program(sim, process);
+		sim_process_become_program(sim, process);
 		break;
 	case FATE_STOP:
 		if (process->order == ORDER_NONE)
@@ -236,8 +240,6 @@ static void happen(struct sim *sim, struct sim_process *process)
 	case FATE_SERVE:
 		process->serving = true;
 		say_alive(sim, process);
-		if (process->fate == FATE_SERVED && sim_chance(sim, sim->world->wears))
-			wear(sim, process);
 		sim_process_draw(sim, process);
 		break;
 	case FATE_EXIT:
@@ -280,6 +282,8 @@ static void give_order(struct sim *sim, uint32_t slot, enum slot_event what, enu
 	}
 	sim->tally.lost += what == SLOT_GIVE_UP;
 	sim_process_order(sim, process, order_of(what), reason);
+	if (reason == SLOT_REASON_ITSELF)
+		sim_sizing_note_exit(sim);
 }
 
 /* False: it failed at once, and the rest of the plan is stale. */
@@ -349,6 +353,7 @@ static void settle(struct sim *sim)
 
 	for (uint32_t plans = 0; !sim->broken; plans++) {
 		sim_step_reload(sim);
+		sim_sizing_step(sim);
 		if (sim->broken)
 			return;
 		pool_policy_plan(&sim->policy, sim->now_ms, &sim->plan);
@@ -356,6 +361,8 @@ static void settle(struct sim *sim)
 		sim->tally.plans++;
 		if (sim->plan.count == 0) {
 			sim_check_idle(sim);
+			if (sim->on_moment != NULL)
+				sim->on_moment(sim->context, sim);
 			return;
 		}
 		if (plans > most)
@@ -477,6 +484,11 @@ static void begin_calm(struct sim *sim)
 		sim->calm_until_ms += POOL_CANARY_ROOM_MS + SIM_DRAIN_MS + sim->next.rules.backoff.max_ms +
 				      (sim->rules.capacity + 1) * (start_ms + leave_ms);
 	}
+	if (sim_is_sized(sim) || sim->next.rules.sizing.kind != SIZING_FIXED) {
+		sim->crowd.waiting = 0;
+		sim->calm_until_ms += sim_calm_to_rest_ms(sim);
+		sim_sizing_look_anew(sim);
+	}
 	sim->operator_ms = sim->calm_until_ms;
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		if (sim->processes[i].used) {
@@ -489,7 +501,10 @@ static void end_calm(struct sim *sim)
 {
 	sim_note(sim, "calm ends", 0, "");
 	sim_check_calm(sim);
+	sim_check_rest(sim);
 	sim->calm = false;
+	if (sim_has_clients(sim))
+		crowd_begin(&sim->crowd, sim->now_ms);
 	sim->tally.calms++;
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		if (sim->processes[i].used)
@@ -514,7 +529,9 @@ static void operate(struct sim *sim)
 		/* It makes all workers new. */
 		if (sim_chance(sim, 500))
 			sim_reload(sim, false);
-	} else if (act < 30)
+	} else if (act < 35 && sim_has_clients(sim))
+		sim_allow(sim, act < 10 ? UINT32_MAX : 1 + (uint32_t)sim_upto(sim, sim->rules.capacity));
+	else if (act < 30)
 		resize(sim, sim_chance(sim, 500) ? 1 : -1);
 	else if (act < 35)
 		resize(sim, (int)sim_upto(sim, 20) - 10);
@@ -558,6 +575,8 @@ static uint64_t next_ms(const struct sim *sim)
 	if (sim->drain_ms < next)
 		next = sim->drain_ms;
 
+	if (sim_sizing_next_ms(sim) < next)
+		next = sim_sizing_next_ms(sim);
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		if (sim->processes[i].used && sim->processes[i].fate_ms < next)
 			next = sim->processes[i].fate_ms;
@@ -606,20 +625,29 @@ static void check_end(struct sim *sim)
 
 /* ---- a pool's life ---- */
 
-static void begin(struct sim *sim, const struct sim_world *world, uint64_t seed)
+/* What the caller has set, and what was counted, stays. */
+static void clear(struct sim *sim, const struct sim_world *world, uint64_t seed)
 {
 	void (*on_start)(void *, uint64_t) = sim->on_start;
+	void (*on_moment)(void *, const struct sim *) = sim->on_moment;
 	void *context = sim->context;
 	struct sim_tally tally = sim->tally;
 
 	memset(sim, 0, sizeof(*sim));
 	sim->on_start = on_start;
+	sim->on_moment = on_moment;
 	sim->context = context;
 	sim->tally = tally;
 	sim->world = world;
 	sim->random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
 	sim_random(&sim->random);
-	sim->now_ms = sim_chance(sim, 100) ? 0 : sim_upto(sim, UINT64_C(1) << 40);
+}
+
+static void begin(struct sim *sim, const struct sim_world *world, uint64_t seed)
+{
+	/* No clock that a load is measured by is ever at 0. */
+	if (sim->now_ms == 0 && sim_has_clients(sim))
+		sim->now_ms = 1;
 	sim->rules = world->rules;
 	sim->target = world->target < world->rules.capacity ? world->target : world->rules.capacity;
 	sim->operator_ms = SIM_NEVER;
@@ -634,16 +662,32 @@ static void begin(struct sim *sim, const struct sim_world *world, uint64_t seed)
 	}
 	pool_policy_init(&sim->policy, &world->rules, sim->target, sim->slots);
 	pool_policy_seed(&sim->policy, seed);
+	sim_sizing_init(sim, seed);
 	sim->policy.generation = sim->generation;
 	sim_check_state(sim);
 	if (sim->generation > 1)
 		sim_reload(sim, false);
 }
 
+bool sim_run_until(struct sim *sim, const struct sim_world *world, uint64_t seed, uint64_t until_ms)
+{
+	clear(sim, world, seed);
+	begin(sim, world, seed);
+	for (;;) {
+		settle(sim);
+		if (sim->broken || next_ms(sim) > until_ms)
+			return !sim->broken;
+		advance(sim, next_ms(sim));
+		step(sim);
+	}
+}
+
 bool sim_run(struct sim *sim, const struct sim_world *world, uint64_t seed, uint64_t length)
 {
 	uint64_t end_at_step = sim->tally.steps + length;
 
+	clear(sim, world, seed);
+	sim->now_ms = sim_chance(sim, 100) ? 0 : sim_upto(sim, UINT64_C(1) << 40);
 	begin(sim, world, seed);
 	for (;;) {
 		uint64_t to_ms;

@@ -11,6 +11,8 @@
  *	simulator_reload.c     a reload of this pool and of another one that has nothing but a canary, by the calls that
  *	                       the master makes, and the simulator's own account of it
  *	simulator_upgrade.c    another image takes the pool over
+ *	simulator_sizing.c     clients who come and are served, the master's looks at them, and what must hold of the
+ *	                       pool's size; it calls nothing of policy/sizing.h
  *	simulator_checks.c     what must hold: it has its own reckoning of backoff, deadlines and deaths, and calls
  *	                       nothing of policy/backoff.h and policy/deadline.h
  *
@@ -19,13 +21,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "crowd.h"
 #include "policy/pool.h"
 #include "policy/reload.h"
 
-#define SIM_CAPACITY_MAX 40
-#define SIM_NEVER        UINT64_MAX
-#define SIM_TRACE        40
-#define SIM_DRAIN_MS     20000
+#define SIM_CAPACITY_MAX   72
+#define SIM_CAPACITY_DRAWN 40 /* by chance */
+#define SIM_NEVER          UINT64_MAX
+#define SIM_TRACE          40
+#define SIM_DRAIN_MS       20000
 
 /* How the world of one pool is. Chances are out of 1,000; times are upper bounds, each is drawn anew. */
 struct sim_world {
@@ -60,6 +64,7 @@ struct sim_world {
 	unsigned int added;       /* pools that begin with a reload, and have had no worker before */
 	unsigned int upgrades;    /* of the operator's acts; and, rarer, of the moments within a plan */
 	unsigned int wears;       /* at the end of a connection: it has reached a limit that the master looks at */
+	struct crowd_load load;   /* of clients; without points connections come by themselves, and nobody waits */
 };
 
 /* What processes do next. */
@@ -100,6 +105,9 @@ struct sim_process {
 	bool worn;
 	bool not_executed;
 	uint64_t served;
+	uint64_t idle_ms;      /* since when it waits for a client */
+	uint64_t done_ms;      /* with the one it has */
+	uint64_t told_idle_ms; /* that, and 1, as the policy was told; 0: that it is busy, or nothing */
 	uint64_t asked_ms, born_ms, ready_ms;
 	uint64_t start_due_ms;    /* must be ready; these four are SIM_NEVER where there is no such time */
 	uint64_t ready_at_ms;     /* counts as ready */
@@ -116,6 +124,15 @@ struct sim_process {
 	enum sim_fate fate;
 	uint64_t fate_ms;
 	int code; /* of FATE_EXIT and FATE_CRASH */
+};
+
+/* And of the pool's size. */
+struct sim_sizing {
+	uint32_t window;    /* so many may be on their way */
+	uint64_t look_ms;   /* the master looks at the pool */
+	uint64_t short_ms;  /* workers were missing; SIM_NEVER: never */
+	uint64_t shrunk_ms; /* one was given up that has not been idle for long */
+	uint64_t waited_ms; /* a client was in a queue that was looked at; 0: not looked yet */
 };
 
 /* The simulator's own reckoning of the backoff. */
@@ -194,6 +211,15 @@ struct sim_tally {
 	uint64_t worn;
 	uint64_t recycled;
 	uint64_t impatient; /* while one that had been recycled was still there */
+	uint64_t clients;
+	uint64_t looks;
+	uint64_t growths, shrinks, expiries; /* looks that brought one */
+	uint64_t sleeps, wakes;
+	uint64_t busy_retires; /* for a limit */
+	uint64_t shares;
+	uint64_t rests;
+	uint64_t held; /* by the window alone */
+	uint32_t widest_window;
 };
 
 struct sim_trace {
@@ -226,6 +252,9 @@ struct sim {
 	uint32_t generation;
 	bool was_ready;
 	struct sim_backoff backoff;
+	struct sim_sizing sizing;
+	struct crowd crowd;
+	uint32_t allowed; /* the pool's share of what all pools may have; UINT32_MAX: any number */
 	uint32_t
 		most_counted; /* so many were in use, but for canaries, and so many served, when that was last looked */
 	uint32_t most_serving; /* at; UINT32_MAX: other rules hold since */
@@ -250,7 +279,8 @@ struct sim {
 	uint64_t calm_until_ms;
 
 	struct sim_tally tally;
-	void (*on_start)(void *context, uint64_t now_ms); /* may be NULL */
+	void (*on_start)(void *context, uint64_t now_ms);        /* may be NULL */
+	void (*on_moment)(void *context, const struct sim *sim); /* all is done that there is to do now; may be NULL */
 	void *context;
 
 	struct sim_trace trace[SIM_TRACE];
@@ -261,6 +291,9 @@ struct sim {
 
 /* A life of the pool: LENGTH events of SEED's, then its end. False: SIM->error says what did not hold. */
 bool sim_run(struct sim *sim, const struct sim_world *world, uint64_t seed, uint64_t length);
+
+/* A life from 0 until UNTIL, without its end. */
+bool sim_run_until(struct sim *sim, const struct sim_world *world, uint64_t seed, uint64_t until_ms);
 
 /* The pool is to end. */
 void sim_retire(struct sim *sim, uint64_t deadline_ms);
@@ -290,6 +323,9 @@ void sim_process_ready(struct sim *sim, struct sim_process *process);
 
 /* It was told something that it has not been told before. */
 void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_order order, enum slot_reason reason);
+
+/* It has taken its one connection. */
+void sim_process_become_program(struct sim *sim, struct sim_process *process);
 
 bool sim_process_is_healthy(const struct sim *sim, const struct sim_process *process);
 
@@ -323,6 +359,44 @@ void sim_step_reload(struct sim *sim);
 /* Another image of the master's takes the pool over, now. */
 void sim_upgrade(struct sim *sim);
 
+/* ---- simulator_sizing.c ---- */
+
+void sim_sizing_init(struct sim *sim, uint64_t seed);
+/* A size that goes by the load, in most cases; its bounds are within the capacity. */
+void sim_draw_sizing(uint64_t *random, struct pool_rules *rules);
+bool sim_has_clients(const struct sim *sim); /* who come by a curve of load, and wait */
+bool sim_is_sized(const struct sim *sim);    /* the pool's size is the policy's own affair */
+
+/* When a client comes, or the master looks at the pool. */
+uint64_t sim_sizing_next_ms(const struct sim *sim);
+
+/* Clients come and are taken; the master looks at what there is, if it is time, and tells the policy. */
+void sim_sizing_step(struct sim *sim);
+/* Something has changed that the pool's size may depend on. */
+void sim_sizing_look_anew(struct sim *sim);
+
+/* PROCESS has become ready, just now; and a program has left in order, by itself. */
+void sim_sizing_note_ready(struct sim *sim, const struct sim_process *process);
+void sim_sizing_note_exit(struct sim *sim);
+
+/* There is no worker, and none is wanted until a client comes. */
+bool sim_is_asleep(const struct sim *sim);
+
+/* How many more may be asked for now, by the window alone. */
+uint32_t sim_count_window(const struct sim *sim);
+uint32_t sim_count_busy(const struct sim *sim);
+
+/* The target at the start; and once RULES hold, where it was TARGET, and the configuration says WANTED. */
+uint32_t sim_first_target(const struct pool_rules *rules);
+uint32_t sim_target_by(const struct sim *sim, const struct pool_rules *rules, uint32_t target, uint32_t wanted);
+
+/* The pool's share of what all pools may have. */
+void sim_allow(struct sim *sim, uint32_t most);
+
+/* How long it takes at most, once nobody comes, until the pool is at rest; and whether it is. */
+uint64_t sim_calm_to_rest_ms(const struct sim *sim);
+void sim_check_rest(struct sim *sim);
+
 /* ---- simulator_checks.c ---- */
 
 /* Notes the first thing that does not hold. */
@@ -330,6 +404,7 @@ __attribute__((format(printf, 2, 3))) void sim_fail(struct sim *sim, const char 
 
 void sim_count_failure(struct sim *sim, const struct sim_process *process);
 uint32_t sim_count_serving(const struct sim *sim);
+uint32_t sim_count_room(const struct sim *sim);
 
 /* Other rules hold from now on: there may be more than they allow. */
 void sim_allow_what_is(struct sim *sim);

@@ -108,10 +108,12 @@ static uint32_t limit_of(const struct sim *sim)
 {
 	uint32_t limit = sim->rules.limit;
 
-	return limit == 0 || limit > sim->rules.capacity ? sim->rules.capacity : limit;
+	if (limit == 0 || limit > sim->rules.capacity)
+		limit = sim->rules.capacity;
+	return sim->allowed < limit ? sim->allowed : limit;
 }
 
-static uint32_t count_room(const struct sim *sim)
+uint32_t sim_count_room(const struct sim *sim)
 {
 	uint32_t counted = count_counted(sim), limit = limit_of(sim), available = count_free(sim);
 
@@ -135,7 +137,11 @@ static uint32_t count_excess(const struct sim *sim)
 
 static uint32_t step_of(const struct sim *sim)
 {
-	return sim->rules.roll_step == 0 ? POOL_ROLL_STEP : sim->rules.roll_step;
+	if (sim->rules.roll_step > 0)
+		return sim->rules.roll_step;
+	if (!sim_is_sized(sim))
+		return POOL_ROLL_STEP;
+	return sim->target / POOL_ROLL_PART > 1 ? sim->target / POOL_ROLL_PART : 1;
 }
 
 static uint32_t count_missing(const struct sim *sim)
@@ -449,8 +455,8 @@ static void check_bounds(struct sim *sim)
 		sim_fail(sim, "%u are in use, and the limit is %u", counted, limit_of(sim));
 	if (serving > most && serving > sim->most_serving)
 		sim_fail(sim, "%u serve, and may be %u", serving, most);
-	if (pool_policy_room(&sim->policy) != count_room(sim))
-		sim_fail(sim, "room for %u and not %u", pool_policy_room(&sim->policy), count_room(sim));
+	if (pool_policy_room(&sim->policy) != sim_count_room(sim))
+		sim_fail(sim, "room for %u and not %u", pool_policy_room(&sim->policy), sim_count_room(sim));
 	sim->most_counted = counted;
 	sim->most_serving = serving;
 }
@@ -472,7 +478,7 @@ void sim_check_state(struct sim *sim)
 /* Slots that are kept for workers that are missing, as far as the limit lets them be started. */
 static uint32_t count_kept(const struct sim *sim)
 {
-	uint32_t missing = count_missing(sim), room = count_room(sim);
+	uint32_t missing = count_missing(sim), room = sim_count_room(sim);
 
 	return missing < room ? missing : room;
 }
@@ -500,8 +506,10 @@ static void check_ask(struct sim *sim, const struct pool_action *action)
 		sim_fail(sim, "starts in slot %u, which a canary waits for", action->slot);
 	if (count_wanted(sim) == 0)
 		sim_fail(sim, "starts in slot %u above the target %u", action->slot, sim->target);
-	if (count_room(sim) == 0)
+	if (sim_count_room(sim) == 0)
 		sim_fail(sim, "starts in slot %u above the limit %u", action->slot, limit_of(sim));
+	if (sim_count_window(sim) == 0)
+		sim_fail(sim, "starts in slot %u, and %u are on their way", action->slot, sim->sizing.window);
 	if (count_allowed(sim) == 0)
 		sim_fail(sim, "starts in slot %u while the backoff holds (%u in a row, %lld ms too early)",
 			action->slot, sim->backoff.in_a_row, (long long)(sim->backoff.allowed_ms - sim->now_ms));
@@ -510,7 +518,7 @@ static void check_ask(struct sim *sim, const struct pool_action *action)
 /* A new worker may start, and there is no slot for it, nor will there be one by itself. */
 static bool is_roll_stuck(const struct sim *sim)
 {
-	if (count_room(sim) > 0 || count_wanted(sim) == 0 || count_allowed(sim) == 0)
+	if (sim_count_room(sim) > 0 || count_wanted(sim) == 0 || count_allowed(sim) == 0)
 		return false;
 	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
 		const struct sim_process *process = &sim->processes[i];
@@ -580,6 +588,38 @@ static void check_refused(struct sim *sim, const struct pool_action *action, con
 		sim_fail(sim, "retires slot %u for a reload that is not undone", action->slot);
 }
 
+static void check_highest(struct sim *sim, const struct pool_action *action)
+{
+	for (uint32_t i = action->slot + 1; i < sim->rules.capacity; i++) {
+		const struct sim_process *higher = sim_process_of(sim, i);
+
+		if (higher != NULL && higher->born && is_meant_to_serve(sim, higher))
+			sim_fail(sim, "retires slot %u before slot %u", action->slot, i);
+	}
+}
+
+/* Idle ones before those that start, and these before busy ones; of the idle, the one that has been so longest. */
+static void check_idlest(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
+{
+	bool busy = process->ready && process->told_idle_ms == 0;
+
+	if (busy && count_excess(sim) == 0 && sim_count_serving(sim) <= sim->rules.sizing.max)
+		sim_fail(sim, "retires slot %u, which is busy", action->slot);
+	sim->tally.busy_retires += busy;
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		const struct sim_process *other = &sim->processes[i];
+
+		if (!other->born || !is_meant_to_serve(sim, other))
+			continue;
+		if (other->ready && other->told_idle_ms != 0 &&
+			(!process->ready || busy || other->told_idle_ms < process->told_idle_ms))
+			sim_fail(sim, "retires slot %u, and slot %u has been idle for longer", action->slot,
+				other->slot);
+		if (!other->ready && busy)
+			sim_fail(sim, "retires slot %u, and slot %u only starts", action->slot, other->slot);
+	}
+}
+
 static void check_surplus(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
 {
 	if (sim_is_rolling(sim) || sim_is_canary(sim, process))
@@ -587,12 +627,10 @@ static void check_surplus(struct sim *sim, const struct pool_action *action, con
 	if (sim_count_serving(sim) <= sim->target + (count_worn(sim) > 0) && count_excess(sim) == 0)
 		sim_fail(sim, "retires slot %u below the target %u", action->slot, sim->target);
 	sim->tally.limit_retires += sim_count_serving(sim) <= sim->target;
-	for (uint32_t i = action->slot + 1; i < sim->rules.capacity; i++) {
-		const struct sim_process *higher = sim_process_of(sim, i);
-
-		if (higher != NULL && higher->born && is_meant_to_serve(sim, higher))
-			sim_fail(sim, "retires slot %u before slot %u", action->slot, i);
-	}
+	if (sim->rules.sizing.kind == SIZING_SPARE)
+		check_idlest(sim, action, process);
+	else
+		check_highest(sim, action);
 }
 
 static void check_retire(struct sim *sim, const struct pool_action *action, const struct sim_process *process)
@@ -861,11 +899,14 @@ static uint64_t next_due_ms(const struct sim *sim)
 		if (wears(sim, &sim->processes[i]) && worn_ms(sim, &sim->processes[i]) < next)
 			next = worn_ms(sim, &sim->processes[i]);
 	}
+	if (sim_is_asleep(sim) && sim->backoff.in_a_row > 0 && sim->backoff.allowed_ms > sim->now_ms &&
+		sim->backoff.allowed_ms < next)
+		next = sim->backoff.allowed_ms;
 	if (may_recycle(sim) && patience_ms(sim) > sim->now_ms && patience_ms(sim) < next)
 		next = patience_ms(sim);
 	if (sim_canary_now(sim) == SIM_CANARY_WANTED)
 		next = sim->room_by_ms < next ? sim->room_by_ms : next;
-	if (count_wanted(sim) > 0 && (count_room(sim) > 0 || sim_is_rolling(sim)) && sim->backoff.in_a_row > 0 &&
+	if (count_wanted(sim) > 0 && (sim_count_room(sim) > 0 || sim_is_rolling(sim)) && sim->backoff.in_a_row > 0 &&
 		sim->now_ms < sim->backoff.allowed_ms && sim->backoff.allowed_ms < next)
 		next = sim->backoff.allowed_ms;
 	return next;
@@ -874,20 +915,25 @@ static uint64_t next_due_ms(const struct sim *sim)
 void sim_check_idle(struct sim *sim)
 {
 	uint32_t serving = sim_count_serving(sim);
-	uint32_t asked = 0;
+	uint32_t asked = 0, busy = 0;
 
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		check_forgotten(sim, &sim->processes[i]);
-	for (uint32_t i = 0; i < sim->rules.capacity; i++)
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
 		asked += is_meant_to_serve(sim, &sim->processes[i]) && !sim->processes[i].born;
-	sim->tally.at_limit += count_missing(sim) > 0 && count_free(sim) > 0 && count_room(sim) == 0;
-	if (count_wanted(sim) > 0 && count_room(sim) > 0 && count_allowed(sim) > 0)
+		busy += sim->rules.sizing.kind == SIZING_SPARE && serves(sim, &sim->processes[i]) &&
+			sim->processes[i].told_idle_ms == 0;
+	}
+	sim->tally.at_limit += count_missing(sim) > 0 && count_free(sim) > 0 && sim_count_room(sim) == 0;
+	if (count_wanted(sim) > 0 && sim_count_room(sim) > 0 && count_allowed(sim) > 0)
+		sim->tally.held += sim_count_window(sim) == 0;
+	if (count_wanted(sim) > 0 && sim_count_room(sim) > 0 && count_allowed(sim) > 0 && sim_count_window(sim) > 0)
 		sim_fail(
 			sim, "%u are wanted, %u may start, and none is started", count_wanted(sim), count_allowed(sim));
 	if (sim_canary_now(sim) == SIM_CANARY_WANTED && count_free(sim) > count_kept(sim))
 		sim_fail(sim, "a canary is wanted, and is not started");
 	if (sim->phase == POOL_SERVING && !sim_is_rolling(sim) && serving > sim->target &&
-		serving - sim->target > asked + (count_worn(sim) > 0))
+		serving - sim->target > asked + busy + (count_worn(sim) > 0))
 		sim_fail(sim, "%u serve where %u are wanted", serving, sim->target);
 	if (sim->phase == POOL_SERVING && !sim_is_rolling(sim) && count_excess(sim) > asked && serving > asked)
 		sim_fail(sim, "%u beyond the limit %u", count_excess(sim), limit_of(sim));
@@ -972,7 +1018,7 @@ void sim_check_verdict(
 {
 	enum death_kind kind = expected_kind(sim, process, death);
 	bool canary = sim_is_canary(sim, process);
-	bool failure, recovered;
+	bool failure, recovered, by_itself;
 
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		if (sim->processes[i].used && !sim_is_canary(sim, &sim->processes[i]) &&
@@ -999,7 +1045,10 @@ void sim_check_verdict(
 	else
 		sim_note_canary_left(sim, process);
 	sim->tally.deaths[kind]++;
+	by_itself = kind == DEATH_RECYCLED && is_recycling(sim, process, death);
 	sim_process_free(sim, process);
+	if (by_itself)
+		sim_sizing_note_exit(sim);
 	check_sequel(sim, canary, verdict);
 }
 

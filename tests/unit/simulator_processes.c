@@ -51,6 +51,17 @@ static void fate_set(struct sim *sim, struct sim_process *process, enum sim_fate
 	process->fate_ms = sim->now_ms + sim_upto(sim, within_ms);
 }
 
+static void fate_set_at(struct sim_process *process, enum sim_fate fate, uint64_t at_ms)
+{
+	process->fate = fate;
+	process->fate_ms = at_ms;
+}
+
+static uint64_t later(uint64_t a_ms, uint64_t b_ms)
+{
+	return a_ms > b_ms ? a_ms : b_ms;
+}
+
 static void fate_nothing(struct sim_process *process)
 {
 	process->fate = FATE_NOTHING;
@@ -113,6 +124,26 @@ static void draw_start(struct sim *sim, struct sim_process *process)
 	}
 }
 
+/* One that waits for a client takes one when he comes, whatever else it had before it. */
+static void draw_life_with_clients(struct sim *sim, struct sim_process *process)
+{
+	const struct sim_world *world = sim->world;
+	unsigned int crashes = process->serving ? world->crashes_serving : world->crashes_idle;
+
+	if (!sim->calm && process->serving && sim_chance(sim, world->hangs))
+		fate_nothing(process);
+	else if (!sim->calm && sim_chance(sim, crashes))
+		fate_die(sim, process, world->life_ms);
+	else if (!sim->calm && sim_chance(sim, world->leaves))
+		fate_exit(sim, process, 0, world->life_ms);
+	else if (!sim->calm && sim_chance(sim, world->stops_itself))
+		fate_set(sim, process, FATE_STOP, world->life_ms);
+	else if (!process->serving)
+		fate_nothing(process);
+	else
+		fate_set_at(process, FATE_SERVED, later(process->done_ms, sim->now_ms));
+}
+
 static void draw_life(struct sim *sim, struct sim_process *process)
 {
 	const struct sim_world *world = sim->world;
@@ -120,6 +151,10 @@ static void draw_life(struct sim *sim, struct sim_process *process)
 	/* A calm lasts long, and nothing is to be learnt from connections that come and go. */
 	uint64_t next_ms = world->life_ms + (sim->calm ? sim->calm_until_ms - sim->now_ms : 0);
 
+	if (sim_has_clients(sim)) {
+		draw_life_with_clients(sim, process);
+		return;
+	}
 	if (!sim->calm && sim_chance(sim, world->hangs))
 		fate_nothing(process);
 	else if (!sim->calm && sim_chance(sim, crashes))
@@ -232,6 +267,8 @@ void sim_process_ready(struct sim *sim, struct sim_process *process)
 
 	process->ready = true;
 	process->ready_ms = sim->now_ms;
+	process->idle_ms = sim->now_ms;
+	process->told_idle_ms = sim->now_ms + 1;
 	process->start_due_ms = SIM_NEVER;
 	process->ready_at_ms = SIM_NEVER;
 	if (process->order == ORDER_NONE)

@@ -167,12 +167,16 @@ void sim_draw_rules(struct sim *sim, struct pool_rules *ret_rules)
 	ret_rules->overrun_grace_ms = 1 + sim_upto(sim, 3000);
 	ret_rules->backoff.min_ms = 1 + sim_upto(sim, 1000);
 	ret_rules->backoff.max_ms = ret_rules->backoff.min_ms + sim_upto(sim, 60000);
+	if (sim_has_clients(sim))
+		sim_draw_sizing(&sim->random, ret_rules);
 }
 
 static void draw_next(struct sim *sim)
 {
 	sim->next.target = (uint32_t)sim_upto(sim, sim->rules.capacity + 1);
 	sim_draw_rules(sim, &sim->next.rules);
+	if (sim->next.rules.sizing.kind != SIZING_FIXED)
+		sim->next.target = sim_first_target(&sim->next.rules);
 	sim->next.fails = sim_chance(sim, sim->world->bad_reloads);
 }
 
@@ -232,8 +236,9 @@ void sim_reload(struct sim *sim, bool removes)
 static void commit(struct sim *sim)
 {
 	sim->generation = sim->next.generation;
+	sim->target = sim_target_by(sim, &sim->next.rules, sim->target, sim->next.target);
 	sim->rules = sim->next.rules;
-	sim->target = sim->next.target;
+	sim_sizing_look_anew(sim);
 	sim_allow_what_is(sim);
 	sim->backoff.in_a_row = 0;
 	sim->backoff.failures++;

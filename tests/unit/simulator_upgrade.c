@@ -20,6 +20,7 @@ static void hand_over(struct sim *sim, struct handed *ret_handed)
 		.backoff = policy->backoff,
 		.proven = policy->proven,
 		.was_ready = policy->was_ready,
+		.sizing = policy->sizing,
 	};
 	memcpy(ret_handed->slots, sim->slots, sizeof(sim->slots));
 	memset(&sim->policy, 0xa5, sizeof(sim->policy));
@@ -90,7 +91,9 @@ void sim_upgrade(struct sim *sim)
 	sim->tally.upgrades_rolling += sim_is_rolling(sim);
 	sim_draw_rules(sim, &rules);
 	if (sim_chance(sim, 100))
-		rules.capacity = 1 + (uint32_t)sim_upto(sim, SIM_CAPACITY_MAX - 1);
+		rules.capacity = 1 + (uint32_t)sim_upto(sim, SIM_CAPACITY_DRAWN - 1);
+	if (rules.sizing.max > rules.capacity)
+		sim_draw_sizing(&sim->random, &rules);
 	hand_over(sim, &handed);
 	sim->rules = rules;
 	sim->next.rules = rules;
@@ -98,6 +101,9 @@ void sim_upgrade(struct sim *sim)
 	pool_policy_resume(&sim->policy, &handed.memory);
 	if (sim->target > rules.capacity)
 		sim->target = rules.capacity;
+	sim->target = sim_target_by(sim, &rules, sim->target, sim->target);
+	sim->allowed = UINT32_MAX;
+	sim_sizing_look_anew(sim);
 	adopt(sim, &handed, capacity);
 	sim_reload_forget(sim);
 	forget_those_without_place(sim, capacity);

@@ -107,7 +107,7 @@ static void make_rules(uint64_t *random, struct sim_world *ret_world)
 	struct pool_rules *rules = &ret_world->rules;
 
 	*ret_world = (struct sim_world){ 0 };
-	rules->capacity = 1 + (uint32_t)(sim_random(random) % SIM_CAPACITY_MAX);
+	rules->capacity = 1 + (uint32_t)(sim_random(random) % SIM_CAPACITY_DRAWN);
 	ret_world->target = 1 + (uint32_t)(sim_random(random) % (rules->capacity + 2));
 	rules->limit = draw_limit(random, ret_world);
 	rules->roll_step = (uint32_t)(sim_random(random) % 8);
