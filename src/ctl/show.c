@@ -97,6 +97,26 @@ static void show_daemon(const json_t *daemon, FILE *out)
 	show_reload(daemon, out);
 }
 
+/* Pools that fail, and how. */
+static void show_degraded(const json_t *pools, FILE *out)
+{
+	char since[UNITS_MAX], last[UNITS_MAX];
+	const json_t *pool;
+
+	for (size_t i = 0; (pool = list_next(pools, &i)) != NULL;) {
+		if (!json_is_true(json_object_get(pool, "degraded")))
+			continue;
+		fputs("pool ", out);
+		put_clean(line_text(pool, "name"), out);
+		fprintf(out, " is DEGRADED, for %s: %lld in a row have failed, the last %s ago: ",
+			units_duration((uint64_t)number(pool, "degraded_ms"), since),
+			(long long)number(pool, "failures"),
+			units_duration((uint64_t)number(pool, "last_failure_ms"), last));
+		put_clean(line_text(pool, "last_failure"), out);
+		putc('\n', out);
+	}
+}
+
 /* ---- pools and listeners ---- */
 
 /* "serving", "backing-off 3s". */
@@ -160,6 +180,7 @@ static void add_pool(struct table *table, const json_t *pool)
 	add_units(table, pool, "requests", units_count);
 	add_units(table, pool, "started", units_count);
 	table_add(table, units_count((uint64_t)deaths_of(pool), deaths));
+	add_units(table, pool, "died_unready", units_count);
 	add_queues(table, pool);
 }
 
@@ -188,6 +209,7 @@ static bool show_pools(const json_t *pools, FILE *out)
 		{ "REQUESTS", true  },
 		{ "STARTED",  true  },
 		{ "DEATHS",   true  },
+		{ "UNREADY",  true  },
 		{ "QUEUE",    true  },
 		{ NULL,       false },
 	};
@@ -234,6 +256,7 @@ bool show_status(const json_t *snapshot, FILE *out)
 	const json_t *pools = json_object_get(snapshot, "pools");
 
 	show_daemon(json_object_get(snapshot, "daemon"), out);
+	show_degraded(pools, out);
 	putc('\n', out);
 	if (!show_pools(pools, out))
 		return false;

@@ -387,6 +387,15 @@ static void adopt_pool(struct pool *pool, const struct state_pool *state)
 	pool->recycled[RECYCLE_AGE] = state->recycled_age;
 	pool->recycled[RECYCLE_MEMORY] = state->recycled_memory;
 	pool->scaled = state->scaled;
+	pool->failures = (struct pool_failures){
+		.degraded = state->degraded_ms != 0,
+		.since_ms = state->degraded_ms,
+		.in_a_row = state->failures,
+		.last_ms = state->last_failure_ms,
+		.died_unready = state->died_unready,
+		.died_serving = state->died_serving,
+	};
+	snprintf(pool->failures.last, sizeof(pool->failures.last), "%s", state->last_failure);
 	pool_policy_resume(&pool->policy, &memory);
 }
 

@@ -22,6 +22,15 @@ static void put_reload(const struct control_verdict *verdict, struct json_line *
 	json_line_text(json, "reload_text", verdict->text);
 }
 
+static uint32_t pools_degraded(const struct master *master)
+{
+	uint32_t count = 0;
+
+	FOR_EACH_POOL (master, pool)
+		count += pool->failures.degraded;
+	return count;
+}
+
 static void put_daemon(const struct master *master, uint64_t now_ms, struct json_line *json)
 {
 	const struct control *control = &master->control;
@@ -37,6 +46,7 @@ static void put_daemon(const struct master *master, uint64_t now_ms, struct json
 	json_line_number(json, "started_at", (int64_t)(control->started_us / 1000000));
 	json_line_number(json, "uptime_ms", (int64_t)(control->age_ms + (now_ms - control->opened_ms)));
 	json_line_number(json, "pools", (int64_t)master->config->pool_count);
+	json_line_number(json, "degraded", pools_degraded(master));
 	json_line_number(json, "workers", pools_living(master));
 	json_line_number(json, "max_workers", master->config->max_workers);
 	json_line_text(json, "reload", reload_stage_name(master->reload.stage));
@@ -54,8 +64,8 @@ static const char *pool_state(const struct pool *pool, uint64_t now_ms)
 		return policy->phase == POOL_RETIRING ? "retiring" : "ending";
 	if (pool->fork_failing)
 		return "no-fork";
-	if (policy->backoff.level > 0)
-		return "backing-off";
+	if (pool->failures.degraded)
+		return backoff_holds(&policy->backoff, now_ms) ? "backing-off" : "degraded";
 	if (pool_policy_canary(policy, now_ms) != CANARY_NONE)
 		return "trying";
 	if (pool_policy_is_rolling(policy))
@@ -79,12 +89,23 @@ static void put_workers(const struct pool_policy *policy, struct json_line *json
 			count[SLOT_LOST]);
 }
 
-static void put_backoff(const struct backoff *backoff, uint64_t now_ms, struct json_line *json)
+static void put_failures(const struct pool *pool, uint64_t now_ms, struct json_line *json)
 {
-	bool waits = backoff_holds(backoff, now_ms) && backoff->until_ms > now_ms;
+	const struct pool_failures *failures = &pool->failures;
+	const struct backoff *backoff = &pool->policy.backoff;
+	bool waits = failures->degraded && backoff_holds(backoff, now_ms);
 
-	json_line_number(json, "failures", backoff->level);
+	json_line_bool(json, "degraded", failures->degraded);
+	json_line_number(json, "degraded_ms", failures->degraded ? (int64_t)(now_ms - failures->since_ms) : 0);
+	json_line_number(json, "failures", failures->degraded ? backoff->level : 0);
 	json_line_number(json, "retry_ms", waits ? (int64_t)(backoff->until_ms - now_ms) : 0);
+	if (failures->last[0] == '\0') {
+		json_line_null(json, "last_failure");
+		json_line_null(json, "last_failure_ms");
+		return;
+	}
+	json_line_text(json, "last_failure", failures->last);
+	json_line_number(json, "last_failure_ms", (int64_t)(now_ms - failures->last_ms));
 }
 
 static int64_t word(const _Atomic uint64_t *of)
@@ -105,6 +126,8 @@ static void put_totals(const struct pool *pool, struct json_line *json)
 		json_line_number(json, death_kind_name(kinds[i]), (int64_t)totals_deaths(totals, kinds[i]));
 	for (unsigned int cause = 0; cause < RECYCLE_CAUSES; cause++)
 		json_line_number(json, recycle_counter_name((enum recycle_cause)cause), (int64_t)pool->recycled[cause]);
+	json_line_number(json, "died_unready", (int64_t)pool->failures.died_unready);
+	json_line_number(json, "died_serving", (int64_t)pool->failures.died_serving);
 	json_line_number(json, "past_connections", word(&totals->connections));
 	json_line_number(json, "past_requests", word(&totals->requests));
 	json_line_number(json, "past_bytes_in", word(&totals->bytes_in));
@@ -121,7 +144,7 @@ static void put_pool(const struct pool *pool, uint64_t now_ms, struct json_line 
 	json_line_number(json, "generation", pool->policy.generation);
 	json_line_text(json, "canary", canary_state_name(pool_policy_canary(&pool->policy, now_ms)));
 	put_workers(&pool->policy, json);
-	put_backoff(&pool->policy.backoff, now_ms, json);
+	put_failures(pool, now_ms, json);
 	put_totals(pool, json);
 }
 

@@ -102,6 +102,11 @@ static void write_pool(const struct pool *pool, struct state_writer *writer)
 			.spawn_count = pool->spawn_count,
 			.target = policy->target,
 			.scaled = pool->scaled,
+			.degraded_ms = pool->failures.degraded ? pool->failures.since_ms : 0,
+			.failures = pool->failures.in_a_row,
+			.last_failure_ms = pool->failures.last_ms,
+			.died_unready = pool->failures.died_unready,
+			.died_serving = pool->failures.died_serving,
 			.was_ready = policy->was_ready,
 			.proven = policy->proven,
 			.backoff_level = policy->backoff.level,
@@ -115,6 +120,7 @@ static void write_pool(const struct pool *pool, struct state_writer *writer)
 
 	SET(record.pool.name, pool->config->name);
 	SET(record.pool.handler, pool->config->handler_name);
+	SET(record.pool.last_failure, pool->failures.last);
 	state_write(writer, &record);
 }
 

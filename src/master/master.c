@@ -381,6 +381,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, slow_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, reload_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, degraded_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, nurseries_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, output_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, ack_check(master, now_ms));

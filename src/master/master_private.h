@@ -18,6 +18,7 @@
  *	slow.c             tells of requests that take long, and where their workers are
  *	spawn.c            forks; nursery.c has the workers of inetd pools made by a process of theirs
  *	recycle.c          finds those that have reached a limit
+ *	degraded.c         what is said of pools that fail
  *	reap.c             deaths; children.c knows which process is which, totals.c sums up what the dead have done
  *
  *	Workers that are programs
@@ -60,6 +61,7 @@
 #include "master/check.h"
 #include "master/children.h"
 #include "master/control.h"
+#include "master/degraded.h"
 #include "master/leavers.h"
 #include "master/master.h"
 #include "master/notify.h"
@@ -120,19 +122,20 @@ struct pool {
 	struct nursery nurseries[POOL_NURSERIES]; /* of an inetd pool */
 	struct output_pool output;
 	struct listener_set listeners;
-	struct pool_next next;     /* what a reload that is tried would make of it */
-	uint64_t unsent_ms;        /* when workers that could not be signalled are signalled again; 0: there is none */
-	bool restart_wanted;       /* by the next reload, at least */
-	bool scaled;               /* by an operator, since the last reload */
-	bool leaving;              /* its section is gone: it ends once its workers have */
-	char *title;               /* of its workers */
-	uint64_t spawn_count;      /* workers started ever, those that could not be made included */
-	uint64_t next_scan_ms;     /* of the requests' deadlines */
-	bool fork_failing;         /* said so once in this episode */
-	bool options_failing;      /* of a listener; said so once */
-	bool full;                 /* nobody waits for connections, since there are max_workers */
-	uint64_t full_ms;          /* when it last was; 0: never */
-	struct board_pool *totals; /* of its workers that are gone: on the board */
+	struct pool_next next; /* what a reload that is tried would make of it */
+	uint64_t unsent_ms;    /* when workers that could not be signalled are signalled again; 0: there is none */
+	bool restart_wanted;   /* by the next reload, at least */
+	bool scaled;           /* by an operator, since the last reload */
+	bool leaving;          /* its section is gone: it ends once its workers have */
+	char *title;           /* of its workers */
+	struct pool_failures failures;
+	uint64_t spawn_count;              /* workers started ever, those that could not be made included */
+	uint64_t next_scan_ms;             /* of the requests' deadlines */
+	bool fork_failing;                 /* said so once in this episode */
+	bool options_failing;              /* of a listener; said so once */
+	bool full;                         /* nobody waits for connections, since there are max_workers */
+	uint64_t full_ms;                  /* when it last was; 0: never */
+	struct board_pool *totals;         /* of its workers that are gone: on the board */
 	uint64_t recycled[RECYCLE_CAUSES]; /* workers that are gone since they were worn */
 	struct slow_pool slow;
 	uint64_t slow_count; /* requests that were slow, whether they were told or not */
@@ -343,6 +346,8 @@ void report_start_failed(const struct master *master);
 void report_reload(struct master *master, bool good, const char *text);
 /* At every turn of the loop. */
 void report_status(struct master *master, uint64_t now_ms);
+/* "exit status 1", "signal 9 (SIGKILL)". Returns BUFFER. */
+const char *report_how(const struct death *death, bool before_ready, char *buffer, size_t size);
 /* The worker in SLOT of an inetd pool has taken its connection. */
 void report_taken(const struct master *master, const struct pool *pool, uint32_t slot);
 /* Whom the worker of SLOT serves, or served last; "none". Returns BUFFER. */

@@ -177,6 +177,8 @@ static void pool_act_on_worker(
 		recycle_by_age(pool, action, now_ms);
 	else if (!worker_is_program(pool, action->slot) || !program_speaks_up(master, pool, action, now_ms))
 		pool_signal(master, pool, action, now_ms);
+	if (action->what == SLOT_KILL && action->reason == SLOT_REASON_START_TIMEOUT)
+		degraded_note_overdue(pool, action->slot, now_ms);
 }
 
 /* After a start that failed the other starts of the plan are stale. */

@@ -68,10 +68,12 @@ static void note_death(struct master *master, struct pool *pool, uint32_t slot, 
 	const struct death_verdict *verdict)
 {
 	enum recycle_cause cause = recycle_cause_of(verdict->reason);
+	char how[80];
 
 	report_death(master, pool, slot, death, verdict);
 	if (cause != RECYCLE_CAUSES)
 		pool->recycled[cause]++;
+	degraded_note_death(pool, slot, death, verdict, report_how(death, verdict->before_ready, how, sizeof(how)));
 	totals_add(pool->totals, pool_board_slot(master, pool, slot), verdict->kind);
 }
 

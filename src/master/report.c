@@ -71,6 +71,19 @@ void report_reload(struct master *master, bool good, const char *text)
 	master->notify.status_ms = 0;
 }
 
+/* Of the first pool that fails: whoever wants more asks broodctl. */
+static void add_failures(const struct master *master, char *text, size_t size)
+{
+	char failures[256];
+
+	FOR_EACH_POOL (master, pool)
+		if (pool->failures.degraded) {
+			snprintf(text, size, "; %s: %s", pool->config->name,
+				degraded_text(pool, failures, sizeof(failures)));
+			return;
+		}
+}
+
 void report_status(struct master *master, uint64_t now_ms)
 {
 	char text[sizeof(master->notify.status)];
@@ -82,13 +95,17 @@ void report_status(struct master *master, uint64_t now_ms)
 	FOR_EACH_POOL (master, pool) {
 		const char *comma = text[used - 1] == ':' ? "" : ",";
 
-		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s %s %u/%u", comma, pool->config->name,
-			pool->policy.count[SLOT_READY], pool->policy.target);
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s %s %u/%u%s", comma, pool->config->name,
+			pool->policy.count[SLOT_READY], pool->policy.target,
+			pool->failures.degraded ? " (degraded)" : "");
 		if (used >= sizeof(text))
 			break;
 	}
 	if (master->reload.last[0] != '\0' && used < sizeof(text))
-		snprintf(text + used, sizeof(text) - used, "; reload refused: %.200s", master->reload.last);
+		used += (size_t)snprintf(
+			text + used, sizeof(text) - used, "; reload refused: %.200s", master->reload.last);
+	if (used < sizeof(text))
+		add_failures(master, text + used, sizeof(text) - used);
 	notify_status(&master->notify, text);
 }
 
@@ -96,7 +113,7 @@ void report_status(struct master *master, uint64_t now_ms)
  * "exit status 71 (it could not be set up)", "signal 11 (SIGSEGV, core dumped)". What a handler exits with while it
  * serves is its own, and has no meaning here.
  */
-static const char *how_died(const struct death *death, bool before_ready, char *buffer, size_t size)
+const char *report_how(const struct death *death, bool before_ready, char *buffer, size_t size)
 {
 	const char *meaning = before_ready || death->not_executed ? worker_exit_text(death->code) : NULL;
 
@@ -116,7 +133,7 @@ void report_logger_death(const struct logger_process *logger, const struct death
 
 	snprintf(next, sizeof(next), "retry in %llu ms", (unsigned long long)(logger->backoff.until_ms - now_ms));
 	log_event(LOG_LEVEL_ERROR, "logger died, and is started again", LOG_INT("pid", logger->pid),
-		LOG_TEXT("how", how_died(death, false, how, sizeof(how))),
+		LOG_TEXT("how", report_how(death, false, how, sizeof(how))),
 		LOG_INT("age_ms", (int64_t)(now_ms - logger->started_ms)), LOG_TEXT("next", next));
 }
 
@@ -282,7 +299,7 @@ static void report_worker_death(struct master *master, const struct pool *pool, 
 		LOG_INT("slot", slot),
 		LOG_INT("pid", worker->pid),
 		LOG_TEXT("kind", death_kind_name(verdict->kind)),
-		LOG_TEXT("how", how_died(death, verdict->before_ready, how, sizeof(how))),
+		LOG_TEXT("how", report_how(death, verdict->before_ready, how, sizeof(how))),
 		LOG_TEXT("reason", slot_reason_name(verdict->reason)),
 		LOG_TEXT("when", verdict->before_ready ? "before ready" : "after ready"),
 		LOG_INT("age_ms", (int64_t)verdict->age_ms),

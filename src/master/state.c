@@ -96,6 +96,12 @@ static const struct field pool_fields[] = {
 	UNSIGNED(pool, recycled_requests),
 	UNSIGNED(pool, recycled_age),
 	UNSIGNED(pool, recycled_memory),
+	UNSIGNED(pool, degraded_ms),
+	UNSIGNED(pool, failures),
+	TEXT(pool, last_failure),
+	UNSIGNED(pool, last_failure_ms),
+	UNSIGNED(pool, died_unready),
+	UNSIGNED(pool, died_serving),
 };
 
 static const struct field worker_fields[] = {

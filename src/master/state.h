@@ -95,6 +95,12 @@ struct state_pool {
 	uint64_t recycled_requests;
 	uint64_t recycled_age;
 	uint64_t recycled_memory;
+	uint64_t degraded_ms; /* since then; 0: it is not */
+	uint32_t failures;    /* in a row, at most */
+	char last_failure[160];
+	uint64_t last_failure_ms;
+	uint64_t died_unready;
+	uint64_t died_serving;
 };
 
 struct state_worker {

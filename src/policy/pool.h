@@ -229,6 +229,12 @@ bool pool_policy_is_ready(const struct pool_policy *pool);
 /* The pool never was ready, no worker is, and rules.give_up_after starts in a row have failed. */
 bool pool_policy_start_failed(const struct pool_policy *pool);
 
+/*
+ * Failures hold the pool back, or have until not long ago: no worker that was started after the last one is healthy
+ * yet, or some are still on their way. At *RET_LOOK_MS that may change, if nothing happens before.
+ */
+bool pool_policy_is_degraded(const struct pool_policy *pool, uint64_t now_ms, uint64_t *ret_look_ms);
+
 /* ---- upgrade ---- */
 
 /* By when the worker in slot NUMBER must have left, where it was asked to; DEADLINE_NONE where it was not, or where it

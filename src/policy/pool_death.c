@@ -44,6 +44,7 @@ struct pool_view {
 	bool probe_starting; /* one is on its way */
 	bool probe_stands;   /* one serves: the others may follow */
 	bool recovered;      /* one is healthy: the cause is gone */
+	uint64_t healthy_ms; /* when one will be */
 };
 
 /* Whether a worker was asked for after the last failure. */
@@ -59,7 +60,7 @@ static bool slot_is_healthy(const struct pool_policy *pool, const struct slot *s
 
 static struct pool_view pool_look(const struct pool_policy *pool, uint64_t now_ms)
 {
-	struct pool_view view = { 0 };
+	struct pool_view view = { .healthy_ms = DEADLINE_NONE };
 	uint32_t unseen = pool_used(pool);
 
 	for (const struct slot *slot = pool->slots; unseen > 0; slot++) {
@@ -77,6 +78,9 @@ static struct pool_view pool_look(const struct pool_policy *pool, uint64_t now_m
 		view.probe_starting |= slot->state == SLOT_ASKED || slot->state == SLOT_STARTING;
 		view.probe_stands |= slot->state == SLOT_READY;
 		view.recovered |= healthy;
+		if (slot->was_ready && !healthy)
+			view.healthy_ms =
+				deadline_earlier(view.healthy_ms, slot->ready_ms + slot_rules(pool, slot)->healthy_ms);
 	}
 	return view;
 }
@@ -93,6 +97,21 @@ uint32_t pool_allowed_starts(const struct pool_policy *pool, uint64_t now_ms)
 	if (view.probe_stands)
 		return UINT32_MAX;
 	return view.probe_starting ? 0 : 1;
+}
+
+bool pool_policy_is_degraded(const struct pool_policy *pool, uint64_t now_ms, uint64_t *ret_look_ms)
+{
+	const uint32_t *current = pool->count_of[POOL_CURRENT];
+	struct pool_view view;
+
+	*ret_look_ms = DEADLINE_NONE;
+	if (pool->backoff.level == 0 || pool->phase != POOL_SERVING || pool->target == 0)
+		return false;
+	view = pool_look(pool, now_ms);
+	if (view.recovered && current[SLOT_ASKED] + current[SLOT_STARTING] == 0)
+		return false;
+	*ret_look_ms = view.healthy_ms;
+	return true;
 }
 
 void pool_failed_once(struct pool_policy *pool, const struct slot *slot, uint64_t now_ms)

@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: MIT
 """Pools that fail: when a start is given up, what healthy means, and that nobody has to do anything for a recovery."""
+import json
+import os
+import re
+import shutil
 import signal
+import socket
+import subprocess
 import time
 
 import pytest
-from brood import connect, echo_once, echo_pool, kill, receive_all, wait_for
+from brood import BUILD, DEADLINE_S, connect, echo_once, echo_pool, kill, proc_alive, receive_all, wait_for
+from test_inetd import inetd_pool
+from test_module import MODULES, module_pool
+from test_upgrade import replaceable, upgrade
+
+BROODCTL = BUILD / "src/broodctl"
+needs_broodctl = pytest.mark.skipif(not BROODCTL.exists(), reason="broodctl was not built (jansson)")
 
 SERVE = r"""
 import os, socket, sys
@@ -109,3 +121,204 @@ def test_failures_are_forgotten_after_a_healthy_worker(brood):
     assert [text.split()[2][:2] if text != "replaced" else text for text in waits[:3]] == ["10", "20", "40"], waits
     assert waits[3] == "replaced", waits
     assert [text.split()[2][:2] for text in waits[4:]] == ["10", "20"], waits
+
+
+# ---- degraded, and recovered ----
+
+def ctl(one, *words):
+    return subprocess.run([BROODCTL, "-s", one.control, *words], stdout=subprocess.PIPE, text=True, timeout=DEADLINE_S,
+                          check=True).stdout
+
+
+def seen(one, pool):
+    """What the control socket says of it."""
+    with connect(f"unix:{one.control}") as client:
+        client.sendall(b"status\n")
+        lines = [json.loads(line) for line in receive_all(client).splitlines()]
+    row, = (line for line in lines if line["type"] == "pool" and line["name"] == pool)
+    row["pools_degraded"] = lines[0]["degraded"]
+    return row
+
+
+def statuses(one):
+    return [line for line in one.notify.lines() if line.startswith("STATUS=")]
+
+
+def wait_degraded(one, pool, failures, last):
+    """It is seen everywhere. LAST: how its workers fail."""
+    row = wait_for(lambda: row if (row := seen(one, pool))["failures"] >= failures else None, f"{failures} failures")
+    assert row["degraded"] and row["pools_degraded"] == 1 and row["state"] in ("backing-off", "degraded"), row
+    assert re.search(last, row["last_failure"]), row
+    assert 0 <= row["last_failure_ms"] <= row["degraded_ms"] + 1000, row
+    wait_for(lambda: re.search(rf"{pool} \d/\d \(degraded\).*; {pool}: \d+ failures? in a row, the last: .*{last}",
+                               statuses(one)[-1]), "the status for the service manager")
+    begin, = one.log("^pool is degraded$")
+    assert begin["pool"] == pool and begin["last"] and begin["failures"] == 1, begin
+    assert begin["ready"] <= begin["wanted"] and begin["next"].startswith("retry in "), begin
+    if BROODCTL.exists():
+        head, pools, _ = ctl(one, "status").split("\n\n")
+        assert re.search(rf"^pool {pool} is DEGRADED, for \S+: \d+ in a row have failed, the last \S+ ago: .*{last}", head,
+                         re.MULTILINE), head
+        assert re.search(rf"^{pool} +\S+ +(backing-off|degraded) ", pools, re.MULTILINE), pools
+    assert not one.log("^pool has recovered$")
+    return row
+
+
+def wait_recovered(one, pool):
+    end, = one.wait_log("^pool has recovered$")
+    assert end["pool"] == pool and end["failures"] >= 1 and end["ready"] == end["wanted"], end
+    row = seen(one, pool)
+    assert (row["degraded"], row["failures"], row["retry_ms"], row["degraded_ms"]) == (False, 0, 0, 0), row
+    assert row["state"] == "serving" and row["pools_degraded"] == 0 and row["last_failure"], row
+    wait_for(lambda: statuses(one)[-1].endswith(f"{pool} {row['ready']}/{row['wanted']}"), "the status")
+    assert len(one.log("^pool is degraded$")) == 1
+    if BROODCTL.exists():
+        assert "DEGRADED" not in ctl(one, "status")
+
+
+QUICK = "healthy_after = 300ms\n\tbackoff_min = 20ms\n\tbackoff_max = 100ms"
+
+
+def test_a_program_that_breaks_and_is_mended(brood, tmp_path):
+    """Nothing is told to the daemon: the file is there, is gone, and is there again."""
+    script = write_script(tmp_path)
+    one = brood(script_pool(script, workers=2, extra="healthy_after = 300ms"), expect=["worker died", "output"]).start()
+    assert answer(one.address()) == b"served" and not seen(one, "app")["degraded"]
+    script.rename(tmp_path / "away")
+    for pid in seen_pids(one, "app"):
+        kill(pid, signal.SIGKILL)
+    row = wait_degraded(one, "app", 4, "exit status (2|127), before ready")
+    assert row["died_unready"] >= 3 and row["signaled"] == 2
+    (tmp_path / "away").rename(script)
+    wait_recovered(one, "app")
+    assert answer(one.address()) == b"served"
+
+
+def test_a_module_that_is_gone_and_comes_back(brood, tmp_path):
+    module = tmp_path / "module.so"
+    shutil.copy(MODULES / "options.so", module)
+    text = module_pool("options", extra=QUICK).replace(str(MODULES / "options.so"), str(module))
+    one = brood(text, expect=["worker died", "cannot use the module", "handler did not start"]).start()
+    name = re.search(r'pool "([^"]+)"', text)[1]
+    module.unlink()
+    for pid in one.workers(name):
+        kill(pid, signal.SIGKILL)
+    wait_degraded(one, name, 3, "before ready")
+    shutil.copy(MODULES / "options.so", tmp_path / "new.so")
+    (tmp_path / "new.so").rename(module)
+    wait_recovered(one, name)
+
+
+def test_an_inetd_program_that_may_not_be_executed(brood, tmp_path):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho served\n")
+    program.chmod(0o755)
+    one = brood(inetd_pool([program], "app", workers=1, extra=QUICK), expect=["FAIL", "worker died"]).start()
+    assert answer(one.address()) == b"served\n"
+    program.chmod(0o644)
+    for _ in range(3):
+        assert answer(one.address()) == b""
+    wait_degraded(one, "app", 1, "could not be executed")
+    program.chmod(0o755)
+    # A worker that waits proves nothing; the next client's program does.
+    assert answer(one.address()) == b"served\n"
+    wait_recovered(one, "app")
+    assert answer(one.address()) == b"served\n"
+
+
+def test_a_program_whose_port_is_taken(brood, tmp_path):
+    """What it needs for itself is another's at first."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        taken.listen()
+        (tmp_path / "own.py").write_text(f"import socket\nown = socket.create_server(('127.0.0.1', {port}))\n" + SERVE)
+        script = tmp_path / "script"
+        script.write_text(f"exec /usr/bin/python3 {tmp_path}/own.py\n")
+        one = brood(script_pool(script, extra="healthy_after = 300ms\n\tgive_up_after = off") + echo_pool(),
+                    expect=["worker died", "output"]).start()
+        wait_degraded(one, "app", 2, "exit status 1, before ready")
+    wait_for(lambda: one.log("^pool has recovered$"), "recovered")
+    assert answer(one.address("app")) == b"served"
+
+
+def test_an_episode_goes_on_over_an_upgrade(brood, tmp_path):
+    """One line at its beginning, one at its end, in whichever image."""
+    script = write_script(tmp_path, f"test ! -e {tmp_path}/broken || exit 3")
+    text = script_pool(script, extra="healthy_after = 300ms\n\tgive_up_after = 2")
+    one = replaceable(brood, text, expect=["worker died", "reload refused"]).start()
+    (tmp_path / "broken").write_text("")
+    kill(seen_pids(one, "app")[0], signal.SIGKILL)
+    before = wait_degraded(one, "app", 3, "exit status 3, before ready")
+    upgrade(one)
+    one.wait_log("^reload refused")
+    row = seen(one, "app")
+    assert row["degraded"] and row["degraded_ms"] >= before["degraded_ms"] and row["last_failure"] == before["last_failure"]
+    assert row["died_unready"] >= before["died_unready"] >= 2
+    (tmp_path / "broken").unlink()
+    wait_for(lambda: one.log("^pool has recovered$"), "recovered")
+    assert len(one.log("^pool is degraded$")) == 1
+
+
+def seen_pids(one, pool):
+    return wait_for(lambda: [slot["pid"] for slot in one.slots(pool) if slot["pid"]], "its pids")
+
+
+# ---- deaths, apart ----
+
+def test_deaths_are_counted_apart(brood):
+    """Before ready, while serving, and the rest."""
+    one = brood(echo_pool(workers=2, extra="idle_timeout = 60s"), expect=["died"]).start()
+    assert echo_once(one.address()) == b"hello"
+    one.wait_workers(2)
+    with connect(one.address()) as client:
+        client.sendall(b"one")
+        assert client.recv(3) == b"one"
+        pid, = (slot["pid"] for slot in one.slots("echo") if slot["state"] != "idle")
+        kill(pid, signal.SIGKILL)
+        wait_for(lambda: not proc_alive(pid), "its end")
+    one.wait_workers(2)
+    kill(one.workers()[0], signal.SIGKILL)
+    row = wait_for(lambda: row if (row := seen(one, "echo"))["signaled"] == 2 else None, "two deaths")
+    assert (row["died_unready"], row["died_serving"]) == (0, 1)
+
+
+def test_deaths_before_ready_are_counted_apart(brood, tmp_path):
+    script = write_script(tmp_path, f"test $(wc -l < {tmp_path}/starts) -gt 3 || exit 3")
+    one = brood(script_pool(script), expect=["worker died"]).start()
+    row = seen(one, "app")
+    assert (row["exited"], row["died_unready"], row["died_serving"]) == (3, 3, 0)
+    if BROODCTL.exists():
+        rows = [line.split() for line in ctl(one, "status").split("\n\n")[1].splitlines()]
+        assert rows[0][11:13] == ["DEATHS", "UNREADY"] and rows[1][-3:-1] == ["3", "3"]
+
+
+# ---- one client's doing ----
+
+def crash_workers(one, pool, count):
+    """A client after the other loses the worker that serves him. Returns what the log says follows."""
+    deaths = []
+    for _ in range(count):
+        with connect(one.address(pool)) as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            peer = "%s:%d" % client.getsockname()
+            pid = wait_for(lambda peer=peer: [s["pid"] for s in one.slots(pool) if s["peer"] == peer], "its worker")[0]
+            os.kill(pid, signal.SIGSEGV)
+            deaths.append(wait_for(lambda pid=pid: one.log("died", pid=pid), "its death")[0]["next"])
+    return deaths
+
+
+def test_a_client_who_crashes_workers_holds_nobody_back(brood):
+    """From the first connection that was served on: also right after a reload, and in another image of the daemon."""
+    text = echo_pool(workers=1, extra="backoff_min = 30s\n\tbackoff_max = 30s")
+    one = replaceable(brood, text, expect=["died"]).start()
+    assert echo_once(one.address()) == b"hello"
+    assert crash_workers(one, "echo", 4) == ["replaced"] * 4
+    one.reload()
+    wait_for(lambda: len(one.log("^rolled")) == 1, "rolled")
+    assert crash_workers(one, "echo", 4) == ["replaced"] * 4
+    upgrade(one)
+    wait_for(lambda: len(one.log("^rolled")) == 2, "rolled")
+    assert crash_workers(one, "echo", 4) == ["replaced"] * 4
+    assert not one.log("^pool is degraded$") and seen(one, "echo")["died_serving"] == 12

@@ -69,8 +69,8 @@ def test_status_and_ps_for_people(brood):
     assert re.match(r"brood \S+, pid %d, serving, up \S+, generation 1, 3 of 1024 workers\n" % one.pid, head)
     assert head.endswith(f" -c {one.config_path}")
     rows = [line.split() for line in pools.splitlines()]
-    assert rows[0] == "POOL HANDLER STATE WORKERS READY BUSY STARTING LEAVING ACCEPTED REQUESTS STARTED DEATHS QUEUE".split()
-    assert rows[1] == "echo echo serving 2 2 0 0 0 0 0 2 0 0/511".split()
+    assert rows[0] == "POOL HANDLER STATE WORKERS READY BUSY STARTING LEAVING ACCEPTED REQUESTS STARTED DEATHS UNREADY QUEUE".split()
+    assert rows[1] == "echo echo serving 2 2 0 0 0 0 0 2 0 0 0/511".split()
     assert rows[2][:5] == "other echo serving 1 1".split()
     addresses = [line.split()[0] for line in listeners.splitlines()[1:]]
     assert addresses == one.addresses()

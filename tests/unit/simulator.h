@@ -186,6 +186,8 @@ struct sim_tally {
 	uint64_t calms;
 	uint64_t ends;
 	uint64_t start_failures;
+	uint64_t degraded[2];    /* no, yes: looks */
+	uint64_t recovered;      /* looks, when the failures were over and not forgotten yet */
 	uint64_t starts_without; /* of pools that nobody waits for any more, and that are not given up */
 	uint32_t longest_row;
 	uint64_t reloads[2]; /* refused, begun */

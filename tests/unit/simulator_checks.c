@@ -366,6 +366,33 @@ static void check_slots(struct sim *sim)
 		sim_fail(sim, "living is %u and not %u", pool_policy_living(&sim->policy), living);
 }
 
+/* Whether failures hold the pool back, or have not long ago; and when that ends, if nothing happens. */
+static void check_degraded(struct sim *sim)
+{
+	bool degraded = sim->backoff.in_a_row > 0 && sim->phase == POOL_SERVING && sim->target > 0;
+	uint64_t look_ms = SIM_NEVER, policy_ms;
+	bool recovered = false, starting = false;
+
+	for (uint32_t i = 0; i < sim->rules.capacity; i++) {
+		const struct sim_process *process = &sim->processes[i];
+		uint64_t healthy_ms = process->ready_ms + sim_rules_of(sim, process)->healthy_ms;
+
+		starting |= is_on_its_way(sim, process) && !sim_is_old(sim, process);
+		if (!is_after_failure(sim, process) || !process->ready)
+			continue;
+		recovered |= sim->now_ms >= healthy_ms;
+		if (sim->now_ms < healthy_ms && healthy_ms < look_ms)
+			look_ms = healthy_ms;
+	}
+	degraded &= !recovered || starting;
+	if (pool_policy_is_degraded(&sim->policy, sim->now_ms, &policy_ms) != degraded)
+		sim_fail(sim, "is %sdegraded", degraded ? "not " : "");
+	if (policy_ms != (degraded ? look_ms : SIM_NEVER))
+		sim_fail(sim, "may recover at %lld and not %lld", (long long)policy_ms, (long long)look_ms);
+	sim->tally.degraded[degraded]++;
+	sim->tally.recovered += recovered && !degraded && sim->backoff.in_a_row > 0;
+}
+
 static void check_readiness(struct sim *sim)
 {
 	uint32_t ready = count_ready(sim);
@@ -468,6 +495,7 @@ void sim_check_state(struct sim *sim)
 	check_canary(sim);
 	check_configuration(sim);
 	check_readiness(sim);
+	check_degraded(sim);
 	check_bounds(sim);
 	if (sim->policy.target != sim->target || sim->policy.phase != sim->phase)
 		sim_fail(sim, "target %u, phase %d", sim->policy.target, (int)sim->policy.phase);

@@ -303,6 +303,74 @@ Test(policy_pool, says_whose_replacement_waits_for_the_one_ahead)
 	cr_expect_eq(verdict.sequel, DEATH_BACKING_OFF, "three are missing, and one may start");
 }
 
+/* ---- degraded ---- */
+
+static void expect_degraded(bool degraded, uint64_t look_ms)
+{
+	uint64_t seen_ms;
+
+	cr_expect_eq(pool_policy_is_degraded(&pool.policy, pool.now_ms, &seen_ms), degraded, "after %lld ms",
+		(long long)(pool.now_ms - BEGIN_MS));
+	cr_expect_eq(seen_ms, look_ms, "%lld and not %lld", (long long)(seen_ms - pool.now_ms),
+		(long long)(look_ms - pool.now_ms));
+}
+
+Test(policy_pool, is_degraded_from_the_failure_until_a_worker_is_healthy)
+{
+	pool_begin(3, 3);
+	born_ready(0, 1);
+	born(2);
+	expect_degraded(false, DEADLINE_NONE);
+	failed(2);
+	expect_degraded(true, DEADLINE_NONE);
+	pool.now_ms += WAIT_MIN;
+	born(2);
+	expect_degraded(true, DEADLINE_NONE);
+	pool.now_ms += 7;
+	ready(2);
+	expect_degraded(true, pool.now_ms + HEALTHY);
+	pool.now_ms += HEALTHY - 1;
+	expect_degraded(true, pool.now_ms + 1);
+	pool.now_ms += 1;
+	expect_degraded(false, DEADLINE_NONE);
+}
+
+Test(policy_pool, is_degraded_while_the_others_are_on_their_way)
+{
+	pool_begin(2, 2);
+	tell(0, SLOT_ASK, SLOT_REASON_NONE);
+	tell(0, SLOT_FAILED, SLOT_REASON_NONE);
+	pool.now_ms += WAIT_MIN;
+	born_ready(0, 0);
+	born(1);
+	pool.now_ms += HEALTHY;
+	expect_degraded(true, DEADLINE_NONE);
+	ready(1);
+	expect_degraded(false, DEADLINE_NONE);
+}
+
+Test(policy_pool, is_not_degraded_once_a_later_worker_has_served)
+{
+	pool_begin(1, 1);
+	born(0);
+	failed(0);
+	pool.now_ms += WAIT_MIN;
+	born_ready(0, 0);
+	expect_degraded(true, pool.now_ms + HEALTHY);
+	died(0, (struct death){ .served = 1, .pool_has_served = true });
+	expect_degraded(false, DEADLINE_NONE);
+}
+
+Test(policy_pool, is_not_degraded_when_it_ends)
+{
+	pool_begin(1, 1);
+	born(0);
+	failed(0);
+	expect_degraded(true, DEADLINE_NONE);
+	pool_policy_retire(&pool.policy, DEADLINE_NONE);
+	expect_degraded(false, DEADLINE_NONE);
+}
+
 /* ---- ready, or not to be started ---- */
 
 Test(policy_pool, start_fails_after_so_many_failures_with_none_ready)

@@ -293,6 +293,9 @@ Test(policy_simulator, holds_in_any_world)
 	cr_expect_gt(sim.tally.actions[SLOT_WARN], 100);
 	cr_expect_gt(sim.tally.start_failures, 100);
 	cr_expect_gt(sim.tally.starts_without, 100);
+	cr_expect_gt(sim.tally.degraded[false], 1000);
+	cr_expect_gt(sim.tally.degraded[true], 1000);
+	cr_expect_gt(sim.tally.recovered, 100);
 	cr_expect_gt(sim.tally.lost, 20);
 	cr_expect_gt(sim.tally.calms, 100);
 	cr_expect_gt(sim.tally.ends, 100);
