@@ -42,11 +42,15 @@ def parse(arguments):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there too, as JSON")
     parser.add_argument("--only", action="append", choices=list(sections.SECTIONS), metavar="SECTION",
                         help="only this section (may be given again): " + " ".join(sections.SECTIONS))
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds of the timed sections ({FULL['rounds']})")
+    parser.add_argument("--rounds", type=int, metavar="N",
+                        help=f"rounds of the timed sections ({FULL['rounds']}), "
+                             f"and of replace ({FULL['replace_rounds']})")
     parser.add_argument("--seconds", type=float, metavar="S", help=f"length of a sample ({FULL['seconds']:g})")
     parser.add_argument("--seed", type=int, default=None, metavar="N", help="of the random order")
     parser.add_argument("--silent", action="store_true", help="no progress, only the report")
     settings = parser.parse_args(arguments)
+    if settings.rounds:
+        settings.replace_rounds = settings.rounds
     for name, value in (QUICK if settings.quick else FULL).items():
         if getattr(settings, name, None) is None:
             setattr(settings, name, value)

@@ -147,7 +147,7 @@ def peers():
     return [name for name in needs if shutil.which(needs[name], path=programs.PEER_SETTINGS["PATH"])]
 
 
-@pytest.mark.parametrize("section", ["deadlines"])
+@pytest.mark.parametrize("section", ["recycle", "deadlines"])
 def test_what_is_added_is_measured_with_it_and_without(report, section):
     found = report["sections"][section]["summary"]
     for name in ["floor", "brood", "brood http", *peers()]:
@@ -167,7 +167,7 @@ def test_a_killed_worker_is_replaced(report):
 
 
 def test_a_quick_run_judges_nothing(report):
-    assert len(report["verdicts"]) >= 29
+    assert len(report["verdicts"]) >= 31
     assert {verdict["outcome"] for verdict in report["verdicts"]} == {"void"}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What pools do besides serving, as far as clients notice it: replacing the dead, watching the time."""
+"""What pools do besides serving, as far as clients notice it: replacing the dead, recycling, watching the time."""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ from . import machine, programs
 from .measures import section
 from .server import ServerError
 
+MAX_REQUESTS = 1000
 HEALTHY_MS = 100  # after so long brood takes a pool for healthy, and replaces at once whoever dies of a connection
 REPLACE_PAUSE_MS = 20
 REPLACE_SECONDS = 5  # for each way to kill; the slow ones come to fewer kills in it
@@ -80,7 +81,21 @@ def replace(bench):
     ], lambda program: replace_run(bench, program))
 
 
-# ---- what deadlines cost ----
+# ---- what recycling and deadlines cost ----
+
+def recycle_section(bench):
+    """Workers that leave after a thousand connections, and workers that do not."""
+    every = bench.settings.peers_every
+    recycled = {"more": {"max_requests": MAX_REQUESTS}}
+    return section(bench, "recycle", [
+        (1, [bench.floor("floor"), bench.floor("floor again"), bench.floor("floor with", max_requests=MAX_REQUESTS),
+             bench.brood("brood"), bench.brood("brood again"), bench.brood("brood with", **recycled)]),
+        (1, [bench.brood("brood http", http="close"), bench.brood("brood http again", http="close"),
+             bench.brood("brood http with", http="close", **recycled)]),
+        (every, [programs.php_fpm(), programs.php_fpm("php-fpm with", max_requests=MAX_REQUESTS),
+                 programs.apache(), programs.apache("apache with", max_requests=MAX_REQUESTS)]),
+    ])
+
 
 def deadlines_section(bench):
     """Every deadline that there is, and none."""

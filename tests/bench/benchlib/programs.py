@@ -114,7 +114,7 @@ pool "bench" {{
 SOCKET_TIMEOUTS = {"idle_timeout": f"{TIMEOUT_S}s", "read_timeout": f"{TIMEOUT_S}s", "write_timeout": f"{TIMEOUT_S}s"}
 NO_DEADLINES = {"idle_timeout": "off", "read_timeout": "off", "write_timeout": "off", "request_timeout": "off"}
 DEADLINES = {**SOCKET_TIMEOUTS, "request_timeout": f"{TIMEOUT_S}s", "start_timeout": f"{TIMEOUT_S}s",
-             "stop_timeout": f"{TIMEOUT_S}s"}
+             "stop_timeout": f"{TIMEOUT_S}s", "slow_after": f"{TIMEOUT_S}s"}
 
 
 def brood_program(binary, name, make_keys, **more):

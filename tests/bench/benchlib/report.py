@@ -16,6 +16,7 @@ TITLES = {
     "keep_alive": "HTTP with keep-alive: {keep_alive} workers, {keep_alive} connections, a file of 128 bytes",
     "messages": "Messages of 128 bytes with their length in front, one after the other: {workers} workers, as many "
                 "connections",
+    "recycle": "Workers that leave after 1,000 connections (with), and workers that stay: {workers} workers, 64 clients",
     "deadlines": "Every deadline configured (with), and none: {workers} workers, 64 clients",
     "inetd_1": "A program for each connection: 1 client",
     "inetd_2": "A program for each connection: 2 clients",

@@ -9,6 +9,7 @@ TIMED_SECTIONS = {
     "http": measures.http_section,
     "keep_alive": measures.keep_alive_section,
     "messages": measures.messages_section,
+    "recycle": pools.recycle_section,
     "deadlines": pools.deadlines_section,
     "inetd_1": measures.inetd_section(1),
     "inetd_2": measures.inetd_section(2),

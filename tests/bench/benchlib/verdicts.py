@@ -182,7 +182,7 @@ def judge_replace(results):
 
 def judge_with(results):
     """Against brood without; brood against itself is the control, and is shown beside."""
-    for section, what in (("deadlines", "every deadline"),):
+    for section, what in (("recycle", "max_requests = 1000"), ("deadlines", "every deadline")):
         samples = results.get(section) or {}
         for name, how in (("brood", "echo"), ("brood http", "http")):
             again = ratio_of(samples, f"{name} again", name, "rate")
