@@ -38,8 +38,13 @@ static uint64_t load_between(const struct crowd_point *before, const struct crow
 uint64_t crowd_load_now(const struct crowd *crowd, uint64_t now_ms)
 {
 	const struct crowd_load *load = crowd->load;
-	uint64_t at_ms = now_ms - crowd->begin_ms;
 	size_t next = 0;
+	uint64_t at_ms;
+
+	if (load->count == 0)
+		return 0;
+	/* The next one may be one of the next round already. */
+	at_ms = now_ms - crowd->begin_ms + (now_ms < crowd->begin_ms ? load->points[load->count - 1].at_ms : 0);
 
 	while (next < load->count && load->points[next].at_ms <= at_ms)
 		next++;
@@ -80,7 +85,7 @@ static uint64_t find_bend(const struct crowd *crowd)
 	uint64_t rest_ms;
 
 	if (after == NULL)
-		return CROWD_NEVER;
+		return crowd->load->repeats ? 0 : CROWD_NEVER;
 	rest_ms = crowd->begin_ms + after->at_ms - crowd->counted_ms;
 	return before != NULL && before->clients != after->clients && rest_ms > SLOPE_MS ? SLOPE_MS : rest_ms;
 }

@@ -309,7 +309,8 @@ void sim_process_order(struct sim *sim, struct sim_process *process, enum sim_or
 	if (order == ORDER_GIVEN_UP)
 		return;
 	process->reason = reason;
-	/* Some were on their way to an end of their own when they were told. */
-	if (order == ORDER_KILL || sim->calm || !sim_chance(sim, 100))
+	/* Some were on their way to an end of their own when they were told; whoever waits for a client is not. */
+	if (order == ORDER_KILL || sim->calm || (sim_has_clients(sim) && process->fate == FATE_NOTHING) ||
+		!sim_chance(sim, 100))
 		sim_process_draw(sim, process);
 }

@@ -121,6 +121,8 @@ static void note_shortage(struct sim *sim)
 
 void sim_sizing_note_ready(struct sim *sim, const struct sim_process *process)
 {
+	/* The next step of a growth follows at once. */
+	sim->sizing.look_ms = sim->now_ms;
 	if (process->order != ORDER_NONE || sim_is_canary(sim, process) || sim_count_serving(sim) >= sim->target)
 		return;
 	note_shortage(sim);
