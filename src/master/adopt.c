@@ -71,6 +71,7 @@ void adopt_master(struct master *master)
 	master->generation = state->generation;
 	master->soft_descriptors = state->soft_descriptors;
 	master->reset_oom_score = state->reset_oom_score;
+	master->skipped_ms = state->skipped_ms;
 }
 
 /* Workers of the image before write to it. */
@@ -485,6 +486,7 @@ static bool adopt_into(struct master *master, struct pool *pool, const struct st
 		.error = state->error,
 		.slow_us = state->slow_us,
 		.worn_at = state->worn_at,
+		.moved = {state->moved_since_us, state->moved_deadline_us, state->moved_by_us},
 	};
 	pool_reserve_place(master, state->board_slot);
 	watch_notify_socket(master, pool, state->slot);

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -137,6 +138,8 @@ void adoption_take(struct adoption *adoption)
 		return;
 	}
 	adoption->readable = true;
+	/* Before anything looks at the clock. */
+	clock_skip(adoption->master.skipped_ms);
 	/* They are as all others: no program gets them that is not given them. */
 	set_close_on_exec(adoption, true);
 	take_logger(adoption);

@@ -172,7 +172,7 @@ static int make_tables(struct master *master)
 		return -ENOMEM;
 	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
 		control->clients[i].fd = -1;
-	control->opened_ms = clock_monotonic_ms();
+	control->opened_us = clock_monotonic_us();
 	control->age_ms = find_age_ms();
 	control->started_us = clock_realtime_us() - control->age_ms * 1000;
 	control->board_fd = open_board(master);

@@ -94,8 +94,8 @@ struct control {
 	uint64_t denied_ms; /* when a refusal was last logged */
 	struct control_verdict last_reload;
 	uint64_t started_us; /* this process, since 1970 */
-	uint64_t opened_ms;
-	uint64_t age_ms; /* of this process, when this was opened */
+	uint64_t opened_us;  /* CLOCK_MONOTONIC */
+	uint64_t age_ms;     /* of this process, when this was opened */
 };
 
 #define CONTROL_NONE ((struct control){ .listener = LISTENER_NONE, .board_fd = -1 })

@@ -2,6 +2,7 @@
 #include "master/control_status.h"
 
 #include "base/attrs.h"
+#include "base/clock.h"
 #include "build_config.h"
 #include "master/master_private.h"
 
@@ -44,7 +45,8 @@ static void put_daemon(const struct master *master, uint64_t now_ms, struct json
 	json_line_text(json, "phase", lifecycle_phase_name(master->phase));
 	json_line_number(json, "generation", master->generation);
 	json_line_number(json, "started_at", (int64_t)(control->started_us / 1000000));
-	json_line_number(json, "uptime_ms", (int64_t)(control->age_ms + (now_ms - control->opened_ms)));
+	json_line_number(
+		json, "uptime_ms", (int64_t)(control->age_ms + (clock_monotonic_us() - control->opened_us) / 1000));
 	json_line_number(json, "pools", (int64_t)master->config->pool_count);
 	json_line_number(json, "degraded", pools_degraded(master));
 	json_line_number(json, "workers", pools_living(master));

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "build_config.h"
 #include "master/master_private.h"
@@ -26,6 +27,7 @@ static void write_master(const struct master *master, struct state_writer *write
 			.wake_fd = master->wake_fd,
 			.soft_descriptors = master->soft_descriptors,
 			.reset_oom_score = master->reset_oom_score,
+			.skipped_ms = clock_skipped_ms(),
 		},
 	};
 
@@ -156,6 +158,9 @@ static void write_worker(const struct pool *pool, uint32_t number, struct state_
 			.worn_ms = slot->worn_ms,
 			.worn_at = worker->worn_at,
 			.jitter_ppm = slot->jitter_ppm,
+			.moved_since_us = worker->moved.since_us,
+			.moved_deadline_us = worker->moved.deadline_us,
+			.moved_by_us = worker->moved.by_us,
 		},
 	};
 

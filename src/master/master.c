@@ -396,6 +396,48 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	return deadline_earlier(wake_ms, notify_flush(&master->notify, now_ms));
 }
 
+/* ---- gaps ---- */
+
+/* Whoever has a deadline has as much more time, and systemd hears at once that its daemon goes on. */
+static void note_gap(struct master *master, uint64_t now_ms)
+{
+	uint64_t gap_ms = clock_skipped_ms() - master->skipped_ms;
+
+	if (gap_ms == 0)
+		return;
+	master->skipped_ms += gap_ms;
+	log_event(LOG_LEVEL_NOTICE, "the loop stood still: all deadlines move by that",
+		LOG_INT("gap_ms", (int64_t)gap_ms));
+	pools_move_requests(master, gap_ms);
+	notify_hurry(&master->notify, now_ms);
+}
+
+/* While there are processes with deadlines it looks at the clock often enough to notice that it was stopped. */
+static bool keeps_pace(const struct master *master, int timeout_ms)
+{
+	bool calm = master->phase == LIFE_SERVING && master->reload.stage == RELOAD_STAGE_IDLE;
+
+	return timeout_ms > CLOCK_PACE_MS && (!calm || pools_are_timed(master));
+}
+
+/* Until something comes, or WAKE. */
+static int await_events(const struct master *master, struct epoll_event *events, uint64_t wake_ms)
+{
+	for (;;) {
+		int timeout_ms = deadline_timeout(wake_ms, clock_monotonic_ms());
+		bool in_steps = keeps_pace(master, timeout_ms);
+		int wait_ms = in_steps ? CLOCK_PACE_MS : timeout_ms;
+		int count;
+
+		if (clock_skipped_ms() != master->skipped_ms)
+			return 0;
+		clock_announce_wait(wait_ms < 0 ? UINT64_MAX : (uint64_t)wait_ms);
+		count = epoll_wait(master->epoll_fd, events, EVENTS_A_TURN, wait_ms);
+		if (count != 0 || !in_steps)
+			return count;
+	}
+}
+
 static void run(struct master *master)
 {
 	struct epoll_event events[EVENTS_A_TURN];
@@ -406,6 +448,7 @@ static void run(struct master *master)
 		uint64_t wake_ms;
 		bool more;
 
+		note_gap(master, now_ms);
 		/* First what programs have said: it may explain the deaths. */
 		for (int i = 0; i < count; i++) {
 			const struct watch watch = watch_unpack(events[i].data.u64);
@@ -418,8 +461,7 @@ static void run(struct master *master)
 			wake_ms = now_ms;
 		if (master->phase == LIFE_GONE)
 			break;
-		count = epoll_wait(
-			master->epoll_fd, events, EVENTS_A_TURN, deadline_timeout(wake_ms, clock_monotonic_ms()));
+		count = await_events(master, events, wake_ms);
 	}
 }
 
@@ -483,6 +525,15 @@ static void start_again(const struct master_options *options)
 		adoption_again(options->adoption, options->image);
 }
 
+static void guard_clock(void)
+{
+	int result = clock_guard();
+
+	if (result < 0)
+		log_event(LOG_LEVEL_WARNING, "gaps in the master's time will not be noticed",
+			LOG_ERRNO("reason", result));
+}
+
 static void live(struct master *master)
 {
 	notify_init(&master->notify, clock_monotonic_ms());
@@ -499,7 +550,9 @@ static void live(struct master *master)
 		report_start(master);
 		survivors_begin(master, clock_monotonic_ms());
 		take_over(master);
+		guard_clock();
 		run(master);
+		clock_unguard();
 		log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_status", master->exit_status));
 	} else {
 		start_again(master->options);

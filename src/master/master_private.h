@@ -98,6 +98,11 @@ struct worker {
 	uint64_t worn_at;    /* what it had reached when it was found worn, in the unit of the limit */
 	uint64_t overrun_us; /* of one whose request is overrun: when that began, by the board */
 	uint64_t slow_us;    /* when the last of its requests began that was slow, which was told; 0: none was */
+	struct {
+		uint64_t since_us; /* of the request, by the board */
+		uint64_t deadline_us;
+		uint64_t by_us;
+	} moved; /* the deadline of a request that was under way in a gap of the master's loop */
 	/* Of a program: */
 	int notify_fd;          /* meaningful while there is a pid; -1: it has no NOTIFY_SOCKET */
 	int error;              /* what it has said by ERRNO= */
@@ -197,6 +202,7 @@ struct master {
 	uint64_t drain_step_ms;    /* and how long after that */
 	int exit_status;
 
+	uint64_t skipped_ms;       /* by the clock, as far as the requests' deadlines know of it */
 	uint64_t soft_descriptors; /* RLIMIT_NOFILE's soft limit before the master raised its own */
 	bool reset_oom_score;
 	bool has_terminal;
@@ -304,6 +310,10 @@ void pool_note_worker(struct master *master, struct pool *pool, uint32_t slot, u
 /* Warns workers whose request is overrun, or kills them, and has those leave that come back. Returns when to call again
  * at the latest. */
 uint64_t pools_check_requests(struct master *master, uint64_t now_ms);
+/* The loop stood still for GAP: requests that are under way have as much more time. */
+void pools_move_requests(struct master *master, uint64_t gap_ms);
+/* Whether processes have deadlines now, so that they would be moved. */
+bool pools_are_timed(const struct master *master);
 /* One that is a program, of which the master writes the state on the board, is ready. */
 void pool_became_ready(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms);
 

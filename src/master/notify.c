@@ -89,13 +89,21 @@ void notify_stopping(struct notify *notify)
 	notify->retry_ms = 0;
 }
 
-void notify_reloading(struct notify *notify, uint64_t now_us)
+void notify_reloading(struct notify *notify, uint64_t monotonic_us, uint64_t now_ms)
 {
 	/* A reload before it may have ended without the manager's hearing of it: now it has not. */
 	notify->ready = false;
-	notify->reloading_us = now_us;
-	notify->extend_ms = deadline_after(now_us / 1000, NOTIFY_EXTEND_AGAIN_MS);
+	notify->reloading_us = monotonic_us;
+	notify->extend_ms = deadline_after(now_ms, NOTIFY_EXTEND_AGAIN_MS);
 	notify->retry_ms = 0;
+}
+
+void notify_hurry(struct notify *notify, uint64_t now_ms)
+{
+	if (notify->watchdog_ms != 0)
+		notify->next_ping_ms = now_ms;
+	if (notify->extend_ms != DEADLINE_NONE)
+		notify->extend_ms = now_ms;
 }
 
 bool notify_wants_status(const struct notify *notify, uint64_t now_ms)

@@ -45,11 +45,14 @@ void notify_stopping(struct notify *notify);
 
 /* A reload begins now; one that takes long asks for time too. Its end, whatever came of it, is notify_ready(): the
  * protocol knows no other answer. */
-void notify_reloading(struct notify *notify, uint64_t now_us);
+void notify_reloading(struct notify *notify, uint64_t monotonic_us, uint64_t now_ms);
 
 /* Sends MESSAGE at once, with FD unless that is negative. Returns false where the manager cannot take it now, and it is
  * to be tried again; true where there is nobody, too. */
 ATTR_NODISCARD bool notify_send(struct notify *notify, const char *message, int fd);
+
+/* The loop stood still: what is sent from time to time is sent now. */
+void notify_hurry(struct notify *notify, uint64_t now_ms);
 
 /*
  * Whether notify_status() is of use now: a status changes with each connection of an inetd pool, and the manager is

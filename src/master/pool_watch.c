@@ -111,7 +111,7 @@ uint64_t pools_note_quiet(struct master *master, uint64_t now_ms)
 /* What a worker says of the request that it is in. */
 struct request {
 	uint64_t since_us;
-	uint64_t deadline_us; /* 0: none */
+	uint64_t deadline_us; /* by the board's clock; 0: none */
 };
 
 static struct request request_of(const struct master *master, const struct pool *pool, uint32_t slot)
@@ -122,6 +122,26 @@ static struct request request_of(const struct master *master, const struct pool 
 		.since_us = atomic_load_explicit(&board_slot->changed_us, memory_order_relaxed),
 		.deadline_us = atomic_load_explicit(&board_slot->deadline_us, memory_order_relaxed),
 	};
+}
+
+/*
+ * The deadline by the master's clock, in microseconds, which stands still where the worker's goes on. A request that
+ * was under way in a gap has as much more time, one that began later has not; and one that was given another deadline
+ * since knew of the gap, or might have.
+ */
+static uint64_t request_due_us(const struct master *master, const struct worker *worker, const struct request *request)
+{
+	bool moved = worker->moved.by_us != 0 && worker->moved.since_us == request->since_us &&
+		     worker->moved.deadline_us == request->deadline_us;
+	uint64_t due_us = request->deadline_us + (moved ? worker->moved.by_us : 0);
+	uint64_t skipped_us = master->skipped_ms * 1000;
+
+	if (request->deadline_us == 0)
+		return 0;
+	/* What a worker has written may be anything. */
+	if (due_us < request->deadline_us)
+		return UINT64_MAX;
+	return due_us > skipped_us ? due_us - skipped_us : 1;
 }
 
 static void overrun_begins(
@@ -144,7 +164,7 @@ static void overrun_goes_on(
 	const struct pool_action leave = { .what = SLOT_RETIRE, .slot = slot, .reason = SLOT_REASON_REQUEST_TIMEOUT };
 
 	if (request->since_us == pool->workers[slot].overrun_us &&
-		deadline_request_overrun(request->deadline_us, now_ms))
+		deadline_request_overrun(request_due_us(master, &pool->workers[slot], request), now_ms))
 		return;
 	pool_signal(master, pool, &leave, now_ms);
 }
@@ -157,16 +177,18 @@ static void pool_check_requests(struct master *master, struct pool *pool, uint64
 	for (uint32_t slot = 0; slot < pool->policy.rules.capacity; slot++) {
 		enum slot_state state = pool->slots[slot].state;
 		struct request request;
+		uint64_t due_us;
 
 		if (state != SLOT_READY && state != SLOT_RETIRING && state != SLOT_OVERRUN)
 			continue;
 		request = request_of(master, pool, slot);
+		due_us = request_due_us(master, &pool->workers[slot], &request);
 		if (state == SLOT_OVERRUN)
 			overrun_goes_on(master, pool, slot, &request, now_ms);
-		else if (deadline_request_overrun(request.deadline_us, now_ms))
+		else if (deadline_request_overrun(due_us, now_ms))
 			overrun_begins(master, pool, slot, &request, now_ms);
-		else if (request.deadline_us != 0 && (nearest_us == 0 || request.deadline_us < nearest_us))
-			nearest_us = request.deadline_us;
+		else if (due_us != 0 && (nearest_us == 0 || due_us < nearest_us))
+			nearest_us = due_us;
 	}
 	pool->next_scan_ms = deadline_next_scan(nearest_us, pool->config->request_timeout_ms, now_ms);
 }
@@ -186,6 +208,50 @@ uint64_t pools_check_requests(struct master *master, uint64_t now_ms)
 		wake_ms = deadline_earlier(wake_ms, pool->next_scan_ms);
 	}
 	return wake_ms;
+}
+
+static void move_request(const struct master *master, struct pool *pool, uint32_t slot, uint64_t gap_ms)
+{
+	const struct request request = request_of(master, pool, slot);
+	struct worker *worker = &pool->workers[slot];
+
+	if (request.deadline_us == 0)
+		return;
+	if (worker->moved.since_us != request.since_us || worker->moved.deadline_us != request.deadline_us)
+		worker->moved.by_us = 0;
+	worker->moved.since_us = request.since_us;
+	worker->moved.deadline_us = request.deadline_us;
+	worker->moved.by_us += gap_ms * 1000;
+}
+
+void pools_move_requests(struct master *master, uint64_t gap_ms)
+{
+	FOR_EACH_POOL (master, pool) {
+		for (uint32_t slot = 0; slot < pool->policy.rules.capacity; slot++)
+			if (pool->workers[slot].pid != 0)
+				move_request(master, pool, slot, gap_ms);
+	}
+}
+
+/* ---- deadlines ---- */
+
+/* A request that begins wakes nobody, so where there may be one, there is. */
+static bool pool_is_timed(const struct pool *pool)
+{
+	const uint32_t *count = pool->policy.count;
+
+	return (pool->config->request_timeout_ms != 0 && count[SLOT_READY] > 0) ||
+	       count[SLOT_STARTING] + count[SLOT_RETIRING] + count[SLOT_OVERRUN] > 0 ||
+	       count[SLOT_QUITTING] + count[SLOT_KILLED] > 0 ||
+	       (pool->policy.rules.watchdog_ms != 0 && count[SLOT_READY] > 0);
+}
+
+bool pools_are_timed(const struct master *master)
+{
+	FOR_EACH_POOL (master, pool)
+		if (pool_is_timed(pool))
+			return true;
+	return false;
 }
 
 /* ---- how many have a connection ---- */

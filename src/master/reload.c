@@ -439,7 +439,7 @@ static void begin(struct master *master, uint64_t now_ms)
 		reload_try(master, now_ms);
 		return;
 	}
-	notify_reloading(&master->notify, clock_monotonic_us());
+	notify_reloading(&master->notify, clock_monotonic_us(), now_ms);
 	begin_check(master, now_ms);
 }
 

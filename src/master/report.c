@@ -289,6 +289,14 @@ static void report_served(const struct board_slot *board_slot, const struct deat
 		ret_fields[3] = LOG_INT("elapsed_ms", doing_ms(board_slot));
 }
 
+/* As everybody else's clock has it: the master's stands still in gaps. One that was never born has no other. */
+static int64_t age_ms(const struct board_slot *board_slot, const struct death_verdict *verdict)
+{
+	uint64_t born_us = atomic_load_explicit(&board_slot->born_us, memory_order_relaxed);
+
+	return born_us == 0 ? (int64_t)verdict->age_ms : (int64_t)(clock_monotonic_us() - born_us) / 1000;
+}
+
 static void report_worker_death(struct master *master, const struct pool *pool, uint32_t slot,
 	const struct death *death, const struct death_verdict *verdict)
 {
@@ -302,7 +310,7 @@ static void report_worker_death(struct master *master, const struct pool *pool, 
 		LOG_TEXT("how", report_how(death, verdict->before_ready, how, sizeof(how))),
 		LOG_TEXT("reason", slot_reason_name(verdict->reason)),
 		LOG_TEXT("when", verdict->before_ready ? "before ready" : "after ready"),
-		LOG_INT("age_ms", (int64_t)verdict->age_ms),
+		LOG_INT("age_ms", age_ms(pool_board_slot(master, pool, slot), verdict)),
 		LOG_TEXT("next", what_follows(pool, verdict, next, sizeof(next))),
 		{ .name = NULL }, /* what it has served, of a module its name, and the limit that it had reached */
 		{ .name = NULL },

@@ -66,6 +66,7 @@ static const struct field master_fields[] = {
 	UNSIGNED(master, soft_descriptors),
 	TEXT(master, binary),
 	FLAG(master, reset_oom_score),
+	UNSIGNED(master, skipped_ms),
 };
 
 static const struct field config_fields[] = { BYTES(config, text) };
@@ -129,6 +130,9 @@ static const struct field worker_fields[] = {
 	UNSIGNED(worker, worn_ms),
 	UNSIGNED(worker, worn_at),
 	UNSIGNED(worker, jitter_ppm),
+	UNSIGNED(worker, moved_since_us),
+	UNSIGNED(worker, moved_deadline_us),
+	UNSIGNED(worker, moved_by_us),
 };
 
 static const struct field output_fields[] = {

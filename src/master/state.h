@@ -51,7 +51,8 @@ enum state_kind {
 	STATE_KINDS,
 };
 
-/* Descriptors are -1 where there is none, times are milliseconds of CLOCK_MONOTONIC, and UINT64_MAX is "never". */
+/* Descriptors are -1 where there is none, times are milliseconds of the master's clock
+ * (CLOCK_MONOTONIC less state_master's skipped_ms), and UINT64_MAX is "never". */
 
 struct state_master {
 	pid_t pid;
@@ -62,6 +63,7 @@ struct state_master {
 	uint64_t soft_descriptors;
 	char binary[PATH_MAX]; /* which file is executed at an upgrade */
 	bool reset_oom_score;
+	uint64_t skipped_ms; /* clock_skipped_ms() */
 };
 
 struct state_config {
@@ -128,6 +130,9 @@ struct state_worker {
 	uint64_t worn_ms;
 	uint64_t worn_at;
 	uint32_t jitter_ppm;
+	uint64_t moved_since_us; /* of the board's clock, as in master_private.h */
+	uint64_t moved_deadline_us;
+	uint64_t moved_by_us;
 };
 
 struct state_output {

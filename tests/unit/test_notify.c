@@ -164,6 +164,28 @@ Test(notify, pings_at_half_the_interval)
 	notify_done(&notify);
 }
 
+/* The manager has waited, and did not know that we could not send anything. */
+Test(notify, after_a_gap_a_watchdog_is_fed_at_once)
+{
+	struct notify notify;
+
+	setenv("WATCHDOG_USEC", "3000000", 1);
+	unsetenv("WATCHDOG_PID");
+	notify_init(&notify, 100);
+	notify_flush(&notify, 100);
+	cr_assert_str_eq(heard(), "WATCHDOG=1");
+	notify_hurry(&notify, 101);
+	cr_assert_eq(notify_flush(&notify, 101), 1601);
+	cr_assert_str_eq(heard(), "WATCHDOG=1");
+	notify_done(&notify);
+	unsetenv("WATCHDOG_USEC");
+	notify_init(&notify, 100);
+	notify_hurry(&notify, 101);
+	cr_assert_eq(notify_flush(&notify, 101), DEADLINE_NONE);
+	cr_assert_str_eq(heard(), "", "nobody waits for it");
+	notify_done(&notify);
+}
+
 Test(notify, a_watchdog_for_another_process_is_not_ours)
 {
 	struct notify notify;
@@ -181,7 +203,7 @@ Test(notify, a_reload_is_announced_before_its_end_and_with_its_time)
 	struct notify notify;
 
 	notify_init(&notify, 0);
-	notify_reloading(&notify, 1234567);
+	notify_reloading(&notify, 1234567, 1234);
 	notify_ready(&notify);
 	notify_flush(&notify, 0);
 	cr_assert_str_eq(heard(), "RELOADING=1\nMONOTONIC_USEC=1234567\n");
@@ -194,9 +216,9 @@ Test(notify, the_end_of_a_reload_is_not_that_of_the_next)
 	struct notify notify;
 
 	notify_init(&notify, 0);
-	notify_reloading(&notify, 1);
+	notify_reloading(&notify, 1, 0);
 	notify_ready(&notify);
-	notify_reloading(&notify, 2);
+	notify_reloading(&notify, 2, 0);
 	notify_flush(&notify, 0);
 	cr_assert_str_eq(heard(), "RELOADING=1\nMONOTONIC_USEC=2\n");
 	cr_assert_str_eq(heard(), "", "it is not ready yet");
