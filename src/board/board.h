@@ -68,6 +68,7 @@ void board_slot_notified(struct board_slot *slot, const char *status, uint64_t n
  *
  *	accepted()	BOARD_WAITING	for the first request
  *	request_begin()	BOARD_BUSY
+ *	request_extend()		its deadline is a later one
  *	request_end()	BOARD_WAITING	for the next one; the duration goes to the histogram
  *	served()			a request that was cut off has no deadline any more
  *	closed()	BOARD_IDLE
@@ -103,6 +104,12 @@ static inline void board_worker_request_begin(struct board_slot *slot, uint64_t 
 {
 	atomic_store_explicit(&slot->deadline_us, deadline_us, memory_order_relaxed);
 	board_worker_state(slot, BOARD_BUSY, now_us);
+}
+
+/* The request may last until then. */
+static inline void board_worker_request_extend(struct board_slot *slot, uint64_t deadline_us)
+{
+	atomic_store_explicit(&slot->deadline_us, deadline_us, memory_order_relaxed);
 }
 
 /* The request's duration counts from the last change of state, which was its begin. */

@@ -229,6 +229,12 @@ void brood_request_end(struct brood_stream *stream)
 		stream->host->request_end(stream);
 }
 
+void brood_extend(struct brood_stream *stream, uint32_t after_ms)
+{
+	if (stream->in_request && stream->host && stream->host->request_extend)
+		stream->host->request_extend(stream, wait_clock_us() + (uint64_t)after_ms * 1000);
+}
+
 bool brood_retiring(const struct brood_stream *stream)
 {
 	return stream->host && stream->host->retiring && stream->host->retiring();

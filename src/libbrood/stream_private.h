@@ -22,6 +22,7 @@
 struct brood_stream_host {
 	void (*request_begin)(struct brood_stream *stream);
 	void (*request_end)(struct brood_stream *stream);
+	void (*request_extend)(struct brood_stream *stream, uint64_t until_us);
 	bool (*retiring)(void);
 };
 

@@ -16,6 +16,7 @@ static struct {
 	struct brood_timeouts timeouts;
 	uint64_t request_timeout_us;
 	uint64_t handler_deadline_us; /* of the stream, from before the request */
+	uint64_t request_deadline_us; /* of the request under way; 0: none */
 	uint64_t noted_in;            /* of the stream's byte counters, what the scoreboard has been told */
 	uint64_t noted_out;
 } connection;
@@ -27,6 +28,7 @@ static void on_request_begin(struct brood_stream *stream)
 
 	/* Of the request's and the handler's own, the earlier holds. */
 	connection.handler_deadline_us = stream->deadline_us;
+	connection.request_deadline_us = deadline_us;
 	if (deadline_us != 0 && (stream->deadline_us == 0 || deadline_us < stream->deadline_us))
 		stream->deadline_us = deadline_us;
 	board_worker_request_begin(connection.start->slot, now_us, deadline_us);
@@ -52,9 +54,23 @@ static void on_request_end(struct brood_stream *stream)
 		stream->deadline_us = connection.handler_deadline_us;
 }
 
+/* A nearer deadline of the handler's own, which it has set before the request or within it, holds on. */
+static void on_request_extend(struct brood_stream *stream, uint64_t until_us)
+{
+	uint64_t own_us = connection.handler_deadline_us;
+
+	if (connection.request_deadline_us == 0 || until_us <= connection.request_deadline_us)
+		return;
+	if (stream->deadline_us == connection.request_deadline_us)
+		stream->deadline_us = own_us != 0 && own_us < until_us ? own_us : until_us;
+	connection.request_deadline_us = until_us;
+	board_worker_request_extend(connection.start->slot, until_us);
+}
+
 static const struct brood_stream_host host = {
 	.request_begin = on_request_begin,
 	.request_end = on_request_end,
+	.request_extend = on_request_extend,
 	.retiring = worker_retiring,
 };
 

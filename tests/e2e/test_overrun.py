@@ -129,3 +129,43 @@ def test_a_time_out_that_is_switched_off_still_holds_for_who_began_by_it(brood):
         one.reload(patience("overrun_grace = 300ms\nstop_timeout = 60s"))
         death, = one.wait_log("worker died", reason="request_timeout")
     assert "SIGKILL" in death["how"]
+
+
+# ---- handlers that ask for more ----
+
+def test_a_handler_that_asks_for_time_has_it(brood):
+    one = brood(patience("request_timeout = 300ms\noverrun_grace = 100ms")).start()
+    pid, = one.wait_workers(1)
+    assert ask(one.address(), b"extend 30000 sleep 2500\n", b"\n") == "done\n"
+    # Of each request alone.
+    assert ask(one.address(), b"extend 1000 extend 2000 extend 5000 sleep 2000\n", b"\n") == "done\n"
+    assert one.workers("m") == [pid]
+
+
+def test_what_was_asked_for_holds_and_ends(brood):
+    one = start(brood, "request_timeout = 300ms\noverrun_grace = 100ms")
+    begun = time.monotonic()
+    with connect(one.address()) as client:
+        client.sendall(b"extend 1500 sleep 60000\n")
+        death, = one.wait_log("worker died")
+    assert "SIGKILL" in death["how"] and death["reason"] == "request_timeout"
+    assert death["elapsed_ms"] >= 1500 + 1000 + 100 and time.monotonic() - begun < 60
+
+
+def test_the_extended_deadline_is_the_worker_s_too(brood):
+    """It ends its own calls by it: a client that is silent within the request."""
+    one = brood(patience("request_timeout = 300ms\nread_timeout = 60s")).start()
+    begun = time.monotonic()
+    with connect(one.address()) as client:
+        client.sendall(b"sleep 0")
+        assert receive_all(client) == b""
+    assert 0.3 <= time.monotonic() - begun < 30
+
+
+def test_a_warned_worker_that_asks_for_time_is_spared_and_leaves(brood):
+    one = start(brood, "request_timeout = 200ms\noverrun_grace = 1500ms")
+    pid, = one.wait_workers(1)
+    assert ask(one.address(), b"sleep 2000 extend 30000 sleep 2500\n", b"\n") == "done\n"
+    death, = one.wait_log("worker died", pid=pid)
+    assert death["kind"] == "retired" and death["how"] == "exit status 0"
+    assert [row["signal"] for row in one.log(OVER)] == ["SIGTERM"]

@@ -38,6 +38,8 @@ static bool obey(struct brood_stream *stream, char *line)
 
 		if (strcmp(word, "sleep") == 0)
 			take_a_nap(ms);
+		else if (strcmp(word, "extend") == 0)
+			brood_extend(stream, (uint32_t)ms);
 		else if (strcmp(word, "limit") == 0)
 			brood_set_deadline(stream, (uint32_t)ms);
 		else if (strcmp(word, "quiet") == 0)

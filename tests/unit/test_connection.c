@@ -3,7 +3,10 @@
 
 #include "tests/unit/stream_pair.h"
 
+#include "libbrood/wait.h"
 #include "worker/connection.h"
+
+#define SOON_MS 1000
 
 /* A connection that violates its protocol in the middle of a request, of which more is on its way. */
 static int refuse_midway(void *state, struct brood_stream *stream)
@@ -14,6 +17,94 @@ static int refuse_midway(void *state, struct brood_stream *stream)
 	brood_request_begin(stream);
 	cr_assert_neq(((struct board_slot *)state)->deadline_us, 0);
 	return -EMSGSIZE;
+}
+
+static struct board_slot *extended;
+
+static uint64_t due_us(void)
+{
+	return extended->deadline_us;
+}
+
+/* Both deadlines move together, and only ahead; one of the handler's own that is nearer stays. */
+static int extend(void *state, struct brood_stream *stream)
+{
+	uint64_t before_us, now_us = wait_clock_us();
+
+	extended = state;
+	brood_extend(stream, FAR_MS);
+	cr_expect_eq(due_us(), 0, "no request");
+	cr_expect_eq(stream->deadline_us, 0);
+	brood_request_begin(stream);
+	before_us = due_us();
+	cr_expect_eq(stream->deadline_us, before_us);
+	brood_extend(stream, 1);
+	cr_expect_eq(due_us(), before_us, "it takes no time");
+	brood_extend(stream, 2 * FAR_MS);
+	cr_expect_geq(due_us(), now_us + (uint64_t)2 * FAR_MS * 1000);
+	cr_expect_eq(stream->deadline_us, due_us());
+	brood_request_end(stream);
+	cr_expect_eq(stream->deadline_us, 0);
+	cr_expect_eq(due_us(), 0);
+
+	brood_request_begin(stream);
+	brood_set_deadline(stream, SOON_MS);
+	before_us = stream->deadline_us;
+	brood_extend(stream, 2 * FAR_MS);
+	cr_expect_eq(stream->deadline_us, before_us, "set within the request");
+	brood_request_end(stream);
+	brood_set_deadline(stream, FAR_MS + SOON_MS);
+	before_us = stream->deadline_us;
+	brood_request_begin(stream);
+	cr_expect_lt(stream->deadline_us, before_us);
+	brood_extend(stream, 2 * FAR_MS);
+	cr_expect_eq(stream->deadline_us, before_us, "set before it");
+	cr_expect_gt(due_us(), before_us);
+	brood_request_end(stream);
+	stream->given_up = true;
+	return 0;
+}
+
+static void serve_once(const struct pool_config *pool, struct board_slot *slot)
+{
+	const struct worker_start start = { .pool = pool, .slot = slot };
+	int ends[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	connection_init(&start);
+	connection_peer()->ss_family = AF_UNIX;
+	*connection_peer_size() = sizeof(sa_family_t);
+	connection_serve(ends[0], 0, slot);
+	close(ends[1]);
+}
+
+Test(connection, a_handler_may_extend_its_request)
+{
+	static const struct brood_module handler = { .name = "test", .serve = extend };
+	static struct board_slot slot;
+	static char name[] = "test";
+
+	serve_once(&(struct pool_config){ .name = name, .handler = &handler, .request_timeout_ms = FAR_MS }, &slot);
+}
+
+static int extend_nothing(void *state, struct brood_stream *stream)
+{
+	brood_request_begin(stream);
+	brood_extend(stream, FAR_MS);
+	cr_expect_eq(((struct board_slot *)state)->deadline_us, 0);
+	cr_expect_eq(stream->deadline_us, 0);
+	brood_request_end(stream);
+	stream->given_up = true;
+	return 0;
+}
+
+Test(connection, without_a_time_out_there_is_nothing_to_extend)
+{
+	static const struct brood_module handler = { .name = "test", .serve = extend_nothing };
+	static struct board_slot slot;
+	static char name[] = "test";
+
+	serve_once(&(struct pool_config){ .name = name, .handler = &handler }, &slot);
 }
 
 struct client {

@@ -984,7 +984,7 @@ static bool is_retiring(void)
 
 Test(stream, requests_are_told_to_the_host)
 {
-	static const struct brood_stream_host host = { count_begin, count_end, is_retiring };
+	static const struct brood_stream_host host = { count_begin, count_end, .retiring = is_retiring };
 	struct brood_stream stream;
 
 	brood_stream_init(&stream, &host);

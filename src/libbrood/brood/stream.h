@@ -194,6 +194,16 @@ void brood_close(struct brood_stream *stream);
 void brood_request_begin(struct brood_stream *stream);
 void brood_request_end(struct brood_stream *stream);
 
+/*
+ * The request under way may last for AFTER_MS milliseconds from now, whatever `request_timeout` says: for a handler
+ * that knows that it goes on, and is not stuck. The deadline of the stream's calls moves, unless the handler has set a
+ * nearer one by brood_set_deadline(), and so does the time at which the daemon would end the worker. It gives time and
+ * never takes any, and may be called again and again: nothing bounds it but the handler, and, once the worker retires,
+ * `stop_timeout`. A worker that the daemon had warned already (`overrun_signals`) is spared, and retires after the
+ * request. Does nothing outside a request, without a `request_timeout`, and to a stream of one's own.
+ */
+void brood_extend(struct brood_stream *stream, uint32_t after_ms);
+
 /* True once the worker has been asked to retire: a keep-alive protocol then says so in its next answer, and ends. */
 bool brood_retiring(const struct brood_stream *stream);
 
