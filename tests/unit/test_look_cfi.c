@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/attrs.h"
 #include "base/elf_file.h"
 #include "base/fd.h"
 #include "look/cfi.h"
@@ -94,6 +95,85 @@ Test(look_cfi, the_beginning_of_a_function)
 	cr_assert(elf_file_function(&file, address, name, 5, &begin));
 	cr_expect_str_eq(name, "one_", "cut");
 }
+
+#if defined(__x86_64__)
+/* A byte of code for each step, but for the one that sets %rbp. */
+void cfi_sample(void);
+__asm__(".pushsection .text\n"
+	".type cfi_sample, @function\n"
+	"cfi_sample:\n"
+	".cfi_startproc\n"
+	"push %rbp\n" /* 0 */
+	".cfi_def_cfa_offset 16\n"
+	".cfi_offset 6, -16\n"
+	"mov %rsp, %rbp\n" /* 1 */
+	".cfi_def_cfa_register 6\n"
+	"nop\n" /* 4 */
+	".cfi_remember_state\n"
+	"pop %rbp\n" /* 5 */
+	".cfi_restore 6\n"
+	".cfi_def_cfa 7, 8\n"
+	"ret\n" /* 6 */
+	".cfi_restore_state\n"
+	"nop\n" /* 7 */
+	".cfi_register 6, 12\n"
+	"nop\n" /* 8 */
+	".cfi_val_offset 6, -8\n"
+	".cfi_def_cfa_offset 400\n"
+	"nop\n" /* 9 */
+	".cfi_same_value 6\n"
+	".cfi_undefined 16\n"
+	"nop\n"                              /* 10 */
+	".cfi_escape 0x0f, 2, 0x77, 8\n"     /* the base is an expression */
+	".cfi_escape 0x10, 6, 2, 0x77, 16\n" /* and so is where the register is */
+	"nop\n"                              /* 11 */
+	".cfi_escape 0x12, 7, 0x7f\n"        /* signed, and by the factor */
+	".cfi_escape 0x11, 6, 2\n"
+	"nop\n" /* 12 */
+	".cfi_endproc\n"
+	".size cfi_sample, .-cfi_sample\n"
+	".popsection\n");
+
+Test(look_cfi, each_step_of_a_function)
+{
+	static const struct {
+		uint64_t at;
+		unsigned int base; /* 0: not known */
+		int64_t offset;
+		struct cfi_rule frame_pointer;
+		enum cfi_place return_address;
+	} steps[] = {
+		{0,   7, 8,   { CFI_SAME, 0 },    CFI_SAVED},
+		{ 1,  7, 16,  { CFI_SAVED, -16 }, CFI_SAVED},
+		{ 3,  7, 16,  { CFI_SAVED, -16 }, CFI_SAVED},
+		{ 4,  6, 16,  { CFI_SAVED, -16 }, CFI_SAVED},
+		{ 5,  6, 16,  { CFI_SAVED, -16 }, CFI_SAVED},
+		{ 6,  7, 8,   { CFI_SAME, 0 },    CFI_SAVED},
+		{ 7,  6, 16,  { CFI_SAVED, -16 }, CFI_SAVED},
+		{ 8,  6, 16,  { CFI_UNKNOWN, 0 }, CFI_SAVED},
+		{ 9,  6, 400, { CFI_UNKNOWN, 0 }, CFI_SAVED},
+		{ 10, 6, 400, { CFI_SAME, 0 },    CFI_NONE },
+		{ 11, 0, 0,   { CFI_UNKNOWN, 0 }, CFI_NONE },
+		{ 12, 7, 8,   { CFI_SAVED, -16 }, CFI_NONE },
+	};
+	uint64_t begin = own_address((const void *)(uintptr_t)cfi_sample);
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		struct cfi_frame frame;
+
+		cr_assert_eq(cfi_find(&file, machine_own(), begin + steps[i].at, &frame), 0, "step %zu", i);
+		cr_expect_eq(frame.function, begin);
+		cr_expect_eq(frame.base_known, steps[i].base != 0, "step %zu", i);
+		if (frame.base_known) {
+			cr_expect_eq(frame.base_register, steps[i].base, "step %zu", i);
+			cr_expect_eq(frame.base_offset, steps[i].offset, "step %zu", i);
+		}
+		cr_expect_eq(frame.frame_pointer.place, steps[i].frame_pointer.place, "step %zu", i);
+		cr_expect_eq(frame.frame_pointer.offset, steps[i].frame_pointer.offset, "step %zu", i);
+		cr_expect_eq(frame.return_address.place, steps[i].return_address, "step %zu", i);
+	}
+}
+#endif
 
 Test(look_cfi, what_is_no_code)
 {
