@@ -486,6 +486,7 @@ int cfi_find(const struct elf_file *file, const struct machine *machine, uint64_
 	if (address < run.location || address - run.location >= size)
 		return -ENOENT;
 	run.now.function = run.location;
+	run.now.size = size;
 	if (!run_rules(&run, common.rules))
 		return -EBADMSG;
 	run.first = run.now;

@@ -31,6 +31,7 @@ struct cfi_rule {
 /* The frame's base is what the stack pointer was before the call: DWARF's "canonical frame address". */
 struct cfi_frame {
 	uint64_t function; /* its first instruction */
+	uint64_t size;     /* of its code */
 	bool base_known;   /* it is `base_offset` beyond the register */
 	unsigned int base_register;
 	int64_t base_offset;

@@ -38,6 +38,23 @@ static enum call_kind x86_call_before(const unsigned char code[8], uint64_t end,
 	return CALL_NONE;
 }
 
+static bool x86_jump_at(const unsigned char code[8], uint64_t address, uint64_t *ret_target)
+{
+	bool is_conditional = code[0] == 0x0f && (code[1] & 0xf0) == 0x80;
+	unsigned int opcode = is_conditional ? 2 : 1;
+	int32_t distance;
+
+	if (code[0] == 0xeb) {
+		*ret_target = address + 2 + (uint64_t)(int64_t)(signed char)code[1];
+		return true;
+	}
+	if (code[0] != 0xe9 && !is_conditional)
+		return false;
+	memcpy(&distance, code + opcode, sizeof(distance));
+	*ret_target = address + opcode + 4 + (uint64_t)(int64_t)distance;
+	return true;
+}
+
 /* jmp *word(%rip), with what may stand before it: endbr64, and a prefix. */
 static bool x86_is_stub(const unsigned char code[16], uint64_t address, uint64_t *ret_word)
 {
@@ -61,10 +78,12 @@ const struct machine machine_x86_64 = {
 	.record_alignment = 16,
 	.address_mask = UINT64_MAX,
 	.call_before = x86_call_before,
+	.jump_at = x86_jump_at,
+	.code_alignment = 1,
 	.is_stub = x86_is_stub,
 };
 
-/* ---- aarch64: Arm's architecture reference manual, C6.2, "BL", "BLR", "BLRAA", "ADRP", "LDR (immediate)" ---- */
+/* ---- aarch64: Arm's architecture reference manual, C6.2, "B", "BL", "BLR", "BLRAA", "ADRP", "LDR (immediate)" ---- */
 
 static enum call_kind arm_call_before(const unsigned char code[8], uint64_t end, uint64_t *ret_target)
 {
@@ -79,6 +98,17 @@ static enum call_kind arm_call_before(const unsigned char code[8], uint64_t end,
 	}
 	/* With bit 24, and a second register or none, it checks the pointer's signature before. */
 	return (word & 0xfefff000) == 0xd63f0000 ? CALL_INDIRECT : CALL_NONE;
+}
+
+static bool arm_jump_at(const unsigned char code[8], uint64_t address, uint64_t *ret_target)
+{
+	uint32_t word;
+
+	memcpy(&word, code, sizeof(word));
+	if ((word & 0xfc000000) != 0x14000000)
+		return false;
+	*ret_target = address + (uint64_t)((int64_t)((uint64_t)(word & 0x03ffffff) << 38) >> 36);
+	return true;
 }
 
 /* adrp x16, page; ldr x17, [x16, #low]; perhaps behind a landing pad (bti). */
@@ -104,6 +134,8 @@ const struct machine machine_aarch64 = {
 	.record_alignment = 16,
 	.address_mask = (UINT64_C(1) << 48) - 1,
 	.call_before = arm_call_before,
+	.jump_at = arm_jump_at,
+	.code_alignment = 4,
 	.is_stub = arm_is_stub,
 };
 

@@ -27,6 +27,9 @@ struct machine {
 	/* What kind of call ends where the eight bytes CODE do, which is at END; *ret_target is set for a direct one.
 	 */
 	enum call_kind (*call_before)(const unsigned char code[8], uint64_t end, uint64_t *ret_target);
+	/* Whether an instruction at CODE, of which ADDRESS is, may be a jump beyond its function, and where to. */
+	bool (*jump_at)(const unsigned char code[8], uint64_t address, uint64_t *ret_target);
+	unsigned int code_alignment;
 	/* Whether CODE, at ADDRESS, is a stub that jumps to where a word points: of a procedure linkage table. */
 	bool (*is_stub)(const unsigned char code[16], uint64_t address, uint64_t *ret_word);
 };

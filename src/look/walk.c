@@ -5,6 +5,9 @@
 #define SEARCH_MAX (UINT64_C(32) * 1024)
 /* So far a chain of records is followed to see whether it is one. */
 #define CHAIN_MAX 64
+/* So much of a function is searched for a jump, and so many functions are. */
+#define JUMP_CODE_MAX      8192
+#define JUMP_FUNCTIONS_MAX 64
 
 #define WORD sizeof(uint64_t)
 
@@ -38,26 +41,35 @@ static bool is_on_stack(const struct walk *walk, uint64_t at, uint64_t above)
 
 /* ---- calls ---- */
 
-/* What kind of call ADDRESS is behind, and of a direct one the function: a stub's is the one that it jumps to. */
-static enum call_kind find_call(const struct walk *walk, uint64_t address, uint64_t *ret_function)
+/* Where code at ADDRESS leads: a stub is only the way to another function. 0: nowhere. */
+static uint64_t follow_stub(const struct walk *walk, uint64_t address)
 {
 	unsigned char code[16];
-	uint64_t function, word;
+	uint64_t word, function = address;
+
+	if (!walk->is_code(walk->context, address))
+		return 0;
+	if (walk->read(walk->context, address, code, sizeof(code)) && walk->machine->is_stub(code, address, &word) &&
+		!read_word(walk, word, &function))
+		return 0;
+	return function;
+}
+
+/* What kind of call ADDRESS is behind, and of a direct one the function. */
+static enum call_kind find_call(const struct walk *walk, uint64_t address, uint64_t *ret_function)
+{
+	unsigned char code[8];
+	uint64_t function;
 	enum call_kind kind;
 
-	if (address < 8 || !walk->is_code(walk->context, address - 1) ||
-		!walk->read(walk->context, address - 8, code, 8))
+	if (address < sizeof(code) || !walk->is_code(walk->context, address - 1) ||
+		!walk->read(walk->context, address - sizeof(code), code, sizeof(code)))
 		return CALL_NONE;
 	kind = walk->machine->call_before(code, address, &function);
 	if (kind != CALL_DIRECT)
 		return kind;
-	if (!walk->is_code(walk->context, function))
-		return CALL_NONE;
-	if (walk->read(walk->context, function, code, sizeof(code)) && walk->machine->is_stub(code, function, &word) &&
-		!read_word(walk, word, &function))
-		return CALL_NONE;
-	*ret_function = function;
-	return CALL_DIRECT;
+	*ret_function = follow_stub(walk, function);
+	return *ret_function == 0 ? CALL_NONE : CALL_DIRECT;
 }
 
 static bool is_return_address(const struct walk *walk, uint64_t address)
@@ -65,6 +77,35 @@ static bool is_return_address(const struct walk *walk, uint64_t address)
 	uint64_t function;
 
 	return find_call(walk, address, &function) != CALL_NONE;
+}
+
+/* ---- jumps ---- */
+
+static bool is_within(const struct cfi_frame *frame, uint64_t address)
+{
+	return address - frame->function < frame->size;
+}
+
+/*
+ * Whether the code of FROM jumps into the function INTO: its last call may be a jump, which leaves no return address;
+ * and what compilers set apart of a function, as it is seldom needed, is a function of its own here.
+ */
+static bool jumps_into(const struct walk *walk, const struct cfi_frame *from, const struct cfi_frame *into)
+{
+	unsigned char code[JUMP_CODE_MAX + 8] = { 0 };
+	uint64_t size = from->size < JUMP_CODE_MAX ? from->size : JUMP_CODE_MAX;
+
+	if (!walk->read(walk->context, from->function, code, size))
+		return false;
+	for (uint64_t i = 0; i < size; i += walk->machine->code_alignment) {
+		uint64_t target;
+
+		if (walk->machine->jump_at(code + i, from->function + i, &target) &&
+			(is_within(into, target) ||
+				(!is_within(from, target) && follow_stub(walk, target) == into->function)))
+			return true;
+	}
+	return false;
 }
 
 /* ---- looking for a record ---- */
@@ -98,41 +139,85 @@ static bool chain_returns_into(const struct walk *walk, const struct record *fro
 	return false;
 }
 
-/*
- * The record of the frame of FUNCTION (0: not known), which is above the stack pointer. The first that a direct call of
- * it has left is its own, unless one by a pointer is before, whose callers lead there: then it calls itself.
- */
-static bool search_record(
-	const struct walk *walk, uint64_t function, uint64_t stack_pointer, uint64_t *ret_at, bool *ret_is_guess)
+/* What is found of a frame's record: the first of each kind, from the stack pointer on. */
+struct search {
+	const struct cfi_frame *frame; /* NULL: nothing is known of the function */
+	struct record called;          /* behind a direct call of the function */
+	struct record jumped;          /* behind one of a function that jumps there */
+	struct record likely;          /* behind a call by a pointer, and none of its callers is the function itself */
+	struct record possible;        /* behind one of which no more is known */
+	int jumps_left;
+};
+
+static bool is_jumped_to(const struct walk *walk, struct search *search, uint64_t function)
+{
+	struct cfi_frame called;
+
+	return search->jumped.at == 0 && search->jumps_left-- > 0 && walk->frame(walk->context, function, &called) &&
+	       called.function == function && jumps_into(walk, &called, search->frame);
+}
+
+static void search_at(const struct walk *walk, struct search *search, const struct record *record)
+{
+	const struct cfi_frame *frame = search->frame;
+	uint64_t called = 0;
+	enum call_kind kind = find_call(walk, record->address, &called);
+
+	if (kind == CALL_NONE)
+		return;
+	if (kind == CALL_DIRECT && frame != NULL) {
+		if (called == frame->function)
+			search->called = *record;
+		else if (is_jumped_to(walk, search, called))
+			search->jumped = *record;
+		return;
+	}
+	if (!is_on_stack(walk, record->next, record->at))
+		return;
+	if (search->possible.at == 0)
+		search->possible = *record;
+	if (frame != NULL && search->likely.at == 0 && !chain_returns_into(walk, record, frame->function))
+		search->likely = *record;
+}
+
+/* Whether RECORD, which was found below that of a direct call, is of the function, too, as it has called itself. */
+static bool is_nested(const struct walk *walk, const struct record *record, const struct record *called)
+{
+	return record->at != 0 && chain_reaches(walk, record, called->at);
+}
+
+/* The best of what was found. */
+static const struct record *choose(const struct walk *walk, const struct search *search, bool *ret_is_guess)
+{
+	const struct record *sure = search->called.at != 0 ? &search->called : &search->jumped;
+
+	if (search->called.at != 0 && is_nested(walk, &search->jumped, sure))
+		sure = &search->jumped;
+	*ret_is_guess = true;
+	if (sure->at == 0)
+		return search->likely.at != 0 ? &search->likely : &search->possible;
+	if (search->possible.at < sure->at && is_nested(walk, &search->possible, sure))
+		return &search->possible;
+	*ret_is_guess = false;
+	return sure;
+}
+
+/* The record of FRAME's function, which is above the stack pointer. */
+static bool search_record(const struct walk *walk, const struct cfi_frame *frame, uint64_t stack_pointer,
+	uint64_t *ret_at, bool *ret_is_guess)
 {
 	uint64_t step = walk->machine->record_alignment;
 	uint64_t at = (stack_pointer + step - 1) / step * step;
-	struct record record, possible = { .at = 0 }, likely = { .at = 0 };
+	struct search search = { .frame = frame, .jumps_left = JUMP_FUNCTIONS_MAX };
+	struct record record;
 
-	for (uint64_t end = at + SEARCH_MAX; at < end && at < walk->stack_end; at += step) {
-		uint64_t called = 0;
-		enum call_kind kind;
-
+	for (uint64_t end = at + SEARCH_MAX; at < end && at < walk->stack_end && search.called.at == 0; at += step) {
 		if (!read_record(walk, at, &record))
 			break;
-		kind = find_call(walk, record.address, &called);
-		if (kind == CALL_DIRECT && function != 0 && called == function) {
-			bool nested = possible.at != 0 && chain_reaches(walk, &possible, at);
-
-			*ret_at = nested ? possible.at : at;
-			*ret_is_guess = nested;
-			return true;
-		}
-		if (kind == CALL_NONE || (kind == CALL_DIRECT && function != 0) || !is_on_stack(walk, record.next, at))
-			continue;
-		if (possible.at == 0)
-			possible = record;
-		if (likely.at == 0 && function != 0 && !chain_returns_into(walk, &record, function))
-			likely = record;
+		search_at(walk, &search, &record);
 	}
-	*ret_at = likely.at != 0 ? likely.at : possible.at;
-	*ret_is_guess = true;
-	return possible.at != 0;
+	*ret_at = choose(walk, &search, ret_is_guess)->at;
+	return *ret_at != 0;
 }
 
 /* ---- one frame after the other ---- */
@@ -212,7 +297,7 @@ static bool step(const struct walk *walk, struct position *position)
 		return false;
 	if (needs_record(walk, known ? &frame : NULL, position)) {
 		position->frame_pointer_known =
-			search_record(walk, known ? frame.function : 0, before, &position->frame_pointer, &is_guess);
+			search_record(walk, known ? &frame : NULL, before, &position->frame_pointer, &is_guess);
 		position->is_guess |= is_guess;
 	}
 	if (known ? !step_by_rules(walk, &frame, position) : !step_by_record(walk, position))
@@ -229,7 +314,7 @@ static bool step_over_leaf(const struct walk *walk, struct position *position, s
 	struct record record;
 	bool is_guess;
 
-	if (!search_record(walk, 0, position->stack_pointer, &record.at, &is_guess) ||
+	if (!search_record(walk, NULL, position->stack_pointer, &record.at, &is_guess) ||
 		!read_record(walk, record.at, &record) ||
 		find_call(walk, record.address, &ret_caller->address) != CALL_DIRECT)
 		return false;

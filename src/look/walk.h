@@ -7,9 +7,9 @@
  *
  * Where a frame's base is beyond the stack pointer, as in code without frame pointers, the walk is exact. The first
  * frame whose base is beyond the frame pointer needs that, too: where no callee has saved it on the way, the stack is
- * searched for the frame's record, whose return address has to be behind a call of that very function, so that what
- * earlier calls have left on the stack is not taken for it. Only where such calls go by a pointer, the record may be
- * another one: such frames, and all that come of them, are marked.
+ * searched for the frame's record, whose return address has to be behind a call of that very function, or of one that
+ * jumps there, so that what earlier calls have left on the stack is not taken for it. Only where such calls go by a
+ * pointer, the record may be another one: such frames, and all that come of them, are marked.
  *
  * Pure, and bounded; nothing that is read is believed. It may be of another machine.
  */

@@ -78,6 +78,7 @@ static void add_plain(uint64_t function, int64_t size)
 {
 	machine.frames[function / FUNCTION] = (struct cfi_frame){
 		.function = function,
+		.size = FUNCTION,
 		.base_known = true,
 		.base_register = machine_x86_64.stack_pointer,
 		.base_offset = size,
@@ -90,6 +91,7 @@ static void add_framed(uint64_t function)
 {
 	machine.frames[function / FUNCTION] = (struct cfi_frame){
 		.function = function,
+		.size = FUNCTION,
 		.base_known = true,
 		.base_register = machine_x86_64.frame_pointer,
 		.base_offset = 16,
@@ -206,6 +208,77 @@ Test(look_walk, a_call_by_a_stub)
 	size_t count = walk_frames(&walk, LIBRARY + 0x40, STACK, frames);
 	expect_frames(frames, count, expected, 4);
 	cr_expect_not(frames[3].is_guess);
+}
+
+/* MIDDLE has called OTHER, whose last call is a jump to INNER; by a stub, or to what is apart of it. */
+static void expect_jumped(uint64_t at, const void *jump, size_t size, bool expected)
+{
+	const struct walk walk = walk_of(&machine_x86_64);
+	struct walk_frame frames[WALK_FRAMES_MAX];
+	const uint64_t addresses[] = { LIBRARY + 0x40, add_call(INNER + 0x10, LIBRARY), add_call(MIDDLE + 0x10, OTHER),
+		add_call(OUTER + 0x10, MIDDLE) };
+	size_t count;
+
+	add_framed_chain(addresses[1], addresses[2], addresses[3]);
+	add_framed(OTHER);
+	memcpy(&machine.code[at - CODE], jump, size);
+	count = walk_frames(&walk, LIBRARY + 0x40, STACK, frames);
+	if (expected)
+		expect_frames(frames, count, addresses, 4);
+	else
+		cr_expect_eq(count, 2, "%zu frames", count);
+	for (size_t i = 0; i < count; i++)
+		cr_expect_not(frames[i].is_guess);
+}
+
+static void expect_near_jump(unsigned char opcode, uint64_t target, bool expected)
+{
+	unsigned char jump[6] = { 0x0f, opcode };
+	size_t size = opcode == 0xe9 ? 5 : 6, operand = size - 4;
+	int32_t distance = (int32_t)(target - (OTHER + 0x333 + size));
+
+	jump[operand - 1] = opcode;
+	memcpy(jump + operand, &distance, sizeof(distance));
+	expect_jumped(OTHER + 0x333, jump, size, expected);
+}
+
+Test(look_walk, a_call_that_is_a_jump)
+{
+	expect_near_jump(0xe9, INNER, true);
+}
+
+Test(look_walk, a_conditional_jump_into_what_is_apart)
+{
+	expect_near_jump(0x85, INNER + 0x123, true);
+}
+
+Test(look_walk, a_jump_elsewhere)
+{
+	expect_near_jump(0xe9, LIBRARY, false);
+}
+
+Test(look_walk, jumps)
+{
+	static const struct {
+		const struct machine *of;
+		unsigned char code[8];
+		uint64_t target; /* 0: none */
+	} jumps[] = {
+		{&machine_x86_64,   { 0xeb, 0x80 },                         0xf82 },
+		{ &machine_x86_64,  { 0xe9, 0x10, 0, 0, 0 },                0x1015},
+		{ &machine_x86_64,  { 0x0f, 0x8e, 0xfa, 0xff, 0xff, 0xff }, 0x1000},
+		{ &machine_x86_64,  { 0x0f, 0xaf, 0, 0, 0, 0 },             0     },
+		{ &machine_x86_64,  { 0xe8, 0x10, 0, 0, 0 },                0     },
+		{ &machine_aarch64, { 0xff, 0xff, 0xff, 0x17 },             0xffc },
+		{ &machine_aarch64, { 0x01, 0, 0, 0x94 },                   0     },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(jumps); i++) {
+		uint64_t target = 0;
+
+		cr_expect_eq(jumps[i].of->jump_at(jumps[i].code, 0x1000, &target), jumps[i].target != 0, "jump %zu", i);
+		cr_expect_eq(target, jumps[i].target, "jump %zu", i);
+	}
 }
 
 Test(look_walk, a_call_by_a_pointer_is_a_guess)
@@ -325,7 +398,7 @@ Test(look_walk, any_stack)
 			else
 				add_plain(function, random() % 64);
 			if (random() % 8 == 0)
-				machine.frames[function / FUNCTION].base_offset = (int64_t)(random() % 3 - 1) << 62;
+				machine.frames[function / FUNCTION].base_offset = (int64_t)((uint64_t)random() << 62);
 			if (random() % 8 == 0)
 				machine.frames[function / FUNCTION].return_address.place =
 					(enum cfi_place)(random() % 4);
@@ -366,6 +439,7 @@ Test(look_walk, the_caller_of_a_leaf)
 	for (uint64_t function = MIDDLE; function <= OUTER; function += FUNCTION)
 		machine.frames[function / FUNCTION] = (struct cfi_frame){
 			.function = function,
+			.size = FUNCTION,
 			.base_known = true,
 			.base_register = machine_aarch64.frame_pointer,
 			.base_offset = 32,
