@@ -17,6 +17,7 @@
 #include "base/attrs.h"
 #include "base/log.h"
 #include "base/logger.h"
+#include "base/process_memory.h"
 #include "brood/module.h"
 #include "net/listener.h"
 
@@ -118,8 +119,10 @@ struct pool_config {
 	uint32_t workers;
 	uint32_t roll_batch;   /* so many more there may be while a reload replaces them; 0: a tenth, at least one */
 	uint32_t max_workers;  /* those that wait and those that have become programs, together; >= workers */
-	uint64_t max_requests; /* of a worker; 0: it is not recycled for them; so with the next two */
+	uint64_t max_requests; /* of a worker; 0: it is not recycled for them; so with the next ones */
 	uint64_t max_age_ms;
+	uint64_t max_memory; /* bytes */
+	enum memory_measure memory_measure;
 	uint32_t jitter; /* in percent */
 	struct program_config program;
 

@@ -22,6 +22,7 @@
 /* In milliseconds. */
 #define DURATION(low, high)   .rule = { .kind = VALUE_DURATION, .min = (low), .max = (high) }
 #define DURATION_OR_OFF(high) .rule = { .kind = VALUE_DURATION, .max = (high), .zero_is_off = true }
+#define SIZE_OR_OFF(high)     .rule = { .kind = VALUE_SIZE, .max = (high), .zero_is_off = true }
 #define NUMBER_OR_OFF(high)   .rule = { .kind = VALUE_NUMBER, .max = (high), .zero_is_off = true }
 #define WHOLE_SECONDS_OR_OFF(high)                                                                                     \
 	.rule = { .kind = VALUE_DURATION, .max = (high), .zero_is_off = true, .step = SECOND }, .divisor = SECOND
@@ -54,6 +55,7 @@ static const char *const stderr_targets[] = { "log", "connection", "null", NULL 
 static const char *const stdin_sources[] = { "null", "listener", NULL };
 static const char *const ready_signals[] = { "alive", "notify", "ack", NULL };
 static const char *const notify_accesses[] = { "main", "group", NULL };
+static const char *const memory_measures[] = { "rss", "pss", NULL };
 
 /* The handlers that are more than a loop of brood's own. All others serve. */
 static const char *const kind_handlers[HANDLER_KINDS] = {
@@ -144,6 +146,11 @@ const struct key schema_keys[] = {
 		.reload = RELOAD_ROLL, .help = "About so many requests a worker serves before another takes its place." },
 	{ .name = "max_age", POOL(max_age_ms), DURATION_OR_OFF(365LL * DAY), RECYCLED, .fallback = "off",
 		.reload = RELOAD_ROLL, .help = "At this age of a worker another takes its place." },
+	{ .name = "max_memory", POOL(max_memory), SIZE_OR_OFF(1LL << 50), RECYCLED, .fallback = "off",
+		.reload = RELOAD_ROLL, .help = "With more memory of a worker's another takes its place." },
+	{ .name = "memory_measure", POOL(memory_measure), CHOICE(MEMORY_RSS, memory_measures), RECYCLED,
+		.fallback = "rss", .reload = RELOAD_ROLL,
+		.help = "What counts as a worker's memory: all that is resident, or of shared memory its part." },
 	{ .name = "jitter", POOL(jitter), NUMBER(0, 100), RECYCLED, .fallback = "10", .reload = RELOAD_ROLL,
 		.help = "In percent: each worker's own limits are lower by a part of it, which is drawn for the worker." },
 	{ .name = "user", POOL(user), TEXT, .fallback = "", .inherits = "user", .reload = RELOAD_ROLL,

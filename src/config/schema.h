@@ -52,7 +52,7 @@ struct key {
 
 #define KEY_KIND(kind) (1U << (kind))
 
-enum { SCHEMA_KEYS = 54 };
+enum { SCHEMA_KEYS = 56 };
 
 extern const struct key schema_keys[SCHEMA_KEYS];
 

@@ -378,6 +378,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 
 	wake_ms = deadline_earlier(wake_ms, pools_note_quiet(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_check_requests(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, recycle_check_memory(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, slow_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, reload_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));

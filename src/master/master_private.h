@@ -142,6 +142,7 @@ struct pool {
 	uint64_t full_ms;                  /* when it last was; 0: never */
 	struct board_pool *totals;         /* of its workers that are gone: on the board */
 	uint64_t recycled[RECYCLE_CAUSES]; /* workers that are gone since they were worn */
+	struct recycle_memory memory;
 	struct slow_pool slow;
 	uint64_t slow_count; /* requests that were slow, whether they were told or not */
 };

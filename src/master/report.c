@@ -181,7 +181,7 @@ static enum log_level death_level(const struct death_verdict *verdict)
 	case DEATH_RETIRED:
 		return verdict->reason == SLOT_REASON_REQUEST_TIMEOUT ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG;
 	case DEATH_RECYCLED:
-		if (slot_reason_is_recycling(verdict->reason))
+		if (verdict->reason == SLOT_REASON_RECYCLE_REQUESTS || verdict->reason == SLOT_REASON_RECYCLE_AGE)
 			return LOG_LEVEL_DEBUG;
 		return verdict->failure ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
 	default:

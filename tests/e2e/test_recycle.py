@@ -6,9 +6,10 @@ import threading
 import time
 
 import pytest
-from brood import (DEADLINE_S, SANITIZED, Storm, connect, echo_once, echo_pool, kill, receive_all, wait_for)
+from brood import (DEADLINE_S, IS_ROOT, SANITIZED, Storm, connect, echo_once, echo_pool, kill, receive, receive_all, wait_for)
 from test_http import Client
-from test_program import program_pool, steps
+from test_module import MODULES, module_pool
+from test_program import PYTHON, program_pool, steps
 from test_storm import assert_nothing_lost
 from test_upgrade import replaceable, upgrade
 
@@ -166,6 +167,79 @@ def test_programs_are_recycled_by_age(brood):
     watch.assert_never_short(2)
     assert {row["next"] for row in rows} == {"replaced before"}
     assert status(one)["app"]["recycled_age"] >= 6
+
+
+# As it may be, where a test is in a hurry.
+SOON = "beyond max_memory soon after its start"
+
+
+def leak(one):
+    """Eight megabytes of a worker's, whoever it is."""
+    with connect(one.address()) as client:
+        client.sendall(b"leak\n")
+        return receive(client, 5) == b"leak\n"
+
+
+def test_a_module_that_leaks(brood):
+    limit = 400 << 20 if SANITIZED else 60 << 20
+    one = brood(module_pool(MODULES / "trouble.so", workers=2, extra=f"max_memory = {limit}"), expect=[SOON]).start()
+    first = set(one.wait_workers(2))
+    with Watch(one, "m") as watch:
+        wait_for(lambda: leak(one) and len(recycled(one, "max_memory")) >= 2, "workers that were recycled")
+    watch.assert_never_short(2)
+    rows = recycled(one)
+    assert all(row["worn_memory"] > limit * 9 // 10 for row in rows)
+    assert {row["pid"] for row in rows} & first
+    assert status(one)["m"]["recycled_memory"] == len(recycled(one))
+
+
+GROWS = "import time\nkept = []\nwhile True:\n    kept.append(b'x' * (1 << 22))\n    time.sleep(0.05)\n"
+SHARES = """
+import os, time
+kept = b"x" * (96 << 20)
+for _ in range(3):
+    if os.fork() == 0:
+        break
+time.sleep(1000)
+"""
+
+
+def test_a_program_that_grows(brood):
+    one = brood(program_pool([PYTHON, "-c", GROWS], extra="ready_after = 50ms\nmax_memory = 200M"),
+                expect=[SOON]).start()
+    wait_for(lambda: len(recycled(one, "max_memory")) >= 2, "programs that were recycled")
+    assert status(one)["app"]["ready"] == 1
+
+
+def test_memory_is_measured_as_configured(brood):
+    """A program that shares what it has with its children is beyond a limit by its RSS, and within it by its PSS."""
+    pool = "ready_after = 2s\nmax_memory = 64M\njitter = 0\nmemory_measure = {}"
+    one = brood(program_pool([PYTHON, "-c", SHARES], "rss", extra=pool.format("rss")) +
+                program_pool([PYTHON, "-c", SHARES], "pss", extra=pool.format("pss")),
+                expect=[SOON]).start()
+    wait_for(lambda: len(recycled(one)) >= 2, "programs that were recycled")
+    assert {row["pool"] for row in recycled(one)} == {"rss"}
+    # It can never hold, and it was said once.
+    assert len(one.log(SOON, pool="rss")) == 1
+    assert status(one)["pss"]["recycled"] == 0
+
+
+# Each lets look at a process of another user.
+RIGHTS = "-sys_ptrace,-sys_admin,-perfmon"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="to lose a right, one has to have it")
+def test_memory_that_may_not_be_read(brood):
+    one = brood(echo_pool(workers=2, extra="user = 65534\nmax_memory = 1M\nmemory_measure = pss"),
+                expect=["cannot read how much memory"])
+    command = one.command()
+    one.command = lambda: ["/usr/bin/setpriv", f"--inh-caps={RIGHTS}", f"--bounding-set={RIGHTS}", *command]
+    one.start()
+    wait_for(lambda: one.log("cannot read how much memory"), "a warning")
+    time.sleep(6)  # another round
+    rows = one.log("cannot read how much memory")
+    assert [(row["pool"], row["measure"]) for row in rows] == [("echo", "pss")]
+    assert status(one)["echo"]["recycled"] == 0
 
 
 def test_a_replacement_that_does_not_start_retires_nobody(brood, directory):

@@ -418,6 +418,22 @@ def check_max_age(change):
     change.until(lambda: recycled(change, "max_age"))
 
 
+@changes("pool", "max_memory")
+def check_max_memory(change):
+    """No worker has so little."""
+    change.start(echo_pool(), expect=["beyond max_memory"])
+    change.reload(echo_pool(extra="max_memory = 4K"), "max_memory: off -> 4K")
+    change.until(lambda: recycled(change, "max_memory"))
+
+
+@changes("pool", "memory_measure")
+def check_memory_measure(change):
+    change.start(echo_pool(extra="max_memory = 4K"), expect=["beyond max_memory"])
+    change.until(lambda: change.one.log("beyond max_memory", measure="rss"))
+    change.reload(echo_pool(extra="max_memory = 4K\nmemory_measure = pss"), "memory_measure: rss -> pss")
+    change.until(lambda: change.one.log("beyond max_memory", measure="pss"))
+
+
 @changes("pool", "jitter")
 def check_jitter(change):
     """Without it none of the workers could be worn at such an age."""

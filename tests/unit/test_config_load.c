@@ -131,6 +131,8 @@ Test(config_load, defaults)
 	cr_expect_eq(pool->give_up_after, 5);
 	cr_expect_eq(pool->max_requests, 0);
 	cr_expect_eq(pool->max_age_ms, 0);
+	cr_expect_eq(pool->max_memory, 0);
+	cr_expect_eq(pool->memory_measure, MEMORY_RSS);
 	cr_expect_eq(pool->jitter, 10);
 	cr_expect_not(pool->identity.change);
 	config_free(config);
@@ -149,7 +151,7 @@ Test(config_load, every_field_of_a_pool)
 			"read_timeout = 4ms write_timeout = 5ms idle_timeout = 6ms backoff_min = 7ms\n"
 			"slow_after = 9ms "
 			"backoff_max = 8ms healthy_after = 100ms give_up_after = off max_requests = 1000000000\n"
-			"max_age = 365d jitter = 100 }",
+			"max_age = 365d max_memory = 3G memory_measure = pss jitter = 100 }",
 			NULL),
 		0, "%s", errors);
 	pool = &config->pools[0];
@@ -181,6 +183,8 @@ Test(config_load, every_field_of_a_pool)
 	cr_expect_eq(pool->give_up_after, 0);
 	cr_expect_eq(pool->max_requests, 1000000000);
 	cr_expect_eq(pool->max_age_ms, UINT64_C(365) * 24 * 3600 * 1000);
+	cr_expect_eq(pool->max_memory, UINT64_C(3) << 30);
+	cr_expect_eq(pool->memory_measure, MEMORY_PSS);
 	cr_expect_eq(pool->jitter, 100);
 	config_free(config);
 }
