@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "master/master_private.h"
 #include "master/spawn.h"
+#include "worker/crash.h"
 #include "worker/worker.h"
 
 /* ---- places on the board ---- */
@@ -193,6 +194,8 @@ static int pool_fork(struct master *master, struct pool *pool, uint32_t slot, st
 	start.output = *output;
 	start.notify_path = channel.notify_fd >= 0 ? channel.notify_path : NULL;
 	start.ack_path = channel.ack_path[0] != '\0' ? channel.ack_path : NULL;
+	if (start.pool->kind == HANDLER_LOADS)
+		crash_prepare();
 	pid = spawn(worker_entry, &start);
 	if (pid < 0) {
 		fd_close(&channel.notify_fd);

@@ -271,6 +271,16 @@ static int use_other_stack(void)
 	return sigaltstack(&(stack_t){ .ss_sp = memory + guard, .ss_size = STACK_SIZE }, NULL) < 0 ? -errno : 0;
 }
 
+void crash_prepare(void)
+{
+	static bool prepared;
+	void *frame;
+
+	/* Where the library could not be loaded, there are no frames, and the worker tries again. */
+	if (!prepared)
+		prepared = backtrace(&frame, 1) > 0;
+}
+
 int crash_install(const char *pool, const char *module, const void *caller)
 {
 	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
@@ -280,9 +290,7 @@ int crash_install(const char *pool, const char *module, const void *caller)
 	result = crash == NULL ? -ENOMEM : use_other_stack();
 	if (result < 0)
 		return result;
-	/* The first call loads a library, which no handler could, and no chroot may have. */
-	backtrace(crash->frames, 1);
-	crash->frames[0] = NULL;
+	crash_prepare();
 	crash->pool = pool;
 	crash->outermost = caller;
 	crash->module = module;

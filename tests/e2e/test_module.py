@@ -265,10 +265,25 @@ def test_foreign_code_is_in_the_workers_alone(brood):
     echo_once(one.address("echo"))
     for pid in one.wait_workers(2, "m"):
         assert str(MODULES / "options.so") in mapped(pid)
-    # Nor is the compiler's library, which a backtrace takes, in anything but workers of modules.
     for pid in [one.pid, *one.wait_workers(2, "echo"), *[p for p in one.children() if p not in one.workers()]]:
-        names = ["options.so"] if SANITIZED else ["options.so", "libgcc"]
-        assert not [path for path in mapped(pid) if any(name in path for name in names)], pid
+        assert not [path for path in mapped(pid) if "options.so" in path], pid
+
+
+def compilers_library(pid):
+    """Where it is mapped."""
+    return [line.split()[0] for line in proc_text(pid, "maps").splitlines() if "libgcc" in line]
+
+
+@pytest.mark.skipif(SANITIZED, reason="every program has it then")
+def test_the_compilers_library_is_loaded_once(brood):
+    """A backtrace takes it. Workers of modules have it from the master, and a master without such has it not."""
+    without = brood(echo_pool()).start()
+    assert not compilers_library(without.pid)
+    one = brood(module_pool("options", workers=2)).start()
+    places = compilers_library(one.pid)
+    assert places
+    for pid in one.wait_workers(2):
+        assert compilers_library(pid) == places
 
 
 @root_only
