@@ -187,3 +187,154 @@ Test(policy_simulator_sizing, holds_for_frail_workers)
 {
 	simulate_many(make_frail);
 }
+
+/* ---- loads of one shape ---- */
+
+/* What a pool did in the second half of a life. */
+struct half {
+	uint64_t from_ms;
+	uint64_t starts;
+	uint64_t short_moments; /* clients waited */
+	uint32_t fewest, most;  /* that served or waited for clients */
+};
+
+static void see_start(void *context, uint64_t now_ms)
+{
+	struct half *half = (struct half *)context;
+
+	half->starts += now_ms >= half->from_ms;
+}
+
+static void see_size(struct half *half, const struct sim *seen)
+{
+	uint32_t serving = sim_count_serving(seen);
+
+	half->fewest = serving < half->fewest ? serving : half->fewest;
+	half->most = serving > half->most ? serving : half->most;
+}
+
+static void see_moment(void *context, const struct sim *seen)
+{
+	struct half *half = (struct half *)context;
+
+	if (seen->now_ms < half->from_ms)
+		return;
+	half->short_moments += seen->crowd.waiting > 0;
+	see_size(half, seen);
+}
+
+#define HALF_MS 120000
+
+/* Twice HALF_MS, of which the second is looked at. */
+static struct half live(const struct sim_world *world, uint64_t seed)
+{
+	struct half half = { .from_ms = HALF_MS, .fewest = UINT32_MAX };
+
+	memset(&sim, 0, sizeof(sim));
+	sim.on_start = see_start;
+	sim.on_moment = see_moment;
+	sim.context = &half;
+	if (!sim_run_until(&sim, world, seed, 2 * (uint64_t)HALF_MS)) {
+		sim_print_trace(&sim);
+		cr_assert_fail("%s", sim.error);
+	}
+	/* Nothing may have happened at all. */
+	see_size(&half, &sim);
+	return half;
+}
+
+static const struct sim_world constant = {
+	.rules = {.capacity = 32,
+		  .start_timeout_ms = 10000,
+		  .backoff = { .min_ms = 100, .max_ms = 10000 },
+		  .sizing = { .kind = SIZING_SPARE, .min = 1, .max = 32, .min_spare = 3, .max_spare = 6 }},
+	.load = { .count = 1,    .points = { { 0, 10, 0 } }, .even = true, .service_ms = 400            },
+	.start_in_ms = 20,
+	.leave_in_ms = 2,
+	.operator_in_ms = SIM_NEVER,
+};
+
+/* The number of workers settles, and none is started any more. */
+Test(policy_simulator_sizing, settles_under_a_constant_load)
+{
+	static const uint32_t clients[] = { 0, 2, 9, 24 };
+	static const uint32_t service_ms[] = { 100, 1000, 7000 };
+
+	for (size_t i = 0; i < sizeof(clients) / sizeof(clients[0]); i++)
+		for (size_t k = 0; k < sizeof(service_ms) / sizeof(service_ms[0]); k++) {
+			struct sim_world world = constant;
+			struct half half;
+
+			world.load.points[0].clients = clients[i];
+			world.load.service_ms = service_ms[k];
+			half = live(&world, 1);
+			cr_expect_eq(half.starts, 0, "%u clients of %u ms: %zu starts", clients[i], service_ms[k],
+				(size_t)half.starts);
+			cr_expect_eq(half.fewest, half.most, "%u clients of %u ms: %u to %u", clients[i], service_ms[k],
+				half.fewest, half.most);
+			cr_expect_geq(half.fewest, clients[i] + world.rules.sizing.min_spare);
+			/* One client comes as another one goes. */
+			cr_expect_leq(half.most, clients[i] + 1 + world.rules.sizing.max_spare);
+			cr_expect_eq(half.short_moments, 0, "%u clients of %u ms", clients[i], service_ms[k]);
+		}
+}
+
+/* Chance moves the load, and max_spare keeps the workers out of it. */
+Test(policy_simulator_sizing, does_not_follow_chance)
+{
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		struct sim_world world = constant;
+		struct half half;
+
+		world.load.even = false;
+		world.load.points[0].clients = 12;
+		world.rules.sizing.max_spare = 18;
+		half = live(&world, seed);
+		cr_expect_leq(half.starts, HALF_MS / 15000, "seed %zu: %zu starts", (size_t)seed, (size_t)half.starts);
+	}
+}
+
+/* With idle_exit a worker leaves now and then, and comes back when it is missed; not more often than that. */
+Test(policy_simulator_sizing, idle_exit_does_not_flap)
+{
+	static const enum sizing_kind kinds[] = { SIZING_SPARE, SIZING_QUEUE };
+
+	for (size_t i = 0; i < 2; i++)
+		for (uint32_t clients = 0; clients <= 24; clients += 6) {
+			struct sim_world world = constant;
+			struct half half;
+
+			world.rules.sizing.kind = kinds[i];
+			world.rules.sizing.idle_exit_ms = 20000;
+			world.load.points[0].clients = clients;
+			half = live(&world, 1);
+			cr_expect_leq(half.starts, 2 * HALF_MS / 20000, "%u clients: %zu starts", clients,
+				(size_t)half.starts);
+		}
+}
+
+/* Nobody comes for long, then one, then nobody: the pool sleeps, serves, and sleeps again, each time. */
+Test(policy_simulator_sizing, sleeps_and_wakes)
+{
+	static const enum sizing_kind kinds[] = { SIZING_SPARE, SIZING_QUEUE };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct sim_world world = constant;
+		struct half half;
+
+		world.rules.sizing.kind = kinds[i];
+		world.rules.sizing.min = 0;
+		world.rules.sizing.min_spare = 1;
+		world.rules.sizing.idle_exit_ms = 5000;
+		world.load = (struct crowd_load){
+			.count = 2, .repeats = true, .service_ms = 300, .points = {{ 0, 0, 1 }, { 30000, 0, 0 }}
+		};
+		half = live(&world, 1);
+		cr_expect_eq(sim.tally.wakes, 2 * HALF_MS / 30000, "%zu times woken", (size_t)sim.tally.wakes);
+		cr_expect_eq(half.fewest, 0);
+		/* With SIZING_SPARE another one stands by while the first one serves. */
+		cr_expect_eq(half.most, kinds[i] == SIZING_SPARE ? 2 : 1);
+		cr_expect_eq(half.starts, half.most * HALF_MS / 30000, "%zu starts", (size_t)half.starts);
+		cr_expect_leq(sim.crowd.longest_wait_ms, world.start_in_ms);
+	}
+}
