@@ -4,6 +4,7 @@ import time
 
 from brood import connect, receive, receive_all, wait_for
 from test_module import ask, module_pool
+from test_upgrade import upgrade
 
 OVER = "a request is over request_timeout"
 BACK = "an overrun request has ended, and its worker leaves"
@@ -169,3 +170,14 @@ def test_a_warned_worker_that_asks_for_time_is_spared_and_leaves(brood):
     death, = one.wait_log("worker died", pid=pid)
     assert death["kind"] == "retired" and death["how"] == "exit status 0"
     assert [row["signal"] for row in one.log(OVER)] == ["SIGTERM"]
+
+
+def test_another_image_goes_on_with_the_escalation(brood):
+    one = start(brood, "request_timeout = 200ms\noverrun_grace = 3s\nstop_timeout = 60s")
+    pid, = one.wait_workers(1)
+    with connect(one.address()) as client:
+        client.sendall(b"sleep 60000\n")
+        one.wait_log(OVER)
+        upgrade(one)
+        death, = one.wait_log("worker died", pid=pid)
+    assert "SIGKILL" in death["how"] and death["reason"] == "request_timeout"

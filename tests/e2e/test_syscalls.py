@@ -66,6 +66,14 @@ def test_echo_on_tcp_costs_four_calls(brood, directory, extra):
     assert calls_of(one, directory / "strace") == ["accept4", "recvfrom", "sendto", "close"] * CONNECTIONS
 
 
+def test_every_time_out_together_costs_no_call(brood, directory):
+    """The deadline of a request is looked at by the clock, which is no system call; the answer goes by sendmsg."""
+    one = brood(echo_pool(workers=1, echo="messages = 1", extra="idle_timeout = 7s read_timeout = 11s "
+                          "write_timeout = 13s request_timeout = 17s overrun_signals = {TERM, ABRT} overrun_grace = 2s "
+                          "start_timeout = 19s stop_timeout = 23s")).start()
+    assert calls_of(one, directory / "strace") == ["accept4", "recvfrom", "sendmsg", "close"] * CONNECTIONS
+
+
 def test_echo_on_a_unix_socket_sets_the_timeouts_which_it_does_not_inherit(brood, directory):
     one = brood(echo_pool(workers=1, listen=f"unix:{directory}/echo.sock", echo="messages = 1")).start()
     assert calls_of(one, directory / "strace") == [

@@ -176,7 +176,7 @@ int brood_shutdown_write(struct brood_stream *stream);
 
 /*
  * Closes in order: where the peer may still be sending, writing is shut down first and what comes is read away for a
- * bounded time (at most 2 s and 1 MiB), since closing a socket with unread data resets it and may destroy the answer
+ * bounded time (at most 2 s and 16 MiB), since closing a socket with unread data resets it and may destroy the answer
  * on its way (RFC 1122 4.2.2.13). That is so where the last read got all it asked for, where bytes are buffered that
  * nobody took, where nothing was ever read, and after brood_shutdown_write(): a handler that knows better than the
  * stream that more is coming (it refuses a request before its body) calls that first.
