@@ -14,8 +14,12 @@
 
 #include <brood/module.h>
 
-/* Stays a function of its own, and on the stack: not inlined, and no tail call. */
-#define OWN  __attribute__((noinline, noclone))
+/* Stays a function of its own, and on the stack: not inlined, no variant of it, and no tail call. */
+#if defined(__clang__)
+#define OWN __attribute__((noinline))
+#else
+#define OWN __attribute__((noinline, noclone))
+#endif
 #define SLOW static OWN void
 
 static volatile int zero;
