@@ -118,7 +118,7 @@ __asm__(".pushsection .text\n"
 	"nop\n" /* 7 */
 	".cfi_register 6, 12\n"
 	"nop\n" /* 8 */
-	".cfi_val_offset 6, -8\n"
+	".cfi_escape 0x14, 6, 1\n"
 	".cfi_def_cfa_offset 400\n"
 	"nop\n" /* 9 */
 	".cfi_same_value 6\n"
