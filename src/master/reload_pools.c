@@ -358,6 +358,8 @@ void reload_commit_pools(struct master *master, uint64_t now_ms)
 	}
 	commit_config(master, now_ms);
 	close_unused(master);
+	/* Canaries have served while listeners were drained; what they said of it was not theirs to say then. */
+	recycle_note_requests(master, now_ms);
 	master->reload.unsettled = true;
 	master->reload.sweep_due = true;
 	atomic_store_explicit(&master->board.header->generation, master->generation, memory_order_relaxed);

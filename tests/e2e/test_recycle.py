@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from brood import (DEADLINE_S, IS_ROOT, SANITIZED, Storm, connect, echo_once, echo_pool, kill, receive, receive_all, wait_for)
+from brood import (DEADLINE_S, IS_ROOT, RELOAD_GOOD, SANITIZED, Storm, connect, echo_once, echo_pool, kill, receive, receive_all, wait_for)
 from test_http import Client
 from test_module import MODULES, module_pool
 from test_program import PYTHON, program_pool, steps
@@ -254,6 +254,27 @@ def test_a_replacement_that_does_not_start_retires_nobody(brood, directory):
     assert (pool["ready"], pool["recycled"]) == (2, 0)
     mark.unlink()
     wait_for(lambda: len(recycled(one, "max_age")) >= 2, "those that could not leave")
+
+
+def test_a_canary_that_has_served_enough_before_the_commit(brood, directory):
+    """It serves while a listener that leaves is drained; once it is the pool's own, its limit counts."""
+    kept, dropped = f"unix:{directory}/kept", f"unix:{directory}/dropped"
+    extra = "max_requests = 3\njitter = 0\nidle_timeout = 60s"
+    one = brood(DEBUG + echo_pool(listen=[kept, dropped], workers=1, extra=extra, echo="messages = 1")).start()
+    one.wait_workers(1)
+    with connect(dropped) as held, connect(dropped) as queued:
+        wait_for(lambda: [slot for slot in one.slots("echo") if slot["state"] == "waiting"], "a busy worker")
+        queued.sendall(b"later")
+        one.write_config(DEBUG + echo_pool(listen=kept, workers=1, extra=extra, echo="messages = 1"))
+        one.kill(signal.SIGHUP)
+        for _ in range(3):
+            assert echo_once(kept) == b"hello"
+        assert not one.log(RELOAD_GOOD) and not recycled(one)
+        held.close()
+        assert receive(queued, 5) == b"later"
+    wait_for(lambda: one.log(RELOAD_GOOD), "the commit")
+    rows = wait_for(lambda: recycled(one, "max_requests"), "the canary's end")
+    assert rows[0]["worn_requests"] == 3
 
 
 @pytest.mark.parametrize("change", ["reload", "upgrade"])

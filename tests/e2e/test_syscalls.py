@@ -59,7 +59,7 @@ def calls_of(one, log, exchange=exchange):
     return names[first:ends[CONNECTIONS] + 1]
 
 
-@pytest.mark.parametrize("extra", ["", "defer_accept = 5s", "idle_timeout = off write_timeout = off",
+@pytest.mark.parametrize("extra", ["", "max_requests = 1000", "defer_accept = 5s", "idle_timeout = off write_timeout = off",
                                    "idle_timeout = 7s read_timeout = 11s write_timeout = 13s"])
 def test_echo_on_tcp_costs_four_calls(brood, directory, extra):
     one = brood(echo_pool(workers=1, extra=extra, echo="messages = 1")).start()
