@@ -94,6 +94,7 @@ static void make_rules(uint64_t *random, struct sim_world *ret_world)
 	rules->backoff.max_ms = rules->backoff.min_ms + draw(random, 30000);
 	ret_world->target = sim_first_target(rules);
 	make_load(random, rules->sizing.max + 2, &ret_world->load);
+	ret_world->born_in_ms = draw(random, 2) == 0 ? draw(random, 3000) : 0;
 	ret_world->start_in_ms = draw(random, draw(random, 1) == 0 ? 30 : 3000);
 	ret_world->life_ms = 1 + draw(random, 2000);
 	ret_world->leave_in_ms = draw(random, 2000);
@@ -114,7 +115,6 @@ static void make_service(uint64_t *random, struct sim_world *ret_world)
 {
 	make_rules(random, ret_world);
 	ret_world->operator_in_ms = 1 + draw(random, 30000);
-	ret_world->born_in_ms = draw(random, 3) == 0 ? draw(random, 200) : 0;
 	ret_world->stall_ms = draw(random, 4) == 0 ? draw(random, 20000) : 0;
 	ret_world->fork_fails = (unsigned int)draw(random, 30);
 	ret_world->start_dies = (unsigned int)draw(random, 30);
