@@ -138,7 +138,7 @@ def test_slow_read(brood, root):
 
 @pytest.mark.parametrize("extra", ["defer_accept = off", ""])
 def test_silence(brood, root, extra):
-    """Without defer_accept it holds a worker for idle_timeout; with it, which is the default here, hardly ever one."""
+    """It holds a worker for idle_timeout, with defer_accept, which is the default here, after a while in the kernel."""
     one = brood(http_pool(root, f"idle_timeout = 2s\n{extra}")).start()
     with Watch(one, "web") as watch, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(connect(one.address("web"))) for _ in range(4)]
