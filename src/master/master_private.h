@@ -114,6 +114,8 @@ struct worker {
 struct pool_next {
 	const struct pool_config *config; /* NULL: no reload is tried */
 	struct listener_set listeners;
+	char line[256];    /* the last one of the canary under way; "": none */
+	char failure[384]; /* how the last canary failed; "": none did */
 };
 
 /* In the master's table, where its place is its own for as long as it has workers; a free place has no configuration.

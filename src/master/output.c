@@ -43,8 +43,8 @@ struct source {
 	pid_t pid;
 	const char *peer; /* "": none */
 	enum output_stream stream;
-	struct master *master;   /* NULL: of a worker that is gone */
-	const struct pool *from; /* where it is */
+	struct master *master; /* NULL: of a worker that is gone */
+	struct pool *from;     /* where it is */
 };
 
 /* ---- logging ---- */
@@ -181,8 +181,8 @@ static char *worker_peer(
 	return buffer;
 }
 
-static struct source worker_source(struct master *master, const struct pool *pool, uint32_t slot,
-	enum output_stream stream, char buffer[ADDRESS_TEXT_MAX])
+static struct source worker_source(struct master *master, struct pool *pool, uint32_t slot, enum output_stream stream,
+	char buffer[ADDRESS_TEXT_MAX])
 {
 	return (struct source){
 		.pool = pool->config->name,

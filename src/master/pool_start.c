@@ -140,9 +140,9 @@ void pool_not_born(struct master *master, struct pool *pool, uint32_t slot, int 
 {
 	output_abandon(master, pool, slot);
 	pool_free_place(master, pool->workers[slot].board_slot);
-	reload_note_death(master, pool, slot, log_strerror(error));
 	degraded_note_unborn(pool, slot, log_strerror(error), clock_monotonic_ms());
 	pool_policy_event(&pool->policy, slot, SLOT_FAILED, SLOT_REASON_NONE, clock_monotonic_ms());
+	reload_note_death(master, pool, slot, log_strerror(error));
 	if (!pool->fork_failing)
 		log_event(LOG_LEVEL_ERROR, "cannot start a worker, and will try again",
 			LOG_TEXT("pool", pool->config->name), LOG_ERRNO("reason", error),

@@ -73,7 +73,9 @@ static void note_death(struct master *master, struct pool *pool, uint32_t slot, 
 	report_death(master, pool, slot, death, verdict);
 	if (cause != RECYCLE_CAUSES)
 		pool->recycled[cause]++;
-	degraded_note_death(pool, slot, death, verdict, report_how(death, verdict->before_ready, how, sizeof(how)));
+	report_how(death, verdict->before_ready, how, sizeof(how));
+	reload_note_death(master, pool, slot, how);
+	degraded_note_death(pool, slot, death, verdict, how);
 	totals_add(pool->totals, pool_board_slot(master, pool, slot), verdict->kind);
 }
 

@@ -291,16 +291,19 @@ static void pass_the_point(struct master *master, uint64_t now_ms)
 	begin_drain(master, now_ms);
 }
 
-/* Why the canary failed, in the words of who failed. */
+/* Why the canary failed, in the words of who failed last. */
 static void explain_refusal(struct master_reload *reload)
 {
 	const struct pool *pool = reload->members.pools[reload->policy.refused_by];
-	char words[RELOAD_REASON_MAX / 2];
+	uint32_t failures = pool->policy.reload.failures;
+	char times[32] = "";
 	size_t used;
 
-	snprintf(words, sizeof(words), "%.*s", (int)sizeof(words) - 1, reload->reason);
-	snprintf(reload->reason, sizeof(reload->reason), "pool \"%s\": its first new worker failed (%s)%s%s",
-		pool->config->name, canary_state_name(reload->policy.refusal), words[0] == '\0' ? "" : ": ", words);
+	if (failures > 1)
+		snprintf(times, sizeof(times), ", %u times", failures);
+	snprintf(reload->reason, sizeof(reload->reason), "pool \"%s\": its first new worker failed (%s%s)%s%s",
+		pool->config->name, canary_state_name(reload->policy.refusal), times,
+		pool->next.failure[0] == '\0' ? "" : ": ", pool->next.failure);
 	used = strlen(reload->reason);
 	if (reload->opened[0] != '\0')
 		snprintf(reload->reason + used, sizeof(reload->reason) - used,
@@ -539,23 +542,36 @@ static bool is_tried(const struct master *master, const struct pool *pool, uint3
 	       pool->slots[slot].generation == master->generation;
 }
 
-void reload_note_death(struct master *master, const struct pool *pool, uint32_t slot, const char *how)
+/* Another canary follows the one that has failed. */
+static void tell_retry(struct master *master, const struct pool *pool)
 {
-	struct master_reload *reload = &master->reload;
-	char line[sizeof(reload->reason) / 2];
+	const struct pool_reload *tried = &pool->policy.reload;
+	char text[RELOAD_REASON_MAX];
+
+	snprintf(text, sizeof(text), "pool \"%s\": its first new worker failed (%u so far), and is tried again: %s",
+		pool->config->name, tried->failures, pool->next.failure);
+	if (!master->reload.is_restart)
+		control_progress(master, REQUEST_RELOAD, master->reload.ticket, text);
+	control_progress(master, REQUEST_RESTART, master->reload.ticket, text);
+}
+
+void reload_note_death(struct master *master, struct pool *pool, uint32_t slot, const char *how)
+{
+	struct pool_next *next = &pool->next;
 
 	if (!is_tried(master, pool, slot))
 		return;
-	snprintf(line, sizeof(line), "%.*s", (int)sizeof(line) - 1, reload->reason);
-	snprintf(reload->reason, sizeof(reload->reason), "%s%s%s", how, line[0] == '\0' ? "" : ": ", line);
+	snprintf(
+		next->failure, sizeof(next->failure), "%.120s%s%s", how, next->line[0] == '\0' ? "" : ": ", next->line);
+	next->line[0] = '\0';
+	if (pool->policy.reload.canary == CANARY_WANTED)
+		tell_retry(master, pool);
 }
 
-void reload_note_line(struct master *master, const struct pool *pool, uint32_t slot, const char *line, size_t size)
+void reload_note_line(struct master *master, struct pool *pool, uint32_t slot, const char *line, size_t size)
 {
-	struct master_reload *reload = &master->reload;
-
 	if (is_tried(master, pool, slot) && size > 0)
-		snprintf(reload->reason, sizeof(reload->reason) / 2, "%.*s", (int)size, line);
+		snprintf(pool->next.line, sizeof(pool->next.line), "%.*s", (int)size, line);
 }
 
 void reload_done(struct master *master)

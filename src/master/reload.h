@@ -76,7 +76,7 @@ struct master_reload {
 	uint64_t drain_step_ms;
 	char opened[256];               /* new listeners that were open to clients before they were undone; "": none */
 	bool opened_drained;            /* all who came have been served */
-	char reason[RELOAD_REASON_MAX]; /* why it is refused: of the canary that failed */
+	char reason[RELOAD_REASON_MAX]; /* why it is refused */
 	char last[RELOAD_REASON_MAX];   /* the last verdict, if it was a refusal; "" else */
 	struct reload_old *old;
 	bool sweep_due; /* a worker of another configuration than its pool's has gone, or one came to be old */
@@ -100,10 +100,10 @@ uint64_t reload_act(struct master *master, uint64_t now_ms);
 void reload_hear_checker(struct master *master);
 void reload_checker_died(struct master *master, int status, uint64_t now_ms);
 
-/* A worker of POOL in SLOT is dead; HOW is the text of its death. Before it is forgotten. */
-void reload_note_death(struct master *master, const struct pool *pool, uint32_t slot, const char *how);
+/* A worker of POOL in SLOT is dead, as the policy knows; HOW is the text of its death. Before it is forgotten. */
+void reload_note_death(struct master *master, struct pool *pool, uint32_t slot, const char *how);
 /* A line that its program wrote to its standard error. */
-void reload_note_line(struct master *master, const struct pool *pool, uint32_t slot, const char *line, size_t size);
+void reload_note_line(struct master *master, struct pool *pool, uint32_t slot, const char *line, size_t size);
 
 /* "idle", "checking", ... */
 const char *reload_stage_name(enum reload_stage stage);

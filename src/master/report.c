@@ -329,7 +329,6 @@ static void report_worker_death(struct master *master, const struct pool *pool, 
 			*more++ = LOG_TEXT("module", worker->config->module);
 	}
 	*more = recycle_field(pool, slot);
-	reload_note_death(master, pool, slot, how);
 	log_write(death_level(verdict), "worker died", fields);
 }
 

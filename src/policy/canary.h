@@ -6,10 +6,10 @@
  */
 #include <stdbool.h>
 
-/* The last ones are its failures, each of which is for good. */
+/* The last ones are its failures. After some of them it is tried again: the pool decides. */
 enum canary_state {
 	CANARY_NONE,   /* no reload, or it is committed or undone */
-	CANARY_WANTED, /* not asked for yet */
+	CANARY_WANTED, /* not asked for yet, or not again */
 	CANARY_ASKED,  /* asked for, and not ready */
 	CANARY_READY,  /* it was ready. It may have left since, in a way that says nothing against it */
 	CANARY_NOT_BORN,
@@ -28,6 +28,7 @@ enum canary_event {
 	CANARY_OVERDUE, /* it did not, in time */
 	CANARY_FALLS,   /* it ended, and that is a failure */
 	CANARY_LEAVES,  /* it ended, and that is none: unless it never was ready */
+	CANARY_AGAIN,   /* another one is to be tried */
 	CANARY_END,     /* commit or undo */
 	CANARY_EVENTS,
 };

@@ -199,7 +199,7 @@ bool pool_policy_event(
 		return false;
 	if (event == SLOT_WEAR && !slot_can_wear(pool, slot))
 		return false;
-	canary_note_event(pool, slot, event, reason);
+	canary_note_event(pool, slot, event, reason, now_ms);
 	switch (event) {
 	case SLOT_ASK:
 		slot->generation = reason == SLOT_REASON_RELOAD ? pool->reload.generation : pool->generation;

@@ -20,6 +20,10 @@
  * allows nothing. Then either nothing has changed (undo), or the new generation, rules and target hold (commit), and
  * the pool rolls: it starts workers of the new generation, and retires as many old ones as are ready beyond the target.
  *
+ * A canary that cannot be born, or dies, is followed by another one, after pauses as the new rules have them for
+ * failures in a row, until canaries have failed as often as starts may (rules.give_up_after), or it is too late for
+ * one more. After one that hangs in its start there is no other: whoever waits has waited for start_timeout.
+ *
  * The canary, and later each step of the roll, needs a slot that is free besides those of the target. So a pool that
  * is to be reloaded at its full size has a capacity of at least one more. Without room the canary waits for some time,
  * and then is one that failed: the old generation never makes room for it. A roll without room (the new target may be
@@ -58,6 +62,8 @@
 #define POOL_ROLL_PART 10
 /* So long a canary waits for a free slot. */
 #define POOL_CANARY_ROOM_MS 10000
+/* So long after a reload has begun a canary that failed may be tried again: whoever reloads waits for the verdict. */
+#define POOL_CANARY_RETRY_MS 30000
 /* So long the next worn worker waits for one that was recycled and finishes its connection. */
 #define POOL_PATIENCE_MS 30000
 
@@ -102,7 +108,10 @@ struct pool_reload {
 	uint32_t generation;
 	struct pool_rules rules;
 	uint32_t target;
-	uint64_t room_by_ms; /* of CANARY_WANTED */
+	uint64_t try_ms;      /* of CANARY_WANTED: not before */
+	uint64_t room_by_ms;  /* of CANARY_WANTED */
+	uint64_t retry_by_ms; /* none is tried anew after this */
+	uint32_t failures;    /* of canaries of this reload */
 };
 
 struct pool_policy {

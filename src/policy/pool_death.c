@@ -202,8 +202,10 @@ static void death_sequel(
 {
 	uint32_t wanted = pool_missing(pool);
 
-	verdict->retry_ms = 0;
-	if (pool->phase != POOL_SERVING || wanted == 0 || pool_role(pool, slot) == POOL_CANARY)
+	verdict->retry_ms = pool->phase == POOL_SERVING ? canary_retry_in(pool, slot, now_ms) : 0;
+	if (verdict->retry_ms > 0)
+		verdict->sequel = DEATH_BACKING_OFF;
+	else if (pool->phase != POOL_SERVING || wanted == 0 || pool_role(pool, slot) == POOL_CANARY)
 		verdict->sequel = DEATH_NOT_REPLACED;
 	else if (wanted <= pool_allowed_starts(pool, now_ms))
 		verdict->sequel = DEATH_REPLACED;
@@ -231,7 +233,7 @@ bool pool_policy_died(struct pool_policy *pool, uint32_t number, const struct de
 	verdict.failure = !(verdict.kind == DEATH_RECYCLED && recycling) &&
 			  death_is_failure(pool, slot, death, verdict.kind, now_ms);
 	death_weigh(pool, slot, death, verdict.failure, now_ms);
-	canary_note_death(pool, slot, verdict.failure);
+	canary_note_death(pool, slot, verdict.failure, now_ms);
 	pool_slot_enter(pool, number, SLOT_FREE, now_ms);
 	if (verdict.kind == DEATH_RECYCLED && recycling)
 		pool_note_idle_exit(pool);

@@ -72,9 +72,11 @@ uint32_t pool_wanted(const struct pool_policy *pool, uint64_t now_ms);
 const struct pool_rules *slot_rules(const struct pool_policy *pool, const struct slot *slot);
 
 /* SLOT's event is about to be carried out; its process is gone. What they mean for a reload. */
-void canary_note_event(
-	struct pool_policy *pool, const struct slot *slot, enum slot_event event, enum slot_reason reason);
-void canary_note_death(struct pool_policy *pool, const struct slot *slot, bool failure);
+void canary_note_event(struct pool_policy *pool, const struct slot *slot, enum slot_event event,
+	enum slot_reason reason, uint64_t now_ms);
+void canary_note_death(struct pool_policy *pool, const struct slot *slot, bool failure, uint64_t now_ms);
+/* How long until the canary that follows the one in SLOT is tried; 0: none is. */
+uint64_t canary_retry_in(const struct pool_policy *pool, const struct slot *slot, uint64_t now_ms);
 
 /* Whether the canary is to be asked for now: 1, or 0. */
 uint32_t plan_canary(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan);

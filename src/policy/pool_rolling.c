@@ -72,7 +72,9 @@ bool pool_policy_reload(
 		.generation = generation,
 		.rules = *rules,
 		.target = target < pool->rules.capacity ? target : pool->rules.capacity,
+		.try_ms = now_ms,
 		.room_by_ms = deadline_after(now_ms, POOL_CANARY_ROOM_MS),
+		.retry_by_ms = deadline_after(now_ms, POOL_CANARY_RETRY_MS),
 	};
 	pool->reload.rules.capacity = pool->rules.capacity;
 	return true;
@@ -140,25 +142,54 @@ static bool slot_is_canary_under_way(const struct pool_policy *pool, const struc
 	return pool->reload.canary != CANARY_NONE && slot->generation == pool->reload.generation;
 }
 
-void canary_note_event(
-	struct pool_policy *pool, const struct slot *slot, enum slot_event event, enum slot_reason reason)
+/* Once more, if that may help in time. */
+static void canary_failed(struct pool_policy *pool, enum canary_event event, uint64_t now_ms)
+{
+	struct pool_reload *reload = &pool->reload;
+	uint32_t attempts = reload->rules.give_up_after > 0 ? reload->rules.give_up_after : POOL_START_ATTEMPTS;
+	uint64_t try_ms;
+
+	canary_event(pool, event);
+	if (!canary_has_failed(reload->canary))
+		return;
+	reload->failures++;
+	try_ms = deadline_after(now_ms, backoff_delay(&reload->rules.backoff, reload->failures));
+	if (reload->failures >= attempts || try_ms > reload->retry_by_ms)
+		return;
+	canary_event(pool, CANARY_AGAIN);
+	reload->try_ms = try_ms;
+	reload->room_by_ms = deadline_after(try_ms, POOL_CANARY_ROOM_MS);
+}
+
+void canary_note_event(struct pool_policy *pool, const struct slot *slot, enum slot_event event,
+	enum slot_reason reason, uint64_t now_ms)
 {
 	if (event == SLOT_ASK && reason == SLOT_REASON_RELOAD)
 		canary_event(pool, CANARY_ASK);
 	if (event == SLOT_ASK || !slot_is_canary_under_way(pool, slot))
 		return;
 	if (event == SLOT_FAILED)
-		canary_event(pool, CANARY_FAILS_BIRTH);
+		canary_failed(pool, CANARY_FAILS_BIRTH, now_ms);
 	if (event == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT)
 		canary_event(pool, CANARY_OVERDUE);
 	if (event == SLOT_BECAME_READY && slot->state == SLOT_STARTING)
 		canary_event(pool, CANARY_STANDS);
 }
 
-void canary_note_death(struct pool_policy *pool, const struct slot *slot, bool failure)
+void canary_note_death(struct pool_policy *pool, const struct slot *slot, bool failure, uint64_t now_ms)
 {
-	if (slot_is_canary_under_way(pool, slot))
-		canary_event(pool, failure ? CANARY_FALLS : CANARY_LEAVES);
+	enum canary_state state = pool->reload.canary;
+
+	/* One that was given up hangs no more. */
+	if (slot_is_canary_under_way(pool, slot) && (state == CANARY_ASKED || state == CANARY_READY))
+		canary_failed(pool, failure ? CANARY_FALLS : CANARY_LEAVES, now_ms);
+}
+
+uint64_t canary_retry_in(const struct pool_policy *pool, const struct slot *slot, uint64_t now_ms)
+{
+	bool again = pool->reload.canary == CANARY_WANTED && slot->generation == pool->reload.generation;
+
+	return again && pool->reload.try_ms > now_ms ? pool->reload.try_ms - now_ms : 0;
 }
 
 uint32_t plan_canary(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
@@ -167,6 +198,10 @@ uint32_t plan_canary(const struct pool_policy *pool, uint64_t now_ms, struct poo
 
 	if (pool_policy_canary(pool, now_ms) != CANARY_WANTED)
 		return 0;
+	if (!deadline_passed(pool->reload.try_ms, now_ms)) {
+		plan_wake(plan, pool->reload.try_ms);
+		return 0;
+	}
 	/* Those that the limit keeps from being started take no slot. */
 	if (missing > room)
 		missing = room;

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from brood import BUILD, DEADLINE_S, connect, echo_once, echo_pool, kill, proc_alive, receive_all, wait_for
+from brood import BUILD, DEADLINE_S, IS_ROOT, NOBODY, connect, echo_once, echo_pool, kill, proc_alive, receive_all, wait_for
 from test_inetd import inetd_pool
 from test_module import MODULES, module_pool
 from test_upgrade import replaceable, upgrade
@@ -93,6 +94,76 @@ def test_a_pool_that_is_never_given_up_keeps_nobody_waiting(brood, tmp_path):
     assert answer(one.address("app")) == b"served"
 
 
+# ---- give_up_after, on a reload ----
+
+def reloaded(one, text):
+    """What broodctl says, line by line, and whether it is good."""
+    one.write_config(text)
+    done = subprocess.run([BROODCTL, "-s", one.control, "reload"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=DEADLINE_S, check=False)
+    return done.returncode == 0, done.stdout.splitlines(), done.stderr.strip()
+
+
+@needs_broodctl
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("added", [True, False])
+def test_a_reload_is_refused_after_so_many_failures(brood, tmp_path, attempts, added):
+    """Of a pool that was there, which serves on; and of one that is new. Who waits sees each try."""
+    good = tmp_path / "good"
+    good.mkdir()
+    before = echo_pool() if added else echo_pool() + script_pool(write_script(good))
+    one = brood(before, expect=["worker died", "reload refused", "output"]).start()
+    script = write_script(tmp_path, f"echo broken $(wc -l < {tmp_path}/starts) >&2; exit 3")
+    is_good, lines, reason = reloaded(one, echo_pool() + script_pool(script, extra=f"give_up_after = {attempts}"))
+    assert not is_good and starts(tmp_path) == attempts
+    times = "" if attempts == 1 else f", {attempts} times"
+    assert f'pool "app": its first new worker failed (died{times}): exit status 3: broken {attempts}' in reason, reason
+    assert [line for line in lines if "tried again" in line] == [
+        f'pool "app": its first new worker failed ({i} so far), and is tried again: exit status 3: broken {i}'
+        for i in range(1, attempts)]
+    rows = one.wait_log("worker died", attempts, pool="app")
+    assert [row["next"] for row in rows] == ["retry in 20 ms", "retry in 40 ms"][:attempts - 1] + ["not replaced"]
+    assert echo_once(one.address("echo")) == b"hello"
+    assert added or (answer(one.address("app")) == b"served" and not seen(one, "app")["degraded"])
+
+
+@needs_broodctl
+def test_a_reload_whose_worker_fails_at_first_succeeds(brood, tmp_path):
+    one = brood(echo_pool(), expect=["worker died"]).start()
+    script = write_script(tmp_path, f"test $(wc -l < {tmp_path}/starts) -gt 4 || exit 3")
+    is_good, lines, reason = reloaded(one, echo_pool() + script_pool(script))
+    assert is_good, (lines, reason)
+    assert starts(tmp_path) == 5 and sum("tried again" in line for line in lines) == 4
+    assert answer(listener(one, "app")) == b"served"
+    assert not one.log("^pool is degraded$"), "the failures were the reload's"
+
+
+@needs_broodctl
+def test_a_reload_of_an_inetd_pool_is_tried_again(brood):
+    """By the nursery of the configuration that is tried."""
+    one = brood(inetd_pool(["/bin/echo", "old"], "app", workers=1), user=NOBODY if IS_ROOT else None,
+                limits={resource.RLIMIT_NOFILE: (90, 90)},
+                expect=["worker died", "reload refused", "cannot set a limit", "descriptors"]).start()
+    text = inetd_pool(["/bin/echo", "new"], "app", workers=1, extra="""limits { nofile = 100 }
+	give_up_after = 3
+	backoff_min = 10ms""")
+    is_good, lines, reason = reloaded(one, text)
+    assert not is_good and "(died, 3 times): exit status 73" in reason, (lines, reason)
+    assert len(one.wait_log("worker died", 3)) == 3
+    assert answer(one.address()) == b"old\n"
+
+
+@needs_broodctl
+def test_a_reload_that_fails_slowly_has_a_verdict_in_time(brood):
+    """The second pause would end later than anybody waits."""
+    one = brood(echo_pool(), expect=["worker died", "reload refused"]).start()
+    fails = ('pool "f" { listen = "127.0.0.1:0" handler = program command = {"/bin/false"} ready = notify '
+             'backoff_min = 40s backoff_max = 40s }\n')
+    begun = time.monotonic()
+    assert not reloaded(one, echo_pool() + fails)[0]
+    assert time.monotonic() - begun < 20 and len(one.wait_log("worker died")) == 1
+
+
 # ---- healthy_after ----
 
 def test_a_worker_that_was_ready_for_long_enough_is_replaced_at_once(brood):
@@ -138,6 +209,13 @@ def seen(one, pool):
     row, = (line for line in lines if line["type"] == "pool" and line["name"] == pool)
     row["pools_degraded"] = lines[0]["degraded"]
     return row
+
+
+def listener(one, pool):
+    with connect(f"unix:{one.control}") as client:
+        client.sendall(b"status\n")
+        lines = [json.loads(line) for line in receive_all(client).splitlines()]
+    return next(line["address"] for line in lines if line["type"] == "listener" and line["pool"] == pool)
 
 
 def statuses(one):

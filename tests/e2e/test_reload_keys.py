@@ -624,8 +624,14 @@ def snapshot_age_ms(pid):
 
 @changes("pool", "give_up_after")
 def check_give_up_after(change):
-    change.start(echo_pool())
+    """That of the configuration that is tried says how often its first worker is."""
+    change.start(echo_pool(), expect=["died"])
     change.reload(echo_pool(extra="give_up_after = off"), "give_up_after: 5 -> off")
+    fails = 'pool "f" { listen = "127.0.0.1:0" handler = program command = {"/bin/false"} ready = notify backoff_max = 100ms '
+    for attempts in (3, 1):
+        change.reload(echo_pool() + fails + f"give_up_after = {attempts} }}\n", good=False)
+        change.until(lambda attempts=attempts: len(change.one.log("died", pool="f")) >= (attempts if attempts > 1 else 4))
+        assert len(change.one.log("died", pool="f")) == (attempts if attempts > 1 else 4)
 
 
 # ---- keys of pools with programs ----

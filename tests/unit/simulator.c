@@ -109,7 +109,7 @@ static void fail_to_be_born(struct sim *sim, struct sim_process *process)
 {
 	tell(sim, process->slot, SLOT_FAILED, SLOT_REASON_NONE, true);
 	sim_count_failure(sim, process);
-	sim_note_canary_failed(sim, process);
+	sim_note_canary_failed(sim, process, true);
 	sim_process_free(sim, process);
 	sim->tally.fork_failures++;
 }
@@ -277,7 +277,7 @@ static void give_order(struct sim *sim, uint32_t slot, enum slot_event what, enu
 	tell(sim, slot, what, reason, true);
 	if (what == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT) {
 		sim_count_failure(sim, process);
-		sim_note_canary_failed(sim, process);
+		sim_note_canary_failed(sim, process, false);
 		sim->tally.start_timeouts++;
 	}
 	sim->tally.lost += what == SLOT_GIVE_UP;
@@ -481,7 +481,8 @@ static void begin_calm(struct sim *sim)
 	/* A reload: its canaries come to their end, too; if they stand, the pool may have to roll one by one. */
 	if (sim->reload != RELOAD_IDLE || sim_is_rolling(sim)) {
 		sim->tally.roll_calms++;
-		sim->calm_until_ms += POOL_CANARY_ROOM_MS + SIM_DRAIN_MS + sim->next.rules.backoff.max_ms +
+		sim->calm_until_ms += POOL_CANARY_RETRY_MS + POOL_CANARY_ROOM_MS + SIM_DRAIN_MS +
+				      sim->next.rules.backoff.max_ms +
 				      (sim->rules.capacity + 1) * (start_ms + leave_ms);
 	}
 	if (sim_is_sized(sim) || sim->next.rules.sizing.kind != SIZING_FIXED) {

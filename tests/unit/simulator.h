@@ -194,6 +194,7 @@ struct sim_tally {
 	uint64_t reloads_while_rolling;
 	uint64_t reload_events[RELOAD_EVENTS];
 	uint64_t canary_failures;
+	uint64_t canary_retries;
 	uint64_t canaries_left; /* once ready, and no failure */
 	uint64_t no_room;
 	uint64_t roll_retires;
@@ -270,6 +271,9 @@ struct sim {
 	bool is_member;    /* of the last reload, that is: it does not remove this pool */
 	enum sim_canary canary;
 	uint64_t room_by_ms; /* while it is wanted */
+	uint64_t try_ms;     /* and not before this */
+	uint64_t retry_by_ms;
+	uint32_t canary_failures;
 	struct pool_policy partner;
 	struct slot partner_slot;
 	enum sim_canary partner_canary;
@@ -340,10 +344,12 @@ bool sim_is_rolling(const struct sim *sim);
 const struct pool_rules *sim_rules_of(const struct sim *sim, const struct sim_process *process);
 
 /* What became of PROCESS; nothing, unless it is the canary of a reload under way. */
-void sim_note_canary_failed(struct sim *sim, const struct sim_process *process);
+void sim_note_canary_failed(struct sim *sim, const struct sim_process *process, bool may_try_again);
 void sim_note_canary_left(struct sim *sim, const struct sim_process *process);
 void sim_note_canary_ready(struct sim *sim, const struct sim_process *process);
 enum sim_canary sim_canary_now(const struct sim *sim);
+/* One is to be started, now. */
+bool sim_awaits_canary(const struct sim *sim);
 
 /* Rules that differ in some from those that are in force. */
 void sim_draw_rules(struct sim *sim, struct pool_rules *ret_rules);

@@ -514,7 +514,7 @@ static uint32_t count_kept(const struct sim *sim)
 /* It takes no slot of those that are missing. */
 static void check_ask_canary(struct sim *sim, const struct pool_action *action)
 {
-	if (sim_canary_now(sim) != SIM_CANARY_WANTED)
+	if (!sim_awaits_canary(sim))
 		sim_fail(sim, "starts a canary in slot %u that nobody wants", action->slot);
 	if (count_free(sim) <= count_kept(sim))
 		sim_fail(sim, "starts a canary in slot %u where %u are missing", action->slot, count_kept(sim));
@@ -530,7 +530,7 @@ static void check_ask(struct sim *sim, const struct pool_action *action)
 		check_ask_canary(sim, action);
 		return;
 	}
-	if (sim_canary_now(sim) == SIM_CANARY_WANTED && count_missing(sim) == 0 && count_free(sim) == 1)
+	if (sim_awaits_canary(sim) && count_missing(sim) == 0 && count_free(sim) == 1)
 		sim_fail(sim, "starts in slot %u, which a canary waits for", action->slot);
 	if (count_wanted(sim) == 0)
 		sim_fail(sim, "starts in slot %u above the target %u", action->slot, sim->target);
@@ -862,7 +862,7 @@ void sim_check_unnoticed(struct sim *sim)
 	pool_policy_plan(&ghost, sim->now_ms, &plan);
 	if (!reduce_plan(sim, &sim->plan, &asks, &others) || !reduce_plan(sim, &plan, &expected_asks, &expected))
 		return;
-	most = count_free(sim) - (sim->canary == SIM_CANARY_WANTED && count_free(sim) > count_kept(sim));
+	most = count_free(sim) - (sim_awaits_canary(sim) && count_free(sim) > count_kept(sim));
 	if (expected_asks > most)
 		expected_asks = most;
 	if (asks != expected_asks)
@@ -932,8 +932,11 @@ static uint64_t next_due_ms(const struct sim *sim)
 		next = sim->backoff.allowed_ms;
 	if (may_recycle(sim) && patience_ms(sim) > sim->now_ms && patience_ms(sim) < next)
 		next = patience_ms(sim);
-	if (sim_canary_now(sim) == SIM_CANARY_WANTED)
-		next = sim->room_by_ms < next ? sim->room_by_ms : next;
+	if (sim_canary_now(sim) == SIM_CANARY_WANTED) {
+		uint64_t due = sim->now_ms < sim->try_ms ? sim->try_ms : sim->room_by_ms;
+
+		next = due < next ? due : next;
+	}
 	if (count_wanted(sim) > 0 && (sim_count_room(sim) > 0 || sim_is_rolling(sim)) && sim->backoff.in_a_row > 0 &&
 		sim->now_ms < sim->backoff.allowed_ms && sim->backoff.allowed_ms < next)
 		next = sim->backoff.allowed_ms;
@@ -958,7 +961,7 @@ void sim_check_idle(struct sim *sim)
 	if (count_wanted(sim) > 0 && sim_count_room(sim) > 0 && count_allowed(sim) > 0 && sim_count_window(sim) > 0)
 		sim_fail(
 			sim, "%u are wanted, %u may start, and none is started", count_wanted(sim), count_allowed(sim));
-	if (sim_canary_now(sim) == SIM_CANARY_WANTED && count_free(sim) > count_kept(sim))
+	if (sim_awaits_canary(sim) && count_free(sim) > count_kept(sim))
 		sim_fail(sim, "a canary is wanted, and is not started");
 	if (sim->phase == POOL_SERVING && !sim_is_rolling(sim) && serving > sim->target &&
 		serving - sim->target > asked + busy + (count_worn(sim) > 0))
@@ -1023,13 +1026,15 @@ static bool expected_failure(
 	return !sim_process_is_healthy(sim, process);
 }
 
-static void check_sequel(struct sim *sim, bool canary, const struct death_verdict *verdict)
+static void check_sequel(struct sim *sim, bool canary, bool again, const struct death_verdict *verdict)
 {
 	uint32_t missing = canary ? 0 : count_missing(sim);
 	enum death_sequel sequel = DEATH_BACKING_OFF;
 	uint64_t retry_ms = 0;
 
-	if (missing == 0)
+	if (again)
+		retry_ms = sim->try_ms - sim->now_ms;
+	else if (missing == 0)
 		sequel = DEATH_NOT_REPLACED;
 	else if (count_allowed(sim) >= missing)
 		sequel = DEATH_REPLACED;
@@ -1046,7 +1051,7 @@ void sim_check_verdict(
 {
 	enum death_kind kind = expected_kind(sim, process, death);
 	bool canary = sim_is_canary(sim, process);
-	bool failure, recovered, by_itself;
+	bool failure, recovered, by_itself, again;
 
 	for (uint32_t i = 0; i < sim->rules.capacity; i++)
 		if (sim->processes[i].used && !sim_is_canary(sim, &sim->processes[i]) &&
@@ -1069,15 +1074,16 @@ void sim_check_verdict(
 	if (failure)
 		sim_count_failure(sim, process);
 	if (failure)
-		sim_note_canary_failed(sim, process);
+		sim_note_canary_failed(sim, process, true);
 	else
 		sim_note_canary_left(sim, process);
+	again = sim->canary == SIM_CANARY_WANTED && process->generation == sim->next.generation;
 	sim->tally.deaths[kind]++;
 	by_itself = kind == DEATH_RECYCLED && is_recycling(sim, process, death);
 	sim_process_free(sim, process);
 	if (by_itself)
 		sim_sizing_note_exit(sim);
-	check_sequel(sim, canary, verdict);
+	check_sequel(sim, canary, again, verdict);
 }
 
 /* ---- liveness ---- */

@@ -50,18 +50,45 @@ static bool is_tried(const struct sim *sim, const struct sim_process *process)
 	       (sim->canary == SIM_CANARY_ASKED || sim->canary == SIM_CANARY_READY);
 }
 
-void sim_note_canary_failed(struct sim *sim, const struct sim_process *process)
+/* The pause after so many failures in a row. */
+static uint64_t pause_ms(const struct backoff_rules *rules, uint32_t failures)
 {
+	uint64_t pause = rules->min_ms;
+
+	while (--failures > 0 && pause < rules->max_ms)
+		pause *= 2;
+	return pause < rules->max_ms ? pause : rules->max_ms;
+}
+
+void sim_note_canary_failed(struct sim *sim, const struct sim_process *process, bool may_try_again)
+{
+	uint32_t most = sim->next.rules.give_up_after;
+	uint64_t try_ms;
+
 	if (!is_tried(sim, process))
 		return;
 	sim->canary = SIM_CANARY_FAILED;
 	sim->tally.canary_failures++;
+	if (!may_try_again)
+		return;
+	try_ms = sim->now_ms + pause_ms(&sim->next.rules.backoff, ++sim->canary_failures);
+	if (sim->canary_failures >= (most == 0 ? POOL_START_ATTEMPTS : most) || try_ms > sim->retry_by_ms)
+		return;
+	sim->canary = SIM_CANARY_WANTED;
+	sim->try_ms = try_ms;
+	sim->room_by_ms = try_ms + POOL_CANARY_ROOM_MS;
+	sim->tally.canary_retries++;
+}
+
+bool sim_awaits_canary(const struct sim *sim)
+{
+	return sim_canary_now(sim) == SIM_CANARY_WANTED && sim->now_ms >= sim->try_ms;
 }
 
 void sim_note_canary_left(struct sim *sim, const struct sim_process *process)
 {
 	if (sim->canary == SIM_CANARY_ASKED)
-		sim_note_canary_failed(sim, process);
+		sim_note_canary_failed(sim, process, true);
 	else if (is_tried(sim, process))
 		sim->tally.canaries_left++;
 }
@@ -160,7 +187,7 @@ void sim_draw_rules(struct sim *sim, struct pool_rules *ret_rules)
 	ret_rules->retire_timeout_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
 	ret_rules->watchdog_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 30000);
 	ret_rules->healthy_ms = 1 + sim_upto(sim, 20000);
-	ret_rules->give_up_after = (uint32_t)sim_upto(sim, 8);
+	ret_rules->give_up_after = sim_chance(sim, 700) ? 1 : (uint32_t)sim_upto(sim, 8);
 	ret_rules->max_age_ms = sim_chance(sim, 700) ? 0 : 1 + sim_upto(sim, 60000);
 	ret_rules->jitter = (uint32_t)sim_upto(sim, 100);
 	ret_rules->overrun_warnings = (uint32_t)sim_upto(sim, 3);
@@ -187,7 +214,10 @@ static void await_canary(struct sim *sim)
 		sim->next.target = sim->rules.capacity;
 	sim->tally.reloads_while_rolling += sim->reload == RELOAD_ROLLING;
 	sim->canary = SIM_CANARY_WANTED;
+	sim->try_ms = sim->now_ms;
 	sim->room_by_ms = sim->now_ms + POOL_CANARY_ROOM_MS;
+	sim->retry_by_ms = sim->now_ms + POOL_CANARY_RETRY_MS;
+	sim->canary_failures = 0;
 }
 
 /* The canary of one before may be there to serve, until it is told. */
@@ -339,7 +369,7 @@ static void end_draining(struct sim *sim)
 
 	if (sim_chance(sim, 100))
 		partner_die(sim);
-	sim->tally.commits_anyway += canaries_now(sim) == SIM_CANARY_FAILED;
+	sim->tally.commits_anyway += canaries_now(sim) != SIM_CANARY_READY;
 	reload_commit(&sim->transaction);
 	follow(sim, RELOAD_COMMIT);
 	if (removes) {
@@ -403,7 +433,11 @@ void sim_step_reload(struct sim *sim)
 static void partner_init(struct sim *sim)
 {
 	const struct pool_rules rules = {
-		.capacity = 1, .start_timeout_ms = 1, .backoff = {.min_ms = 1, .max_ms = 1}
+		.capacity = 1,
+		.start_timeout_ms = 1,
+		.healthy_ms = 10000,
+		.give_up_after = 1,
+		.backoff = {.min_ms = 1, .max_ms = 1}
 	};
 
 	sim->partner_canary = SIM_CANARY_NONE;

@@ -68,7 +68,7 @@ static const struct pool_rules rules = {
 	.capacity = CAPACITY,
 	.start_timeout_ms = 5000,
 	.healthy_ms = 10000,
-	.give_up_after = 5,
+	.give_up_after = 1,
 	.backoff = {.min_ms = 100, .max_ms = 1000},
 };
 

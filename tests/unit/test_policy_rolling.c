@@ -17,7 +17,7 @@
 static const struct pool_rules new_rules = {
 	.start_timeout_ms = NEW_START_TIMEOUT,
 	.healthy_ms = HEALTHY,
-	.give_up_after = GIVE_UP,
+	.give_up_after = 1,
 	.backoff = {.min_ms = NEW_WAIT_MIN, .max_ms = WAIT_MAX},
 };
 
@@ -143,6 +143,113 @@ Test(policy_rolling, a_canary_that_dies_has_failed)
 	cr_expect_eq(verdict.sequel, DEATH_NOT_REPLACED);
 	expect_canary(CANARY_DIED);
 	expect_untouched(2);
+	IDLE();
+}
+
+static void reload_patiently(uint32_t attempts, uint64_t wait_min_ms, uint64_t wait_max_ms)
+{
+	struct pool_rules rules = new_rules;
+
+	rules.give_up_after = attempts;
+	rules.backoff = (struct backoff_rules){ .min_ms = wait_min_ms, .max_ms = wait_max_ms };
+	pool_begin(8, 2);
+	born_ready(0, 1);
+	cr_assert(pool_policy_reload(&pool.policy, 2, &rules, 4, pool.now_ms));
+}
+
+/* By the pauses of the new rules, each after the death or the failed birth of the one before. */
+Test(policy_rolling, a_canary_is_tried_as_often_as_a_start)
+{
+	for (uint32_t attempts = 1; attempts <= 6; attempts++) {
+		reload_patiently(attempts, 10, 100);
+		for (uint32_t i = 1; i < attempts; i++) {
+			uint64_t pause_ms = 10U << (i - 1) < 100 ? 10U << (i - 1) : 100;
+
+			PLAN("ask 2 reload");
+			canary_born(2);
+			if (i % 2 == 0)
+				ready(2);
+			cr_expect_eq(failed(2).retry_ms, pause_ms, "%u of %u", i, attempts);
+			expect_canary(CANARY_WANTED);
+			IDLE_FOR(pause_ms);
+		}
+		tell(2, SLOT_ASK, SLOT_REASON_RELOAD);
+		tell(2, SLOT_FAILED, SLOT_REASON_NONE);
+		expect_canary(CANARY_NOT_BORN);
+		expect_untouched(2);
+		IDLE();
+	}
+}
+
+Test(policy_rolling, a_canary_may_succeed_at_last)
+{
+	struct death_verdict verdict;
+
+	reload_patiently(3, 10, 10);
+	tell(2, SLOT_ASK, SLOT_REASON_RELOAD);
+	tell(2, SLOT_FAILED, SLOT_REASON_NONE);
+	IDLE_FOR(10);
+	canary_born(2);
+	verdict = failed(2);
+	cr_expect_eq(verdict.sequel, DEATH_BACKING_OFF);
+	cr_expect_eq(verdict.retry_ms, 10);
+	expect_untouched(2);
+	IDLE_FOR(10);
+	canary_born(2);
+	ready(2);
+	expect_canary(CANARY_READY);
+	cr_expect(pool_policy_commit(&pool.policy));
+	cr_expect_eq(pool.policy.backoff.level, 0);
+}
+
+/* Whoever never gives a start up wants a verdict on a reload. */
+Test(policy_rolling, a_canary_is_not_tried_for_ever)
+{
+	reload_patiently(0, 10, 10);
+	for (int i = 1; i < POOL_START_ATTEMPTS; i++) {
+		canary_born(2);
+		failed(2);
+		IDLE_FOR(10);
+	}
+	canary_born(2);
+	failed(2);
+	expect_canary(CANARY_DIED);
+}
+
+Test(policy_rolling, a_canary_is_not_tried_again_when_it_is_late)
+{
+	reload_patiently(100, POOL_CANARY_RETRY_MS / 3, POOL_CANARY_RETRY_MS);
+	canary_born(2);
+	failed(2);
+	IDLE_FOR(POOL_CANARY_RETRY_MS / 3);
+	canary_born(2);
+	failed(2);
+	IDLE_FOR(POOL_CANARY_RETRY_MS / 3 * 2);
+	canary_born(2);
+	failed(2);
+	expect_canary(CANARY_DIED);
+}
+
+/* The room is waited for anew each time, from when it is wanted. */
+Test(policy_rolling, a_canary_that_is_tried_again_waits_for_its_room)
+{
+	reload_patiently(5, 100, 100);
+	pool.now_ms += POOL_CANARY_ROOM_MS - 1;
+	canary_born(2);
+	failed(2);
+	pool.now_ms += 100 + POOL_CANARY_ROOM_MS - 1;
+	expect_canary(CANARY_WANTED);
+	pool.now_ms += 1;
+	expect_canary(CANARY_NO_ROOM);
+}
+
+Test(policy_rolling, a_reload_that_is_undone_tries_no_more)
+{
+	reload_patiently(5, 100, 100);
+	canary_born(2);
+	failed(2);
+	pool_policy_undo(&pool.policy);
+	expect_canary(CANARY_NONE);
 	IDLE();
 }
 
