@@ -20,9 +20,17 @@
 #define START_MS 20
 #define SEED     1
 
+static const struct sizing_rules by_spare = {
+	.kind = SIZING_SPARE, .min = 4, .max = 64, .min_spare = 4, .max_spare = 8, .idle_exit_ms = 30000
+};
+static const struct sizing_rules by_queue = { .kind = SIZING_QUEUE, .min = 4, .max = 64, .idle_exit_ms = 30000 };
+static const struct sizing_rules on_demand = {
+	.kind = SIZING_SPARE, .min = 0, .max = 64, .min_spare = 1, .max_spare = 2, .idle_exit_ms = 10000
+};
+
 struct plot {
 	const char *name; /* of the file, and .svg */
-	enum sizing_kind kind;
+	const struct sizing_rules *sizing;
 	bool ticking; /* by the other way */
 	struct figure figure;
 	struct crowd_load load;
@@ -31,48 +39,50 @@ struct plot {
 /* clang-format off */
 static const struct plot plots[] = {
 	{
-		"step", SIZING_SPARE, false,
+		"step", &by_spare, false,
 		{ .title = "Step: 2 clients, 40, and 2 again", .panels = { { "70 seconds", 0, 70000 }, { "the first moments", 4900, 5900 } } },
 		{ .service_ms = 500, .count = 5,
 			.points = { { 0, 2, 0 }, { 5000, 2, 0 }, { 5000, 40, 0 }, { 25000, 40, 0 }, { 25000, 2, 0 } } },
 	},
 	{
-		"ramp", SIZING_SPARE, false,
+		"ramp", &by_spare, false,
 		{ .title = "Ramp: 2 clients to 45 within 30 seconds, and back as slowly", .panels = { { "100 seconds", 0, 100000 } } },
 		{ .service_ms = 500, .count = 5,
 			.points = { { 0, 2, 0 }, { 5000, 2, 0 }, { 35000, 45, 0 }, { 45000, 45, 0 }, { 75000, 2, 0 } } },
 	},
 	{
-		"spike", SIZING_SPARE, false,
+		"spike", &by_spare, false,
 		{ .title = "Spike: 50 clients at once",
 			.panels = { { "70 seconds", 0, 70000 }, { "the first moments", 4950, 5150 } } },
 		{ .service_ms = 1000, .count = 2, .points = { { 0, 2, 0 }, { 5000, 2, 50 } } },
 	},
 	{
-		"flapping", SIZING_SPARE, false,
+		"flapping", &by_spare, false,
 		{ .title = "Flapping: 4 clients and 36, four seconds of each", .panels = { { "60 seconds", 0, 60000 } } },
 		{ .service_ms = 500, .count = 5, .repeats = true,
 			.points = { { 0, 4, 0 }, { 4000, 4, 0 }, { 4000, 36, 0 }, { 8000, 36, 0 }, { 8001, 4, 0 } } },
 	},
 	{
-		"program", SIZING_QUEUE, false,
+		"program", &by_queue, false,
 		{ .title = "Step, of a pool of programs that accept for themselves",
 			.panels = { { "70 seconds", 0, 70000 }, { "the first moments", 4900, 5900 } } },
 		{ .service_ms = 500, .count = 5,
 			.points = { { 0, 2, 0 }, { 5000, 2, 0 }, { 5000, 40, 0 }, { 25000, 40, 0 }, { 25000, 2, 0 } } },
 	},
 	{
-		"ticking", SIZING_SPARE, true,
+		"demand", &on_demand, false,
+		{ .title = "On demand: a client now and then, and six for a while", .panels = { { "90 seconds", 0, 90000 } } },
+		{ .service_ms = 1000, .count = 7, .points = { { 0, 0, 0 }, { 5000, 0, 1 }, { 28000, 0, 0 }, { 28000, 6, 0 },
+			{ 38000, 6, 0 }, { 38000, 0, 0 }, { 70000, 0, 2 } } },
+	},
+	{
+		"ticking", &by_spare, true,
 		{ .title = "For comparison: the same spike, where somebody counts once a second",
 			.panels = { { "70 seconds", 0, 70000 }, { "the first moments", 4950, 5150 } } },
 		{ .service_ms = 1000, .count = 2, .points = { { 0, 2, 0 }, { 5000, 2, 50 } } },
 	},
 };
 /* clang-format on */
-
-static const struct sizing_rules sizing = {
-	.min = 4, .max = 64, .min_spare = 4, .max_spare = 8, .idle_exit_ms = 30000
-};
 
 /* What came of one. */
 struct outcome {
@@ -111,20 +121,19 @@ static bool run_policy(const struct plot *plot, struct outcome *ret_outcome)
 {
 	static struct sim sim;
 	struct sim_world world = {
-		.rules = {.capacity = sizing.max,
-			  .limit = sizing.max,
+		.rules = {.capacity = plot->sizing->max,
+			  .limit = plot->sizing->max,
 			  .start_timeout_ms = 10000,
 			  .backoff = { .min_ms = 100, .max_ms = 10000 },
-			  .sizing = sizing},
+			  .sizing = *plot->sizing},
 		.load = plot->load,
 		.start_in_ms = START_MS,
 		.leave_in_ms = 1,
 		.operator_in_ms = SIM_NEVER,
-		.accepts = plot->kind == SIZING_QUEUE,
+		.accepts = plot->sizing->kind == SIZING_QUEUE,
 	};
 
 	memset(&sim, 0, sizeof(sim));
-	world.rules.sizing.kind = plot->kind;
 	world.target = sim_first_target(&world.rules);
 	sim.on_moment = take_sample;
 	sim.context = ret_outcome;
@@ -143,10 +152,10 @@ static bool run_ticking(const struct plot *plot, struct outcome *ret_outcome)
 {
 	static struct crowd crowd;
 	const struct ticking_rules rules = {
-		.min = sizing.min,
-		.max = sizing.max,
-		.min_spare = sizing.min_spare,
-		.max_spare = sizing.max_spare,
+		.min = plot->sizing->min,
+		.max = plot->sizing->max,
+		.min_spare = plot->sizing->min_spare,
+		.max_spare = plot->sizing->max_spare,
 		.start_ms = START_MS / 2,
 	};
 
@@ -160,17 +169,14 @@ static bool run_ticking(const struct plot *plot, struct outcome *ret_outcome)
 
 static void say_outcome(const struct plot *plot, struct outcome *outcome)
 {
-	char keys[80];
+	const struct sizing_rules *sizing = plot->sizing;
+	char keys[80] = "sample_interval = 100ms";
 
-	if (plot->kind == SIZING_QUEUE)
-		snprintf(keys, sizeof(keys), "sample_interval = 100ms, idle_exit = %llus",
-			(unsigned long long)sizing.idle_exit_ms / 1000);
-	else
-		snprintf(keys, sizeof(keys), "min_spare = %u, max_spare = %u", sizing.min_spare, sizing.max_spare);
+	if (sizing->kind == SIZING_SPARE)
+		snprintf(keys, sizeof(keys), "min_spare = %u, max_spare = %u", sizing->min_spare, sizing->max_spare);
 	snprintf(outcome->what, sizeof(outcome->what),
-		"min_workers = %u, max_workers = %u, %s. Workers started: %llu; longest wait of a client: %llu ms.",
-		sizing.min, sizing.max, keys, (unsigned long long)outcome->starts,
-		(unsigned long long)outcome->longest_wait_ms);
+		"min_workers = %u, max_workers = %u, %s. Workers started: %u; longest wait of a client: %u ms.",
+		sizing->min, sizing->max, keys, (unsigned int)outcome->starts, (unsigned int)outcome->longest_wait_ms);
 }
 
 /* NULL: it failed, and said why. */
