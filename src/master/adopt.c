@@ -384,6 +384,7 @@ static void adopt_pool(struct pool *pool, const struct state_pool *state)
 	};
 
 	pool->spawn_count = state->spawn_count;
+	pool->slow_count = state->slow_count;
 	pool->recycled[RECYCLE_REQUESTS] = state->recycled_requests;
 	pool->recycled[RECYCLE_AGE] = state->recycled_age;
 	pool->recycled[RECYCLE_MEMORY] = state->recycled_memory;

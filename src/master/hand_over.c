@@ -102,6 +102,7 @@ static void write_pool(const struct pool *pool, struct state_writer *writer)
 		.pool = {
 			.generation = policy->generation,
 			.spawn_count = pool->spawn_count,
+			.slow_count = pool->slow_count,
 			.target = policy->target,
 			.scaled = pool->scaled,
 			.degraded_ms = pool->failures.degraded ? pool->failures.since_ms : 0,

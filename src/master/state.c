@@ -103,6 +103,7 @@ static const struct field pool_fields[] = {
 	UNSIGNED(pool, last_failure_ms),
 	UNSIGNED(pool, died_unready),
 	UNSIGNED(pool, died_serving),
+	UNSIGNED(pool, slow_count),
 };
 
 static const struct field worker_fields[] = {

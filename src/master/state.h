@@ -103,6 +103,7 @@ struct state_pool {
 	uint64_t last_failure_ms;
 	uint64_t died_unready;
 	uint64_t died_serving;
+	uint64_t slow_count; /* requests that were slow */
 };
 
 struct state_worker {

@@ -36,6 +36,7 @@ static const struct state_record samples[] = {
          .pool = { .name = "web",
 			.handler = "http",
 			.spawn_count = UINT64_C(5000000000),
+			.slow_count = UINT64_C(6000000000),
 			.target = 8,
 			.was_ready = true,
 			.proven = true,
@@ -209,6 +210,7 @@ Test(state, values_are_what_they_were)
 	cr_assert_eq(record.listener.path_device, UINT64_C(1) << 63);
 	cr_assert_eq(state_read(&reader, &record), 1);
 	cr_assert_eq(record.pool.spawn_count, UINT64_C(5000000000));
+	cr_assert_eq(record.pool.slow_count, UINT64_C(6000000000));
 	cr_assert_eq(state_read(&reader, &record), 1);
 	cr_assert_eq(record.worker.error, INT32_MIN);
 	cr_assert_str_eq(record.worker.state, "retiring");
