@@ -180,6 +180,7 @@ static void clear_lines(struct board_slot *slot)
 	atomic_store_explicit(&slot->listener, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->peer_size, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->error, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->counted, 0, memory_order_relaxed);
 	slot->status[0] = '\0';
 	clear_histogram(&slot->latency);
 }
@@ -247,6 +248,18 @@ void board_pool_add(struct board_pool *pool, const struct board_slot *slot)
 	add(&pool->bytes_out, &slot->bytes_out);
 	if (atomic_load_explicit(&slot->requests, memory_order_relaxed) > 0)
 		histogram_merge(&pool->latency, &slot->latency);
+}
+
+void board_spare_forget(struct board_pool *pool, struct board_slot *slot)
+{
+	if (atomic_exchange_explicit(&slot->counted, 0, memory_order_relaxed) == 1)
+		atomic_fetch_sub_explicit(&pool->spare, 1, memory_order_relaxed);
+}
+
+void board_spare_repair(struct board_pool *pool, int32_t wrong, int32_t counted)
+{
+	atomic_compare_exchange_strong_explicit(
+		&pool->spare, &wrong, counted, memory_order_relaxed, memory_order_relaxed);
 }
 
 void board_slot_notified(struct board_slot *slot, const char *status, uint64_t now_us)

@@ -58,6 +58,11 @@ struct board_pool *board_pool(struct board *board, const char *name);
 /* The worker of SLOT is gone: called once for each, before the slot is claimed again. */
 void board_pool_add(struct board_pool *pool, const struct board_slot *slot);
 
+/* The worker of SLOT is gone, or goes: it is none of the pool's spare ones. Before board_slot_release(). */
+void board_spare_forget(struct board_pool *pool, struct board_slot *slot);
+/* COUNTED slots say that they are spare. Where the pool's count is WRONG, and still is, it becomes that. */
+void board_spare_repair(struct board_pool *pool, int32_t wrong, int32_t counted);
+
 /* A program in SLOT has said something of itself: sd_notify(3). STATUS: NULL leaves it. */
 void board_slot_notified(struct board_slot *slot, const char *status, uint64_t now_us);
 
@@ -138,6 +143,35 @@ static inline void board_worker_closed(
 	if (UNLIKELY(failed))
 		board_worker_add(&slot->failed, 1);
 	board_worker_state(slot, BOARD_IDLE, now_us);
+}
+
+/*
+ * ---- the pool's spare workers ----
+ *
+ * A worker counts itself while it waits in accept(): one locked instruction each time. Programs that accept for
+ * themselves do not, nor do those that become programs. A worker that is killed in between may leave the count wrong by
+ * one until the master looks.
+ */
+
+static inline void board_spare_enter(struct board_pool *pool, struct board_slot *slot)
+{
+	atomic_store_explicit(&slot->counted, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&pool->spare, 1, memory_order_relaxed);
+}
+
+/* Returns whether the master is to be woken, since too few are left. After the state says that it has a connection; by
+ * the time that the master looks, it may be over. */
+static inline bool board_spare_leave(struct board_pool *pool, struct board_slot *slot)
+{
+	int32_t left;
+
+	atomic_store_explicit(&slot->counted, 0, memory_order_relaxed);
+	/* With release: whoever is woken sees the state, too. */
+	left = atomic_fetch_sub_explicit(&pool->spare, 1, memory_order_acq_rel) - 1;
+	if (LIKELY(left >= atomic_load_explicit(&pool->poke_below, memory_order_relaxed)))
+		return false;
+	/* One wakes it for all, until it has looked. */
+	return atomic_exchange_explicit(&pool->poked, left > 0 ? (uint32_t)left + 1 : 1, memory_order_acq_rel) == 0;
 }
 
 /* A connection of an inetd pool has come to nothing: ERROR is the negative errno. */

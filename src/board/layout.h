@@ -7,9 +7,10 @@
  *
  * Rules: no pointers, no locks. Each 64-byte line has one writer: the master (lines named "master") or the one worker
  * that lives in the slot (for a program that accepts for itself, which knows nothing of the board, the master writes);
- * while none does, the master may clear them. All words are read and written with relaxed C11 atomics; a reader may see
- * a state that is some nanoseconds old, and two words that do not belong together. What a worker writes is hearsay: the
- * master decides by its own table.
+ * while none does, the master may clear them. One line of a pool has all its workers for writers: its `spare`, which
+ * they change by read-modify-write, and which the master recounts. All words are read and written with relaxed C11
+ * atomics; a reader may see a state that is some nanoseconds old, and two words that do not belong together. What a
+ * worker writes is hearsay: the master decides by its own table.
  *
  * Times are CLOCK_MONOTONIC microseconds; 0 is "never".
  *
@@ -25,7 +26,7 @@
 #include "board/histogram.h"
 
 #define BOARD_MAGIC          UINT64_C(0x6472616f62646f62) /* "bodboard" */
-#define BOARD_LAYOUT_VERSION 3
+#define BOARD_LAYOUT_VERSION 4
 #define BOARD_LINE           64
 #define BOARD_POOL_NAME_MAX  40
 #define BOARD_PEER_MAX       48
@@ -63,9 +64,18 @@ struct board_pool {
 	_Alignas(BOARD_LINE) _Atomic uint64_t bytes_in;
 	_Atomic uint64_t bytes_out;
 	_Atomic uint64_t deaths[BOARD_DEATHS]; /* by their kind, as the master counts them */
+
+	/* Line 2: the workers that live. */
+	_Alignas(BOARD_LINE) _Atomic int32_t spare; /* those that wait in accept(), by their own count: all write it */
+	_Atomic int32_t poke_below; /* the master's: whoever leaves fewer by accepting wakes the master */
+	_Atomic uint32_t poked;     /* and has left so many, and one; 0: nobody has since the master looked */
+	uint32_t reserved_workers;
+	_Atomic uint64_t full_episodes; /* the master's: how often clients waited, and the pool could not grow */
+
 	_Alignas(BOARD_LINE) struct histogram latency;
 };
-static_assert(offsetof(struct board_pool, latency) == 2 * BOARD_LINE, "the histogram's lines");
+static_assert(offsetof(struct board_pool, spare) == 2 * BOARD_LINE, "the line that all workers write");
+static_assert(offsetof(struct board_pool, latency) == 3 * BOARD_LINE, "the histogram's lines");
 static_assert(sizeof(struct board_pool) % BOARD_LINE == 0, "pools do not share lines");
 
 /* What a worker says it is doing; of a program that accepts for itself, what the master knows of it. */
@@ -103,8 +113,9 @@ struct board_slot {
 
 	/* Line 2, the worker's: whom it serves, or served last. */
 	_Alignas(BOARD_LINE) _Atomic uint32_t peer_size;
-	_Atomic uint32_t error; /* of BOARD_FAILED: the errno */
-	uint32_t reserved_peer[2];
+	_Atomic uint32_t error;   /* of BOARD_FAILED: the errno */
+	_Atomic uint32_t counted; /* 1: it is one of the pool's spare */
+	uint32_t reserved_peer;
 	unsigned char peer[BOARD_PEER_MAX]; /* the beginning of the peer's sockaddr */
 
 	/* Lines 3 and 4, the master's: what a program has said of itself by sd_notify(3). */

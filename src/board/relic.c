@@ -120,8 +120,10 @@ static void move_pool(struct board_pool *into, struct board_pool *from, bool sam
 	move_word(&into->bytes_out, &from->bytes_out);
 	for (size_t i = 0; i < BOARD_DEATHS; i++)
 		move_word(&into->deaths[i], &from->deaths[i]);
-	if (same_layout)
-		move_histogram(&into->latency, &from->latency);
+	if (!same_layout)
+		return;
+	move_word(&into->full_episodes, &from->full_episodes);
+	move_histogram(&into->latency, &from->latency);
 }
 
 void board_relic_move_pools(const struct board_relic *relic, struct board *board)

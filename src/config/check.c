@@ -12,12 +12,6 @@
 #include "net/address.h"
 #include "net/control_path.h"
 
-/* Whether a key of a pool is given. */
-static bool given(const struct pool_draft *draft, const char *name)
-{
-	return draft->lines[schema_index(schema_find(KEY_POOL, name))] != 0;
-}
-
 /* ---- paths ---- */
 
 void load_check_path(
@@ -258,51 +252,6 @@ static void check_socket_owner(struct load *load, struct pool_config *pool, cons
 			load, load_pool_line(draft, "socket_group"), where, "socket_group", pool->socket_group, reason);
 }
 
-/* ---- workers ---- */
-
-static void check_workers(struct load *load)
-{
-	const struct config *config = load->config;
-	uint64_t sum = 0;
-
-	/* It was refused, or may be in what the outline has left out. */
-	if (config->max_workers == 0 || (load->outline.damaged && global_line(load, "max_workers") == 0))
-		return;
-	for (size_t i = 0; i < config->pool_count; i++) {
-		const struct pool_config *pool = &config->pools[i];
-		const struct pool_draft *draft = &load->drafts[i];
-		unsigned int line = load_pool_line(draft, "workers");
-
-		if (pool->workers > config->max_workers)
-			diagnostics_add(&load->diagnostics, line, draft->outline->where,
-				"workers = %u is out of range (1 to %u, by max_workers)", pool->workers,
-				config->max_workers);
-		else if (sum <= config->max_workers && sum + pool->workers > config->max_workers)
-			diagnostics_add(&load->diagnostics, line, draft->outline->where,
-				"workers = %u brings all pools to %ju workers; max_workers = %u", pool->workers,
-				(uintmax_t)(sum + pool->workers), config->max_workers);
-		sum += pool->workers;
-	}
-}
-
-/* The most workers of an inetd pool. */
-static void check_pool_workers(struct load *load, const struct pool_config *pool, const struct pool_draft *draft)
-{
-	unsigned int line = draft->lines[schema_index(schema_find(KEY_POOL, "max_workers"))];
-
-	/* 0: a value that was refused. Without the key it is the global one, to which check_workers() holds the pool.
-	 */
-	if (pool->kind != HANDLER_BECOMES || line == 0 || pool->max_workers == 0)
-		return;
-	if (load->config->max_workers != 0 && pool->max_workers > load->config->max_workers)
-		diagnostics_add(&load->diagnostics, line, draft->outline->where,
-			"max_workers = %u is out of range (1 to %u, by the global max_workers)", pool->max_workers,
-			load->config->max_workers);
-	else if (pool->max_workers < pool->workers && !(draft->outline->damaged && !given(draft, "workers")))
-		diagnostics_add(&load->diagnostics, line, draft->outline->where,
-			"max_workers = %u is less than workers = %u", pool->max_workers, pool->workers);
-}
-
 static void check_backoff(struct load *load, const struct pool_config *pool, const struct pool_draft *draft)
 {
 	const struct key *min = schema_find(KEY_POOL, "backoff_min"), *max = schema_find(KEY_POOL, "backoff_max");
@@ -452,7 +401,6 @@ void load_check(struct load *load)
 			"there is no pool; at least one pool \"NAME\" { ... } is needed");
 	for (size_t i = 0; i < config->pool_count; i++) {
 		check_backoff(load, &config->pools[i], &load->drafts[i]);
-		check_pool_workers(load, &config->pools[i], &load->drafts[i]);
 		check_identity(load, &config->pools[i], &load->drafts[i]);
 		check_chroot(load, &config->pools[i], &load->drafts[i]);
 		check_socket_owner(load, &config->pools[i], &load->drafts[i]);
@@ -462,5 +410,5 @@ void load_check(struct load *load)
 		check_overrun(load, &config->pools[i], &load->drafts[i]);
 	}
 	check_listeners(load);
-	check_workers(load);
+	size_check(load);
 }

@@ -101,6 +101,14 @@ struct identity {
 /* The signals that come before SIGKILL, at most. */
 #define OVERRUN_SIGNALS_MAX 8
 
+/* What says how many workers a pool has. */
+enum pool_size {
+	SIZE_FIXED,     /* `workers` */
+	SIZE_BY_LOAD,   /* min_workers to max_workers */
+	SIZE_WAITING,   /* of inetd: as many as `workers` says wait, beside those that have become programs */
+	SIZE_ON_DEMAND, /* the same, but none waits where nobody comes */
+};
+
 struct pool_config {
 	char *name;
 	const char *file; /* where the pool's section stands, for messages */
@@ -116,10 +124,17 @@ struct pool_config {
 	const struct brood_module *handler;
 	enum handler_kind kind;
 	union brood_value *values; /* one for each row of the handler's options */
+	/* 0: a number that has no meaning with this size. */
+	enum pool_size size;
 	uint32_t workers;
-	uint32_t roll_batch;   /* so many more there may be while a reload replaces them; 0: a tenth, at least one */
-	uint32_t max_workers;  /* those that wait and those that have become programs, together; >= workers */
-	uint64_t max_requests; /* of a worker; 0: it is not recycled for them; so with the next ones */
+	uint32_t min_workers;
+	uint32_t roll_batch;  /* so many more there may be while a reload replaces them; 0: a tenth, at least one */
+	uint32_t max_workers; /* of inetd, those that wait and those that have become programs, together; >= workers */
+	uint32_t min_spare;   /* idle workers, beside those that have a connection */
+	uint32_t max_spare;
+	uint64_t idle_exit_ms;       /* 0: never */
+	uint64_t sample_interval_ms; /* of a program's accept queues */
+	uint64_t max_requests;       /* of a worker; 0: it is not recycled for them; so with the next ones */
 	uint64_t max_age_ms;
 	uint64_t max_memory; /* bytes */
 	enum memory_measure memory_measure;
@@ -159,6 +174,12 @@ struct pool_config {
 	char *group;
 	struct identity identity;
 };
+
+/* So many a pool has, or may have, whatever the others want. */
+static inline uint32_t pool_config_least(const struct pool_config *pool)
+{
+	return pool->size == SIZE_FIXED || pool->size == SIZE_WAITING ? pool->workers : pool->min_workers;
+}
 
 struct config {
 	char *file;

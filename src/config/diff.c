@@ -141,33 +141,41 @@ static enum key_reload takes(
 		       : RELOAD_RESTART;
 }
 
+/* BEFORE or AFTER: NULL where the key has no meaning. */
 static void compare_key(struct changes *changes, const struct diff_memory *memory, const struct key *key,
 	const void *before, const void *after)
 {
-	enum key_reload reload = takes(memory, key, before, after);
+	enum key_reload reload = before != NULL && after != NULL ? takes(memory, key, before, after) : key->reload;
 
 	if (reload != RELOAD_UNDECIDED)
 		changes_add(changes, &(struct diff_change){
 					     .section = "",
 					     .name = key->name,
-					     .before = show_key(changes->arena, key, before),
-					     .after = show_key(changes->arena, key, after),
+					     .before = before == NULL ? NULL : show_key(changes->arena, key, before),
+					     .after = after == NULL ? NULL : show_key(changes->arena, key, after),
 					     .reload = reload,
 					     .is_secret = key->is_secret,
 				     });
 }
 
-/* Of pools, the keys that go with both kinds of handlers: where these differ, `handler` does. */
-static void compare_keys(struct changes *changes, const struct diff_memory *memory, enum key_section section,
-	unsigned int kinds, const void *before, const void *after)
+static void compare_global_keys(struct changes *changes, const struct diff_memory *memory)
 {
-	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
-		const struct key *key = &schema_keys[i];
+	for (size_t i = 0; i < SCHEMA_KEYS; i++)
+		if (schema_keys[i].section == KEY_GLOBAL &&
+			!keys_are_equal(&schema_keys[i], memory->before, memory->after))
+			compare_key(changes, memory, &schema_keys[i], memory->before, memory->after);
+}
 
-		if (key->section == section && (key->kinds == 0 || (key->kinds & kinds) == kinds) &&
-			!keys_are_equal(key, before, after))
-			compare_key(changes, memory, key, before, after);
-	}
+/* Those that go with both handlers: where these differ in kind, `handler` does. */
+static void compare_pool_key(struct changes *changes, const struct diff_memory *memory, const struct key *key,
+	const struct pool_config *before, const struct pool_config *after)
+{
+	bool was = schema_is_meant(key, before), is = schema_is_meant(key, after);
+
+	if (!schema_goes_with(key, before->kind) || !schema_goes_with(key, after->kind) || (!was && !is) ||
+		(was && is && keys_are_equal(key, before, after)))
+		return;
+	compare_key(changes, memory, key, was ? before : NULL, is ? after : NULL);
 }
 
 /* ---- limits ---- */
@@ -300,7 +308,9 @@ static struct changes compare_pools(
 		.list = arena_alloc(&memory->arena, most * sizeof(*changes.list)),
 	};
 
-	compare_keys(&changes, memory, KEY_POOL, KEY_KIND(before->kind) | KEY_KIND(after->kind), before, after);
+	for (size_t i = 0; i < SCHEMA_KEYS; i++)
+		if (schema_keys[i].section == KEY_POOL)
+			compare_pool_key(&changes, memory, &schema_keys[i], before, after);
 	compare_limits(&changes, before, after);
 	compare_options(&changes, memory, before, after);
 	return changes;
@@ -516,7 +526,7 @@ static void compare_globals(struct diff_memory *memory)
 		.list = arena_alloc(&memory->arena, SCHEMA_KEYS * sizeof(*changes.list)),
 	};
 
-	compare_keys(&changes, memory, KEY_GLOBAL, 0, memory->before, memory->after);
+	compare_global_keys(&changes, memory);
 	memory->diff.changes = changes.list;
 	memory->diff.change_count = changes.count;
 }

@@ -51,13 +51,13 @@ void dump_key_value(const struct key *key, const void *object_of_key, FILE *out)
 		dump_number(&key->rule, schema_get_number(key, object), out);
 }
 
-/* With the kind of a pool's handler, only those that go with it. */
-static void dump_keys(enum key_section section, enum handler_kind kind, const void *object, FILE *out)
+/* Of a pool, only those that have a meaning for it. */
+static void dump_keys(enum key_section section, const void *object, FILE *out)
 {
 	for (size_t i = 0; i < SCHEMA_KEYS; i++) {
 		const struct key *key = &schema_keys[i];
 
-		if (key->section != section || !schema_goes_with(key, kind))
+		if (key->section != section || (section == KEY_POOL && !schema_is_meant(key, object)))
 			continue;
 		fprintf(out, "%s%s = ", section == KEY_POOL ? "\t" : "", key->name);
 		dump_key_value(key, object, out);
@@ -134,10 +134,10 @@ static void dump_options(const struct config *config, const struct pool_config *
 
 void config_dump(const struct config *config, FILE *out)
 {
-	dump_keys(KEY_GLOBAL, HANDLER_KINDS, config, out);
+	dump_keys(KEY_GLOBAL, config, out);
 	for (size_t i = 0; i < config->pool_count; i++) {
 		fprintf(out, "\npool \"%s\" {\n", config->pools[i].name);
-		dump_keys(KEY_POOL, config->pools[i].kind, &config->pools[i], out);
+		dump_keys(KEY_POOL, &config->pools[i], out);
 		limits_dump(&config->pools[i], out);
 		dump_options(config, &config->pools[i], out);
 		fputs("}\n", out);

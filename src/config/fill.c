@@ -176,6 +176,8 @@ static void fill_pool_key(
 	draft->lines[schema_index(key)] = setting ? setting->line : 0;
 	if (!schema_goes_with(key, pool->kind))
 		fill_foreign(load, key, section, pool, draft);
+	else if (!setting && !schema_is_meant(key, pool))
+		return;
 	else if (!setting && !key->fallback)
 		refuse_missing(load, key, pool, draft);
 	else if (!setting && key->inherits)
@@ -196,8 +198,7 @@ static void fill_pool_keys(struct load *load, cfg_t *section, struct pool_config
 		if (key->section == KEY_POOL && key != handler)
 			fill_pool_key(load, key, section, pool, draft);
 	}
-	if (pool->kind != HANDLER_BECOMES)
-		pool->max_workers = pool->workers;
+	size_fill(pool, draft);
 	/* The global group goes with the global user. */
 	if (parse_setting(section, "user", 0) && !parse_setting(section, "group", 0))
 		pool->group = arena_text(load->arena, "");
@@ -322,6 +323,7 @@ static void fill_pool(struct load *load, cfg_t *section, struct pool_config *poo
 	pool->file = arena_text(load->arena, place.file);
 	pool->line = (int)place.file_line;
 	fill_kind(load, section, pool, draft);
+	size_choose(section, pool);
 	fill_pool_keys(load, section, pool, draft);
 	limits_fill(load, section, pool, draft);
 	fill_sections(load, section, pool, draft);

@@ -66,15 +66,16 @@ static bool check_room(const struct config *config, FILE *errors)
 	for (size_t i = 0; i < config->pool_count; i++) {
 		const struct pool_config *pool = &config->pools[i];
 
-		sum += pool->workers;
+		sum += pool_config_least(pool);
 		if (sum <= config->max_workers || !fits)
 			continue;
 		fits = false;
 		fprintf(errors,
-			"%s:%d: pool \"%s\": workers = %u brings all pools to %ju workers; max_workers = %u holds "
+			"%s:%d: pool \"%s\": %s = %u brings all pools to %ju workers; max_workers = %u holds "
 			"until a "
 			"restart\n",
-			pool->file, pool->line, pool->name, pool->workers, (uintmax_t)sum, config->max_workers);
+			pool->file, pool->line, pool->name, size_least_key(pool), pool_config_least(pool),
+			(uintmax_t)sum, config->max_workers);
 	}
 	return fits;
 }

@@ -85,6 +85,15 @@ void load_check_path(
 bool load_check_directory(
 	struct load *load, unsigned int line, const char *where, const char *name, const char *root, const char *path);
 
+/* What says how many workers the pool has, by the keys that are given in SECTION. Before they are read. */
+void size_choose(cfg_t *section, struct pool_config *pool);
+/* The defaults that depend on other keys. */
+void size_fill(struct pool_config *pool, const struct pool_draft *draft);
+/* Goes through the rules of each pool's size, and of all together. */
+void size_check(struct load *load);
+/* "workers" or "min_workers": the key of pool_config_least(). */
+const char *size_least_key(const struct pool_config *pool);
+
 /* Goes through the rules of the keys of a program, finds it, and has it probed. Once the pool's identity stands. */
 void load_check_program(struct load *load, struct pool_config *pool, const struct pool_draft *draft);
 

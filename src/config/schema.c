@@ -35,16 +35,23 @@
 #define OWN_LOOP    .kinds = (KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS))
 /* Those whose requests the daemon knows of; an inetd program's run is one. */
 #define HAS_REQUESTS .kinds = (KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS) | KEY_KIND(HANDLER_BECOMES))
-#define ONE_EACH    [HANDLER_BECOMES] = "each of its workers serves one connection already"
+#define ONE_EACH     [HANDLER_BECOMES] = "each of its workers serves one connection already"
 #define RECYCLED                                                                                                       \
 	.kinds = (KEY_KIND(HANDLER_SERVES) | KEY_KIND(HANDLER_LOADS) | KEY_KIND(HANDLER_ACCEPTS)), .why = { ONE_EACH }
 #define COUNTED OWN_LOOP, .why = { ONE_EACH, [HANDLER_ACCEPTS] = "brood does not see its requests" }
+
+/* With what may say how many workers there are; without one of these with all. */
+#define SIZE_KEY  .sizes = (KEY_SIZE(SIZE_FIXED) | KEY_SIZE(SIZE_WAITING) | KEY_SIZE(SIZE_ON_DEMAND))
+#define LEAST_KEY .sizes = (KEY_SIZE(SIZE_BY_LOAD) | KEY_SIZE(SIZE_ON_DEMAND))
+#define MOST_KEY  .sizes = (KEY_SIZE(SIZE_BY_LOAD) | KEY_SIZE(SIZE_WAITING) | KEY_SIZE(SIZE_ON_DEMAND))
+#define LOAD_KEY  .sizes = KEY_SIZE(SIZE_BY_LOAD)
 
 /* The longest argument or variable of a program: execve(2) takes no longer one (MAX_ARG_STRLEN, with its NUL). */
 enum { ARGUMENT_MAX = 32 * 4096 - 1 };
 
 enum {
 	SECOND = 1000,
+	MINUTE = 60 * SECOND,
 	HOUR = 3600 * SECOND,
 	DAY = 24 * HOUR,
 };
@@ -135,13 +142,27 @@ const struct key schema_keys[] = {
 		.help = "The longest time between two WATCHDOG=1 of the program's; a worker over it is killed." },
 	{ .name = "module", POOL(module), TEXT, MODULE_ONLY, .reload = RELOAD_ROLL,
 		.help = "The path of the shared object that serves connections." },
-	{ .name = "workers", POOL(workers), NUMBER(1, 65536), .fallback = "8", .reload = RELOAD_LIVE,
-		.help = "How many workers the pool has." },
+	{ .name = "workers", POOL(workers), NUMBER(1, 65536), SIZE_KEY, .fallback = "8", .reload = RELOAD_LIVE,
+		.help = "How many workers the pool has; of inetd, how many wait." },
+	{ .name = "min_workers", POOL(min_workers), NUMBER(0, 65536), LEAST_KEY, .fallback = "1",
+		.reload = RELOAD_LIVE,
+		.help = "The fewest workers of a pool whose size goes by its load; 0: they start on demand." },
+	{ .name = "max_workers", POOL(max_workers), NUMBER(1, 65536), MOST_KEY, .fallback = "",
+		.inherits = "max_workers", .reload = RELOAD_LIVE,
+		.help = "The most workers of the pool; of inetd, those that wait and those that run programs together." },
+	{ .name = "min_spare", POOL(min_spare), NUMBER(1, 65536), OWN_LOOP, LOAD_KEY, .fallback = "1",
+		.reload = RELOAD_LIVE, .help = "The fewest idle workers beside those that have a connection." },
+	{ .name = "max_spare", POOL(max_spare), NUMBER(1, 65536), OWN_LOOP, LOAD_KEY, .fallback = "2",
+		.reload = RELOAD_LIVE,
+		.help = "The most of them: what is beyond leaves, one a second; the default is twice min_spare." },
+	{ .name = "idle_exit", POOL(idle_exit_ms), DURATION_OR_OFF(DAY), LEAST_KEY, .fallback = "30s",
+		.reload = RELOAD_LIVE,
+		.help = "How long a worker is idle before it leaves, if it is not needed." },
+	{ .name = "sample_interval", POOL(sample_interval_ms), DURATION(10, MINUTE), SERVER_ONLY, LOAD_KEY,
+		.fallback = "100ms", .reload = RELOAD_LIVE,
+		.help = "How often to look whether clients wait for a program, while there may be more of its workers." },
 	{ .name = "roll_batch", POOL(roll_batch), NUMBER(0, 65536), .fallback = "0", .reload = RELOAD_LIVE,
 		.help = "How many workers more there may be while a reload replaces them; 0: a tenth, at least one." },
-	{ .name = "max_workers", POOL(max_workers), NUMBER(1, 65536), INETD_ONLY, .fallback = "",
-		.inherits = "max_workers", .reload = RELOAD_LIVE,
-		.help = "The most workers of the pool, those that wait and those that run programs together." },
 	{ .name = "max_requests", POOL(max_requests), NUMBER_OR_OFF(1000000000), COUNTED, .fallback = "off",
 		.reload = RELOAD_ROLL, .help = "About so many requests a worker serves before another takes its place." },
 	{ .name = "max_age", POOL(max_age_ms), DURATION_OR_OFF(365LL * DAY), RECYCLED, .fallback = "off",
@@ -208,6 +229,11 @@ const struct key *schema_find(enum key_section section, const char *name)
 bool schema_goes_with(const struct key *key, enum handler_kind kind)
 {
 	return key->kinds == 0 || kind == HANDLER_KINDS || (key->kinds & KEY_KIND(kind)) != 0;
+}
+
+bool schema_is_meant(const struct key *key, const struct pool_config *pool)
+{
+	return schema_goes_with(key, pool->kind) && (key->sizes == 0 || (key->sizes & KEY_SIZE(pool->size)) != 0);
 }
 
 enum handler_kind schema_handler_kind(const char *name)

@@ -45,14 +45,16 @@ struct key {
 	int64_t divisor;     /* the field counts in units of this; 0: as the rule does */
 	unsigned int kinds;  /* of a pool's key: the kinds of handlers it goes with, as KEY_KIND() bits; 0: all */
 	const char *why[HANDLER_KINDS]; /* it does not go with those; NULL: that is clear */
+	unsigned int sizes; /* of a pool's key: what may say how many workers it has, as KEY_SIZE() bits; 0: all */
 	enum key_reload reload;
 	bool is_secret;   /* what a reload says of it does not show its value */
 	const char *help; /* one sentence */
 };
 
 #define KEY_KIND(kind) (1U << (kind))
+#define KEY_SIZE(size) (1U << (size))
 
-enum { SCHEMA_KEYS = 56 };
+enum { SCHEMA_KEYS = 61 };
 
 extern const struct key schema_keys[SCHEMA_KEYS];
 
@@ -61,6 +63,9 @@ const struct key *schema_find(enum key_section section, const char *name);
 
 /* Whether a pool whose handler is of KIND may have the key. HANDLER_KINDS, a kind that is not known, goes with all. */
 bool schema_goes_with(const struct key *key, enum handler_kind kind);
+
+/* Whether the key has a meaning for POOL, by its handler and by what says how many workers it has. */
+bool schema_is_meant(const struct key *key, const struct pool_config *pool);
 
 /* What the workers of a pool are with the handler of that name. */
 enum handler_kind schema_handler_kind(const char *name);

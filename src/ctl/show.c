@@ -164,6 +164,19 @@ static void add_queues(struct table *table, const json_t *pool)
 		table_add(table, "-");
 }
 
+/* "2-80"; of a pool of fixed size nothing. */
+static void add_bounds(struct table *table, const json_t *pool)
+{
+	char text[2 * UNITS_MAX] = "";
+
+	if (!is_known(pool, "max_workers"))
+		snprintf(text, sizeof(text), "-");
+	else if (strcmp(line_text(pool, "size"), "fixed") != 0)
+		snprintf(text, sizeof(text), "%lld-%lld", (long long)number(pool, "min_workers"),
+			(long long)number(pool, "max_workers"));
+	table_add(table, text);
+}
+
 static void add_pool(struct table *table, const json_t *pool)
 {
 	char deaths[UNITS_MAX];
@@ -172,8 +185,10 @@ static void add_pool(struct table *table, const json_t *pool)
 	add_text(table, pool, "handler");
 	add_state(table, pool);
 	add_number(table, pool, "wanted");
+	add_bounds(table, pool);
 	add_number(table, pool, "ready");
 	add_number(table, pool, "busy");
+	add_number(table, pool, "idle");
 	add_number(table, pool, "starting");
 	add_number(table, pool, "leaving");
 	add_units(table, pool, "connections", units_count);
@@ -182,6 +197,7 @@ static void add_pool(struct table *table, const json_t *pool)
 	table_add(table, units_count((uint64_t)deaths_of(pool), deaths));
 	add_units(table, pool, "died_unready", units_count);
 	add_queues(table, pool);
+	add_number(table, pool, "full_episodes");
 }
 
 static void add_listener(struct table *table, const json_t *pool, const json_t *listener)
@@ -201,8 +217,10 @@ static bool show_pools(const json_t *pools, FILE *out)
 		{ "HANDLER",  false },
 		{ "STATE",    false },
 		{ "WORKERS",  true  },
+		{ "OF",       true  },
 		{ "READY",    true  },
 		{ "BUSY",     true  },
+		{ "IDLE",     true  },
 		{ "STARTING", true  },
 		{ "LEAVING",  true  },
 		{ "ACCEPTED", true  },
@@ -211,6 +229,7 @@ static bool show_pools(const json_t *pools, FILE *out)
 		{ "DEATHS",   true  },
 		{ "UNREADY",  true  },
 		{ "QUEUE",    true  },
+		{ "FULL",     true  },
 		{ NULL,       false },
 	};
 	/* clang-format on */

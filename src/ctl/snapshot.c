@@ -201,17 +201,34 @@ static void add_sum(json_t *pool, const char *name)
 	json_object_set_new(pool, name, json_integer(sum));
 }
 
+/* Of all its listeners, as far as it is known. */
+static json_t *queued(const json_t *listeners)
+{
+	const json_t *listener;
+	json_int_t sum = 0;
+
+	for (size_t i = 0; (listener = list_next(listeners, &i)) != NULL;)
+		sum += json_integer_value(json_object_get(listener, "queue"));
+	return json_integer(sum);
+}
+
 static void add_sums(json_t *pool)
 {
 	static const char *const names[] = { "connections", "requests", "bytes_in", "bytes_out", "failed" };
 	const json_t *workers = json_object_get(pool, "workers"), *worker;
-	json_int_t busy = 0;
+	bool is_program = strcmp(line_text(pool, "handler"), "program") == 0;
+	json_int_t busy = 0, idle = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		add_sum(pool, names[i]);
 	for (size_t i = 0; (worker = list_next(workers, &i)) != NULL;)
 		busy += json_is_true(json_object_get(worker, "serving"));
+	for (size_t i = 0; (worker = list_next(workers, &i)) != NULL;)
+		idle += strcmp(line_text(worker, "state"), board_state_name(BOARD_IDLE)) == 0;
 	json_object_set_new(pool, "busy", json_integer(busy));
+	/* Nobody knows what such a program does. */
+	json_object_set_new(pool, "idle", is_program ? json_null() : json_integer(idle));
+	json_object_set_new(pool, "queued", queued(json_object_get(pool, "listeners")));
 }
 
 /* ---- the daemon's lines ---- */

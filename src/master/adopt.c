@@ -381,6 +381,10 @@ static void adopt_pool(struct pool *pool, const struct state_pool *state)
 			    .until_ms = state->backoff_until_ms},
 		.proven = state->proven,
 		.was_ready = state->was_ready,
+		.sizing = { .window = state->window,
+			    .short_ms = state->short_ms,
+			    .shrunk_ms = state->shrunk_ms,
+			    .waited_ms = state->waited_ms },
 	};
 
 	pool->spawn_count = state->spawn_count;

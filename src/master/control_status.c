@@ -72,9 +72,41 @@ static const char *pool_state(const struct pool *pool, uint64_t now_ms)
 		return "trying";
 	if (pool_policy_is_rolling(policy))
 		return "rolling";
-	if (pool->full)
+	if (pool->sizing.full)
 		return "full";
+	if (pool->sizing.awaiting)
+		return "sleeping";
 	return policy->count[SLOT_READY] < policy->target ? "starting" : "serving";
+}
+
+static int64_t word(const _Atomic uint64_t *of)
+{
+	return (int64_t)atomic_load_explicit(of, memory_order_relaxed);
+}
+
+/* "fixed", "load" or "demand". */
+static const char *size_name(const struct sizing_rules *rules)
+{
+	if (rules->kind == SIZING_FIXED)
+		return "fixed";
+	return rules->min == 0 ? "demand" : "load";
+}
+
+/* What bounds its size; "wanted" is within. */
+static void put_size(const struct pool *pool, struct json_line *json)
+{
+	const struct pool_policy *policy = &pool->policy;
+	const struct sizing_rules *rules = &policy->rules.sizing;
+	bool fixed = rules->kind == SIZING_FIXED;
+
+	json_line_text(json, "size", size_name(rules));
+	json_line_number(json, "min_workers", fixed ? policy->target : rules->min);
+	json_line_number(json, "max_workers", fixed ? policy->target : rules->max);
+	if (policy->allowed == UINT32_MAX)
+		json_line_null(json, "share");
+	else
+		json_line_number(json, "share", policy->allowed);
+	json_line_number(json, "full_episodes", word(&pool->totals->full_episodes));
 }
 
 static void put_workers(const struct pool_policy *policy, struct json_line *json)
@@ -110,11 +142,6 @@ static void put_failures(const struct pool *pool, uint64_t now_ms, struct json_l
 	json_line_number(json, "last_failure_ms", (int64_t)(now_ms - failures->last_ms));
 }
 
-static int64_t word(const _Atomic uint64_t *of)
-{
-	return (int64_t)atomic_load_explicit(of, memory_order_relaxed);
-}
-
 static void put_totals(const struct pool *pool, struct json_line *json)
 {
 	const struct board_pool *totals = pool->totals;
@@ -145,6 +172,7 @@ static void put_pool(const struct pool *pool, uint64_t now_ms, struct json_line 
 	json_line_text(json, "state", pool_state(pool, now_ms));
 	json_line_number(json, "generation", pool->policy.generation);
 	json_line_text(json, "canary", canary_state_name(pool_policy_canary(&pool->policy, now_ms)));
+	put_size(pool, json);
 	put_workers(&pool->policy, json);
 	put_failures(pool, now_ms, json);
 	put_totals(pool, json);

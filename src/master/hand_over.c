@@ -118,6 +118,10 @@ static void write_pool(const struct pool *pool, struct state_writer *writer)
 			.recycled_requests = pool->recycled[RECYCLE_REQUESTS],
 			.recycled_age = pool->recycled[RECYCLE_AGE],
 			.recycled_memory = pool->recycled[RECYCLE_MEMORY],
+			.window = policy->sizing.window,
+			.short_ms = policy->sizing.short_ms,
+			.shrunk_ms = policy->sizing.shrunk_ms,
+			.waited_ms = policy->sizing.waited_ms,
 		},
 	};
 

@@ -121,6 +121,13 @@ int master_watch(const struct master *master, int fd, const struct watch *watch)
 	return epoll_ctl(master->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+int master_watch_once(const struct master *master, int fd, const struct watch *watch)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.u64 = watch_pack(watch) };
+
+	return epoll_ctl(master->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
 void master_unwatch(const struct master *master, int fd)
 {
 	epoll_ctl(master->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
@@ -348,6 +355,9 @@ static void handle_event(struct master *master, const struct watch *watch, uint6
 	case WATCH_CONTROL:
 		control_event(master, watch, now_ms);
 		break;
+	case WATCH_DEMAND:
+		sizing_demand(master, watch, now_ms);
+		break;
 	case WATCH_SURVIVOR:
 		survivors_event(master, watch->slot);
 		break;
@@ -365,6 +375,7 @@ static bool handle_signals_and_deaths(struct master *master, uint64_t now_ms)
 		handle_signal(master, &event, now_ms);
 	nurseries_listen(master, 0, now_ms);
 	if (was_woken(master)) {
+		sizing_woken(master);
 		pools_note_ready(master, now_ms);
 		recycle_note_requests(master, now_ms);
 	}
@@ -381,6 +392,7 @@ static uint64_t act(struct master *master, uint64_t now_ms)
 	wake_ms = deadline_earlier(wake_ms, recycle_check_memory(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, slow_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, reload_act(master, now_ms));
+	wake_ms = deadline_earlier(wake_ms, sizing_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, pools_act(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, degraded_check(master, now_ms));
 	wake_ms = deadline_earlier(wake_ms, nurseries_check(master, now_ms));

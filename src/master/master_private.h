@@ -15,6 +15,7 @@
  *	pool_start.c       how a worker of a pool comes to be, and its place on the board
  *	pool_signal.c      how it is told to leave
  *	pool_watch.c       what it says of itself on the board
+ *	sizing.c           how many there are to be: what is seen of the load
  *	slow.c             tells of requests that take long, and where their workers are
  *	spawn.c            forks; nursery.c has the workers of inetd pools made by a process of theirs
  *	recycle.c          finds those that have reached a limit
@@ -72,6 +73,7 @@
 #include "master/program.h"
 #include "master/recycle.h"
 #include "master/reload.h"
+#include "master/sizing.h"
 #include "master/slow.h"
 #include "master/store.h"
 #include "master/survivors.h"
@@ -140,13 +142,13 @@ struct pool {
 	uint64_t next_scan_ms;             /* of the requests' deadlines */
 	bool fork_failing;                 /* said so once in this episode */
 	bool options_failing;              /* of a listener; said so once */
-	bool full;                         /* nobody waits for connections, since there are max_workers */
-	uint64_t full_ms;                  /* when it last was; 0: never */
 	struct board_pool *totals;         /* of its workers that are gone: on the board */
 	uint64_t recycled[RECYCLE_CAUSES]; /* workers that are gone since they were worn */
 	struct recycle_memory memory;
 	struct slow_pool slow;
 	uint64_t slow_count; /* requests that were slow, whether they were told or not */
+	uint64_t taken_ms;   /* of an inetd pool: when a connection was last taken; 0: never */
+	struct pool_sizing sizing;
 };
 
 /* More pools than this are none: watch.h has 16 bits for their number. */
@@ -217,6 +219,8 @@ struct master {
  * taken out again: a child that is just being made would keep it in. */
 ATTR_NODISCARD int master_watch(const struct master *master, int fd, const struct watch *watch);
 void master_unwatch(const struct master *master, int fd);
+/* The same for one event: then it is to be taken out. */
+ATTR_NODISCARD int master_watch_once(const struct master *master, int fd, const struct watch *watch);
 /* The same descriptor and watch, but for EVENTS, of EPOLLIN and EPOLLOUT; that it has hung up comes in any case. */
 void master_watch_for(const struct master *master, int fd, const struct watch *watch, uint32_t events);
 

@@ -17,9 +17,6 @@
  * look. */
 #define NO_ROOM_MS 1000
 
-/* An episode in which max_workers is reached is over once it has not been for so long. */
-#define FULL_EPISODE_MS 5000
-
 /* While a pool rolls, it has a tenth more workers than its size, and one at least, unless it says how many. */
 #define ROLL_PART 10
 
@@ -53,7 +50,7 @@ static uint32_t pool_roll_batch(const struct pool_config *config)
 {
 	uint32_t part = config->workers / ROLL_PART;
 
-	if (config->roll_batch > 0)
+	if (config->roll_batch > 0 || config->size == SIZE_BY_LOAD)
 		return config->roll_batch;
 	return part > 0 ? part : 1;
 }
@@ -77,6 +74,7 @@ struct pool_rules pool_rules(const struct master *master, const struct pool_conf
 		.give_up_after = config->give_up_after,
 		.overrun_warnings = config->overrun_number_count,
 		.overrun_grace_ms = config->overrun_grace_ms,
+		.sizing = sizing_rules_of(config),
 		.backoff = {.min_ms = config->backoff_min_ms, .max_ms = config->backoff_max_ms},
 	};
 }
@@ -119,6 +117,7 @@ void pools_remove(struct master *master, struct pool *pool)
 	if (pool->slots != NULL)
 		nurseries_done(master, pool);
 	output_pool_done(master, pool);
+	sizing_forget_listeners(master, pool);
 	listener_set_done(&pool->listeners);
 	listener_set_done(&pool->next.listeners);
 	free(pool->title);
@@ -142,7 +141,7 @@ int pools_init(struct master *master)
 	if (master->board_used == NULL || master->pools == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->pool_count; i++)
-		if (pools_add(master, &config->pools[i], config->pools[i].workers) == NULL)
+		if (pools_add(master, &config->pools[i], sizing_begin(&config->pools[i])) == NULL)
 			return -ENOMEM;
 	return 0;
 }
@@ -232,29 +231,6 @@ static uint64_t pool_act(struct master *master, struct pool *pool, uint64_t now_
 	return plan.wake_ms;
 }
 
-/* Nobody waits for connections, and nobody may: said once an episode. */
-static void pool_check_full(struct master *master, struct pool *pool, uint64_t now_ms)
-{
-	const struct pool_policy *policy = &pool->policy;
-	uint32_t waiting = policy->count[SLOT_ASKED] + policy->count[SLOT_STARTING] + policy->count[SLOT_READY];
-	bool of_pool = pool_policy_room(policy) == 0;
-
-	bool full = waiting == 0 && policy->phase == POOL_SERVING && (of_pool || !pools_have_place(master));
-	bool begins = full && !pool->full && (pool->full_ms == 0 || now_ms - pool->full_ms >= FULL_EPISODE_MS);
-
-	if (full || pool->full)
-		pool->full_ms = now_ms;
-	pool->full = full;
-	if (!begins)
-		return;
-	log_event(LOG_LEVEL_WARNING, "all workers are busy: further clients wait", LOG_TEXT("pool", pool->config->name),
-		LOG_INT("workers", pool_policy_living(policy)),
-		LOG_TEXT("limit",
-			of_pool && policy->rules.limit != 0 && policy->rules.limit < master->config->max_workers
-				? "max_workers of the pool"
-				: "max_workers of all pools"));
-}
-
 uint64_t pools_act(struct master *master, uint64_t now_ms)
 {
 	uint64_t wake_ms = DEADLINE_NONE;
@@ -263,7 +239,7 @@ uint64_t pools_act(struct master *master, uint64_t now_ms)
 		wake_ms = deadline_earlier(wake_ms, pool_act(master, pool, now_ms));
 		wake_ms = deadline_earlier(wake_ms, pool_signal_again(pool, now_ms));
 		if (pool->config->kind == HANDLER_BECOMES)
-			pool_check_full(master, pool, now_ms);
+			sizing_check_waiters(master, pool, now_ms);
 	}
 	return wake_ms;
 }

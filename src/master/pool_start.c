@@ -49,6 +49,7 @@ void pool_forget_worker(struct master *master, struct pool *pool, uint32_t slot)
 {
 	program_forget(master, &pool->workers[slot]);
 	master->reload.sweep_due |= pool->leaving || pool->workers[slot].config != pool->config;
+	board_spare_forget(pool->totals, pool_board_slot(master, pool, slot));
 	pool_free_place(master, pool->workers[slot].board_slot);
 	pool->workers[slot].pid = 0;
 }
@@ -86,6 +87,7 @@ struct worker_start pool_worker_start(
 		.listeners = listeners->descriptors,
 		.listener_count = listeners->count,
 		.slot = pool_board_slot(master, pool, slot),
+		.on_board = pool->totals,
 		.wake_fd = master->wake_fd,
 		.hold_fd = canary ? master->reload.hold_fd : -1,
 		.dead_fd = master->dead_fd,

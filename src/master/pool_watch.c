@@ -44,6 +44,7 @@ static void pool_note_taken(struct master *master, struct pool *pool, uint32_t s
 {
 	if (!pool->workers[slot].taken) {
 		pool->workers[slot].taken = true;
+		pool->taken_ms = now_ms;
 		report_taken(master, pool, slot);
 		output_taken(master, pool, slot, now_ms);
 	}

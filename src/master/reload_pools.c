@@ -36,7 +36,7 @@ static uint32_t next_target(const struct master_reload *reload, const struct poo
 {
 	bool keeps = reload->is_restart || (reload->is_of_upgrade && pool->scaled);
 
-	return keeps ? pool->policy.target : pool->next.config->workers;
+	return keeps ? pool->policy.target : sizing_begin(pool->next.config);
 }
 
 /* Each pool that has something next. */
@@ -300,8 +300,10 @@ static void change_options(const struct pool *pool)
 
 static void commit_pool(struct master *master, struct pool *pool)
 {
+	sizing_forget_listeners(master, pool);
 	listener_set_done(&pool->listeners);
 	pool->config = pool->next.config;
+	pool->sizing.wanted = true;
 	pool->listeners = pool->next.listeners;
 	pool->next = (struct pool_next){ 0 };
 	/* The time-out may be a shorter one. */
@@ -325,6 +327,7 @@ static void dismiss_pool(struct master *master, struct pool *pool, uint64_t now_
 	log_event(LOG_LEVEL_NOTICE, "pool leaves", LOG_TEXT("pool", pool->config->name),
 		LOG_INT("workers", pool_policy_living(&pool->policy)));
 	pool->leaving = true;
+	sizing_forget_listeners(master, pool);
 	listener_set_done(&pool->listeners);
 	pool_policy_retire(&pool->policy, dismissal_deadline(master, pool, now_ms));
 }

@@ -104,6 +104,10 @@ static const struct field pool_fields[] = {
 	UNSIGNED(pool, died_unready),
 	UNSIGNED(pool, died_serving),
 	UNSIGNED(pool, slow_count),
+	UNSIGNED(pool, window),
+	UNSIGNED(pool, short_ms),
+	UNSIGNED(pool, shrunk_ms),
+	UNSIGNED(pool, waited_ms),
 };
 
 static const struct field worker_fields[] = {

@@ -190,7 +190,7 @@ static uint64_t workers_wanted(const struct config *config)
 	uint64_t wanted = 0;
 
 	for (size_t i = 0; i < config->pool_count; i++)
-		wanted += config->pools[i].workers;
+		wanted += pool_config_least(&config->pools[i]);
 	return wanted;
 }
 

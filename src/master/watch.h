@@ -25,6 +25,7 @@ enum watch_kind {
 	WATCH_CONTROL_LISTENER,
 	WATCH_UPGRADE,  /* what the new binary says before it takes over */
 	WATCH_CONTROL,  /* a client of the control socket; `slot` is its number there */
+	WATCH_DEMAND,   /* a listener of a pool that sleeps */
 	WATCH_SURVIVOR, /* the pidfd of a worker of the last master's; `slot` is its number in survivors.h */
 };
 

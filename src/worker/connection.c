@@ -124,6 +124,8 @@ void connection_serve(int fd, uint32_t listener, void *state)
 
 	board_worker_accepted(
 		slot, listener, (const struct sockaddr *)&stream->peer, stream->peer_size, clock_monotonic_us());
+	if (UNLIKELY(board_spare_leave(connection.start->on_board, slot)))
+		eventfd_write(connection.start->wake_fd, 1);
 	prepare_socket(fd);
 	brood_stream_attach(stream, fd, &connection.timeouts);
 	connection.noted_in = 0;
@@ -133,6 +135,7 @@ void connection_serve(int fd, uint32_t listener, void *state)
 	brood_close(stream);
 	board_worker_closed(slot, clock_monotonic_us(), stream->bytes_in - connection.noted_in,
 		stream->bytes_out - connection.noted_out, result < 0);
+	board_spare_enter(connection.start->on_board, slot);
 	if (result < 0 && log_get_level() >= LOG_LEVEL_DEBUG)
 		log_event(LOG_LEVEL_DEBUG, "connection failed", LOG_TEXT("pool", connection.start->pool->name),
 			LOG_TEXT("peer", brood_peer_text(stream)), LOG_ERRNO("reason", result));

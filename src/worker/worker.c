@@ -161,19 +161,20 @@ static void *handler_start(const struct worker_start *start)
 	return state;
 }
 
-/* Tells the master, which waits for nothing else from a worker of a pool of fixed size. */
+/* Tells the master. */
 static void worker_ready(const struct worker_start *start)
 {
 	board_worker_state(start->slot, BOARD_IDLE, clock_monotonic_us());
 	eventfd_write(start->wake_fd, 1);
 }
 
-static void worker_loop(struct gate *gate, void *state)
+static void worker_loop(const struct worker_start *start, struct gate *gate, void *state)
 {
 	struct sockaddr_storage *peer = connection_peer();
 	socklen_t *peer_size = connection_peer_size();
 	uint32_t listener;
 
+	board_spare_enter(start->on_board, start->slot);
 	while (!worker_retiring()) {
 		int fd = gate_accept(gate, peer, peer_size, &listener);
 
@@ -187,6 +188,8 @@ static void worker_loop(struct gate *gate, void *state)
 			break;
 		connection_serve(fd, listener, state);
 	}
+	/* Whoever has told it to leave knows that one is missing. */
+	board_spare_forget(start->on_board, start->slot);
 }
 
 /*
@@ -234,7 +237,7 @@ void worker_main(const struct worker_start *start)
 	/* One that is retired before it was let go has waited for no connection, and looks for none: its listeners may
 	 * be prepared for others. */
 	if (start->hold_fd < 0 || worker_wait_for(start->hold_fd))
-		worker_loop(&gate, state);
+		worker_loop(start, &gate, state);
 	board_worker_state(start->slot, BOARD_LEAVING, clock_monotonic_us());
 	if (handler->stop != NULL)
 		handler->stop(state);

@@ -19,7 +19,8 @@ struct worker_start {
 	const int *listeners; /* descriptors; non-blocking if there are several */
 	size_t listener_count;
 	struct board_slot *slot;
-	int wake_fd; /* an eventfd: wakes the master once the worker is ready */
+	struct board_pool *on_board; /* what the pool's workers share there */
+	int wake_fd; /* an eventfd: wakes the master once the worker is ready, or too few others are left to wait */
 	int hold_fd; /* becomes readable once the worker may accept: the canary of a reload waits for it; -1: at once */
 	int dead_fd; /* /dev/null, on which accept4() and epoll_wait() fail: see worker/signals.h */
 	const char *title;

@@ -12,6 +12,8 @@
     run:HOW:FILE        leaves a process behind: in the "group", in a "session" of its own, "double"-forked, in a session
                         of its own under another one ("chain"), in another group with an "empty" environment; its pid goes to FILE
     accept              blocks in accept(2) on descriptor 3, and answers each client with its pid
+    accept-for:SECONDS  the same; exits with 0 when nobody has come for so long
+    accept-one          as accept, but keeps each client until he leaves, before the next
     sleep:SECONDS, wait, exit:STATUS
 """
 import contextlib
@@ -133,6 +135,28 @@ def accept():
             client.sendall(f"{os.getpid()}\n".encode())
 
 
+def accept_for(seconds):
+    listener = socket.socket(fileno=3)
+    listener.settimeout(float(seconds))
+    while True:
+        try:
+            client, _ = listener.accept()
+        except TimeoutError:
+            os._exit(0)
+        with client:
+            client.sendall(f"{os.getpid()}\n".encode())
+
+
+def accept_one():
+    listener = socket.socket(fileno=3)
+    while True:
+        client, _ = listener.accept()
+        with client:
+            client.sendall(f"{os.getpid()}\n".encode())
+            with contextlib.suppress(ConnectionResetError):
+                client.recv(1)
+
+
 def main():
     for step in sys.argv[1:]:
         name, _, rest = step.partition(":")
@@ -147,6 +171,10 @@ def main():
                 signal.pause()
         elif name == "exit":
             os._exit(int(rest))
+        elif name == "accept-for":
+            accept_for(rest)
+        elif name == "accept-one":
+            accept_one()
         elif name in ("keep", "on", "run"):
             globals()[name](*rest.split(":", 1))
         elif name in ("say", "ack", "dump", "append", "finish"):

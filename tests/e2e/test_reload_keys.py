@@ -387,6 +387,62 @@ def check_workers(change):
     change.one.wait_workers(1, "echo")
 
 
+def load_pool(keys, handler="echo", extra=""):
+    return f"""
+pool "a" {{
+	listen = {{"127.0.0.1:0"}}
+	handler = {handler}
+	{keys}
+	{extra}
+}}
+"""
+
+
+@changes("pool", "min_workers")
+def check_min_workers(change):
+    change.start(load_pool("min_workers = 1\nmax_spare = 40"))
+    change.reload(load_pool("min_workers = 5\nmax_spare = 40"), "min_workers: 1 -> 5")
+    change.one.wait_workers(5, "a")
+
+
+@changes("pool", "min_spare")
+def check_min_spare(change):
+    change.start(load_pool("min_spare = 2\nmax_spare = 9"))
+    change.one.wait_workers(2, "a")
+    change.reload(load_pool("min_spare = 5\nmax_spare = 9"), "min_spare: 2 -> 5")
+    change.one.wait_workers(5, "a")
+
+
+@changes("pool", "max_spare")
+def check_max_spare(change):
+    change.start(load_pool("min_workers = 6\nmax_spare = 6"))
+    change.one.wait_workers(6, "a")
+    change.reload(load_pool("min_workers = 1\nmax_spare = 3"), "max_spare: 6 -> 3")
+    change.one.wait_workers(3, "a")
+
+
+@changes("pool", "idle_exit")
+def check_idle_exit(change):
+    change.start(load_pool("max_spare = 9\nmin_workers = 6\nidle_exit = off"))
+    change.one.wait_workers(6, "a")
+    change.reload(load_pool("max_spare = 9\nmin_workers = 1\nidle_exit = 10ms"), "idle_exit: off -> 10ms")
+    change.one.wait_workers(1, "a")
+
+
+@changes("pool", "sample_interval")
+def check_sample_interval(change):
+    """With the interval that it begins with, a client would wait for a minute before another worker is started."""
+    def config(interval):
+        command = ", ".join(f'"{word}"' for word in (PYTHON, STEPS, "accept-one"))
+        return load_pool(f"max_workers = 2\nsample_interval = {interval}", "program",
+                         f"command = {{{command}}}\nready_after = 10ms")
+    change.start(config("1m"))
+    change.reload(config("10ms"), "sample_interval: 1m -> 10ms")
+    change.until(lambda: change.one.log("^rolled"))
+    with connect(change.address()) as first, connect(change.address()) as second:
+        assert receive(first, 1) and receive(second, 1)
+
+
 @changes("pool", "roll_batch")
 def check_roll_batch(change):
     """So many old workers are told to leave at once: all of them."""
@@ -987,6 +1043,8 @@ pool h {{ listen = "127.0.0.1:0" handler = http http {{ root = "/" }} }}
 pool i {{ listen = "127.0.0.1:0" handler = inetd command = "/bin/cat" }}
 pool p {{ listen = "127.0.0.1:0" handler = program command = "/bin/cat" }}
 pool m {{ listen = "127.0.0.1:0" handler = module module = "{module}" }}
+pool l {{ listen = "127.0.0.1:0" handler = echo min_workers = 1 }}
+pool q {{ listen = "127.0.0.1:0" handler = program command = "/bin/cat" min_workers = 1 }}
 """
 
 

@@ -614,7 +614,7 @@ found = record(3, number(listener.fileno()), string("echo"), string(f"127.0.0.1:
 member = record(14, string("echo"), number(listener.fileno()), number(5))
 pool = record(4, string("echo"), string("echo"), number(6), number(100), number(2), number(1), number(1), number(0),
               number(0), number(0), number(0), number(0), number(0), number(0), number(0), number(0), string(""),
-              number(0), number(0), number(0), number(1), string("x"))
+              number(0), number(0), number(0), number(1), number(0), number(0), number(0), number(0), string("x"))
 gone = record(5, string("gone"), number(child), number(0), number(0), number(1), number(7), string("ready"),
               string("none"), number(0), number(0), number(15), number(-1), number(0), number(1), number(0), number(1),
               number(1), number(-1), number(-1), number(0))

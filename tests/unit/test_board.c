@@ -434,3 +434,47 @@ Test(board, is_adopted_with_all_that_it_says)
 	board_done(&adopted);
 	board_done(&board);
 }
+
+/* ---- the spare workers of a pool ---- */
+
+Test(board, counts_those_that_wait)
+{
+	struct board_pool pool = { .poke_below = 1 };
+	struct board_slot slots[2] = { 0 };
+
+	board_spare_enter(&pool, &slots[0]);
+	board_spare_enter(&pool, &slots[1]);
+	cr_expect_eq(pool.spare, 2);
+	cr_expect_not(board_spare_leave(&pool, &slots[0]), "one is left");
+	cr_expect_eq(pool.poked, 0);
+	cr_expect(board_spare_leave(&pool, &slots[1]));
+	cr_expect_eq(pool.spare, 0);
+	cr_expect_eq(pool.poked, 1);
+	pool.poke_below = INT32_MIN;
+	board_spare_enter(&pool, &slots[0]);
+	cr_expect_not(board_spare_leave(&pool, &slots[0]), "the master does not want to know");
+}
+
+Test(board, the_dead_are_no_spare_workers)
+{
+	struct board_pool pool = { 0 };
+	struct board_slot idle = { 0 }, busy = { 0 };
+
+	board_spare_enter(&pool, &idle);
+	board_spare_enter(&pool, &busy);
+	board_spare_leave(&pool, &busy);
+	board_spare_forget(&pool, &idle);
+	board_spare_forget(&pool, &busy);
+	cr_expect_eq(pool.spare, 0);
+	cr_expect_eq(idle.counted, 0);
+}
+
+Test(board, a_wrong_count_is_repaired_unless_it_has_changed)
+{
+	struct board_pool pool = { .spare = 5 };
+
+	board_spare_repair(&pool, 4, 2);
+	cr_expect_eq(pool.spare, 5);
+	board_spare_repair(&pool, 5, 2);
+	cr_expect_eq(pool.spare, 2);
+}

@@ -17,7 +17,9 @@
 	"pool \"serves\" { listen = \"127.0.0.1:1001\" handler = kinds }\n"                                            \
 	"pool \"loads\" { listen = \"127.0.0.1:1002\" handler = module module = \"/kinds.so\" }\n"                     \
 	"pool \"becomes\" { listen = \"127.0.0.1:1003\" handler = inetd command = \"/bin/cat\" }\n"                    \
-	"pool \"accepts\" { listen = \"127.0.0.1:1004\" handler = program command = \"/bin/cat\" }\n"
+	"pool \"accepts\" { listen = \"127.0.0.1:1004\" handler = program command = \"/bin/cat\" }\n"                  \
+	"pool \"load\" { listen = \"127.0.0.1:1005\" handler = kinds min_workers = 3 }\n"                              \
+	"pool \"queue\" { listen = \"127.0.0.1:1006\" handler = program command = \"/bin/cat\" min_workers = 3 }\n"
 
 static struct config *load(const char *text)
 {
@@ -84,7 +86,7 @@ static void change_key(const struct key *key, void *object)
 static size_t find_pool_for(const struct config *config, const struct key *key)
 {
 	for (size_t i = 0; i < config->pool_count; i++)
-		if (schema_goes_with(key, config->pools[i].kind))
+		if (schema_is_meant(key, &config->pools[i]))
 			return i;
 	cr_assert_fail("no pool for %s", key->name);
 	return 0;
@@ -273,6 +275,15 @@ static const char *const words[][3] = {
 		"pool a { listen = \":1\" handler = plain workers = 2 }",
 		"pool \"a\": handler: \"kinds\" -> \"plain\"\npool \"a\": workers: 8 -> 2\n"},
 	/* A pool that goes by the global key, and one that goes beyond the one that is in force. */
+	/* What has no meaning on one side is not given there. */
+	{"pool a { listen = \":1\" handler = plain workers = 4 }",
+		"pool a { listen = \":1\" handler = plain min_workers = 2 max_workers = 9 max_spare = 5 }",
+		"pool \"a\": workers: 4 -> not given\npool \"a\": min_workers: not given -> 2\n"
+		"pool \"a\": max_workers: not given -> 9\npool \"a\": min_spare: not given -> 1\n"
+		"pool \"a\": max_spare: not given -> 5\npool \"a\": idle_exit: not given -> 30s\n"},
+	{"pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" idle_exit = 1s min_workers = 0 }",
+		"pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
+		"pool \"a\": min_workers: 0 -> not given\npool \"a\": idle_exit: 1s -> not given\n"},
 	{"max_workers = 10 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
 		"max_workers = 20 pool a { listen = \":1\" handler = inetd command = \"/bin/cat\" }",
 		"max_workers: 10 -> 20: needs a restart\n"},

@@ -191,8 +191,17 @@ Test(config_manual, every_key_with_its_default_and_range)
 
 /* ---- the sample ---- */
 
-/* The sample's part for a section: outside the pools; in a pool, which is "echo" for keys that go with it, else one
- * with the name of the first handler that the key goes with; in a section of a pool's. */
+/* A key of pools whose size goes by their load. */
+static bool is_of_load(const struct row *row)
+{
+	const struct key *key = strcmp(row->section, "pool") == 0 ? schema_find(KEY_POOL, row->name) : NULL;
+
+	return key && key->sizes && (key->sizes & KEY_SIZE(SIZE_FIXED)) == 0;
+}
+
+/* The sample's part for a section: outside the pools; in a pool, which is "echo" for keys that go with it, "web" if
+ * they are for sizes that go by the load, else one with the name of the first handler that the key goes with; in a
+ * section of a pool's. */
 static char *sample_part(const struct row *row, const char *text)
 {
 	static const char *const global_ends[] = { "\npool ", NULL }, *const pool_ends[] = { "\techo {", NULL };
@@ -202,6 +211,8 @@ static char *sample_part(const struct row *row, const char *text)
 
 	if (strcmp(row->section, "global") == 0)
 		return cut(text, "", global_ends);
+	if (is_of_load(row) && strcmp(row->handlers, "program") != 0)
+		return cut(text, "\n#pool \"web\" {", other_ends);
 	if (strcmp(row->section, "pool") == 0 && (!row->handlers[0] || strncmp(row->handlers, "echo", 4) == 0))
 		return cut(text, "\npool \"echo\" {", pool_ends);
 	if (strcmp(row->section, "pool") == 0) {

@@ -6,6 +6,9 @@
 #include "libbrood/wait.h"
 #include "worker/connection.h"
 
+/* What the workers of the pool share: the master wants to hear nothing. */
+static struct board_pool no_count = { .poke_below = INT32_MIN };
+
 #define SOON_MS 1000
 
 /* A connection that violates its protocol in the middle of a request, of which more is on its way. */
@@ -67,7 +70,7 @@ static int extend(void *state, struct brood_stream *stream)
 
 static void serve_once(const struct pool_config *pool, struct board_slot *slot)
 {
-	const struct worker_start start = { .pool = pool, .slot = slot };
+	const struct worker_start start = { .pool = pool, .slot = slot, .on_board = &no_count };
 	int ends[2];
 
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
@@ -131,7 +134,7 @@ Test(connection, an_orderly_close_is_not_bounded_by_the_request)
 	static struct board_slot slot;
 	static char name[] = "test";
 	const struct pool_config pool = { .name = name, .handler = &handler, .request_timeout_ms = FAR_MS };
-	const struct worker_start start = { .pool = &pool, .slot = &slot };
+	const struct worker_start start = { .pool = &pool, .on_board = &no_count, .slot = &slot };
 	struct client client = { .slot = &slot };
 	int ends[2];
 	pthread_t thread;
@@ -193,6 +196,7 @@ Test(connection, wakes_the_master_at_the_limit_of_requests)
 		const struct pool_config pool = { .name = name, .handler = &handler };
 		const struct worker_start start = {
 			.pool = &pool,
+			.on_board = &no_count,
 			.slot = &slot,
 			.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
 			.max_requests = limits[i],
@@ -208,4 +212,56 @@ Test(connection, wakes_the_master_at_the_limit_of_requests)
 		}
 		close(start.wake_fd);
 	}
+}
+
+/* ---- the master is woken by the worker that leaves too few others to wait ---- */
+
+static int see_the_count(void *state, struct brood_stream *stream)
+{
+	const struct worker_start *start = state;
+
+	(void)stream;
+	cr_assert_eq(start->on_board->spare, 2);
+	cr_assert_eq(start->slot->counted, 0);
+	cr_assert_eq(board_slot_state(start->slot), BOARD_WAITING);
+	return 0;
+}
+
+static void serve_one(const struct worker_start *start)
+{
+	int ends[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	close(ends[1]);
+	connection_peer()->ss_family = AF_UNIX;
+	*connection_peer_size() = sizeof(sa_family_t);
+	connection_serve(ends[0], 0, (void *)(uintptr_t)start);
+	cr_assert_eq(start->on_board->spare, 3);
+	cr_assert_eq(start->slot->counted, 1);
+}
+
+Test(connection, wakes_the_master_where_too_few_are_left_to_wait)
+{
+	static const struct brood_module handler = { .name = "test", .serve = see_the_count };
+	static struct board_slot slot;
+	static struct board_pool on_board = { .spare = 2 };
+	static char name[] = "test";
+	const struct pool_config pool = { .name = name, .handler = &handler };
+	const struct worker_start start = {
+		.pool = &pool, .slot = &slot, .on_board = &on_board, .wake_fd = eventfd(0, EFD_NONBLOCK)
+	};
+	eventfd_t wakes;
+
+	connection_init(&start);
+	board_spare_enter(&on_board, &slot);
+	on_board.poke_below = 2;
+	serve_one(&start);
+	cr_assert_eq(eventfd_read(start.wake_fd, &wakes), -1, "two are left");
+	on_board.poke_below = 3;
+	serve_one(&start);
+	serve_one(&start);
+	cr_assert_eq(eventfd_read(start.wake_fd, &wakes), 0);
+	cr_assert_eq(wakes, 1, "one wakes it for both");
+	cr_assert_eq(on_board.poked, 3, "two were left, and one");
+	close(start.wake_fd);
 }
