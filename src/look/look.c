@@ -76,7 +76,7 @@ static int read_call(int directory, struct proc_call *ret_call)
 
 static void look_further(int directory, const struct look_order *order, struct look_result *result)
 {
-	struct proc_call call;
+	struct proc_call call = { .number = -1 };
 
 	for (int i = 0; i < TRIES; i++) {
 		result->call_error = read_call(directory, &call);

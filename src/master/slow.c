@@ -315,7 +315,7 @@ static int start_look(struct master *master, uint64_t now_ms)
 	struct slow *slow = &master->slow;
 	struct look_start start = { .parent = master->pid, .count = slow->count };
 	void *results;
-	pid_t pid;
+	pid_t looker;
 
 	for (size_t i = 0; i < slow->count; i++)
 		start.orders[i] = (struct look_order){
@@ -330,13 +330,13 @@ static int start_look(struct master *master, uint64_t now_ms)
 	if (results == MAP_FAILED)
 		return -errno;
 	start.results = results;
-	pid = spawn(look_entry, &start);
-	if (pid < 0) {
+	looker = spawn(look_entry, &start);
+	if (looker < 0) {
 		munmap(results, results_size());
-		return pid;
+		return looker;
 	}
-	children_add(&master->children, &(struct child){ .pid = pid, .kind = CHILD_LOOK });
-	slow->pid = pid;
+	children_add(&master->children, &(struct child){ .pid = looker, .kind = CHILD_LOOK });
+	slow->pid = looker;
 	slow->killed = false;
 	slow->results = results;
 	slow->deadline_ms = deadline_after(now_ms, LOOK_MS);

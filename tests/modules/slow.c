@@ -91,9 +91,9 @@ SLOW slow_loop(long ms)
 /* What stays behind on the stack, with frames that look as if they were there. */
 static OWN long leave_traces(long depth)
 {
-	volatile char much[200];
+	volatile unsigned char much[200];
 
-	memset((char *)(unsigned long)much, (int)depth, sizeof(much));
+	memset((unsigned char *)(unsigned long)much, (int)depth, sizeof(much));
 	return depth > 0 ? leave_traces(depth - 1) + much[zero] : depth;
 }
 
@@ -104,7 +104,7 @@ SLOW misleading_inner(long ms)
 
 SLOW slow_behind_traces(long ms)
 {
-	volatile char unused[6000];
+	volatile unsigned char unused[6000];
 
 	misleading_inner(ms);
 	unused[zero] = 1;
