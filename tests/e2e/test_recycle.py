@@ -36,41 +36,53 @@ class Watch:
         self.one = one
         self.pool = pool
         self.looks = []
+        self.error = None
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._run)
 
     def _run(self):
-        while not self.over.wait(0.001):
-            row = status(self.one)[self.pool]
-            self.looks.append((row["ready"], row["ready"] + row["starting"], row["leaving"]))
+        try:
+            while not self.over.wait(0.001):
+                row = status(self.one)[self.pool]
+                self.looks.append((row["ready"], row["ready"] + row["starting"], row["leaving"]))
+        except (OSError, KeyError, ValueError) as error:
+            self.error = error
 
     def __enter__(self):
         self.thread.start()
         return self
 
-    def __exit__(self, *unused):
-        self.over.set()
-        self.thread.join(DEADLINE_S)
+    def __exit__(self, failed, *unused):
+        """A busy machine may have had no time to look."""
+        try:
+            if failed is None:
+                wait_for(lambda: len(self.looks) > 20 or self.error, "looks at the pool")
+        finally:
+            self.over.set()
+            self.thread.join(DEADLINE_S)
 
     def assert_never_short(self, size):
-        assert len(self.looks) > 20
+        assert self.error is None, repr(self.error)
         assert min(ready for ready, _, _ in self.looks) >= size
         # One more than the size, and one that leaves.
         assert max(there for _, there, _ in self.looks) <= size + 1
         assert max(leaving for _, _, leaving in self.looks) <= 1
 
 
-def test_no_connection_is_lost_to_recycling(brood):
-    """100,000 connections, and no worker that serves more than about ten of them."""
-    one = brood(echo_pool(workers=4, extra="max_requests = 10", echo="messages = 1")).start()
+@pytest.mark.parametrize("kind", ["tcp", "unix", "several"])
+def test_no_connection_is_lost_to_recycling(brood, directory, kind):
+    """100,000 connections to workers that are replaced, one after the other, as soon as each has served ten of them."""
+    connections = CONNECTIONS if kind == "tcp" else CONNECTIONS // 5
+    listen = {"tcp": "127.0.0.1:0", "unix": f"unix:{directory}/echo", "several": ["127.0.0.1:0", "127.0.0.1:0"]}[kind]
+    one = brood(echo_pool(listen=listen, workers=4, extra="max_requests = 10", echo="messages = 1")).start()
     one.wait_workers(4)
-    with Watch(one) as watch, Storm(one.address(), "-t", 16, "-n", CONNECTIONS) as storm:
+    with Watch(one) as watch, Storm(one.addresses()[0], "-t", 16, "-n", connections) as storm:
         counts = storm.wait_started().wait(300)
     assert_nothing_lost(counts)
-    assert counts["ok"] == CONNECTIONS and counts["refused"] == 0, counts
+    assert counts["ok"] == connections and counts["refused"] == 0, counts
     watch.assert_never_short(4)
     pool = status(one)["echo"]
-    assert pool["recycled"] == pool["recycled_requests"] >= CONNECTIONS / 200, pool
+    assert pool["recycled"] == pool["recycled_requests"] >= (3 if SANITIZED else connections / 500), pool
     assert pool["exited"] == pool["signaled"] == pool["killed"] == 0
 
 
