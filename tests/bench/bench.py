@@ -25,10 +25,12 @@ from benchlib import machine, measures, report, sections, verdicts  # noqa: E402
 TOP = Path(__file__).resolve().parents[2]
 QUICK = {"rounds": 1, "seconds": 0.15, "warm_up": 0.05, "peers_every": 1, "many": 16, "keep_alive": 16,
          "start_workers": 40, "start_rounds": 1, "kill_rounds": 1, "kill_seconds": 1.0,
-         "cost_connections": 100, "replace_rounds": 1, "replace_kills": 3}
+         "cost_connections": 100, "burst_rounds": 1, "burst_connections": 16, "burst_hold_ms": 100, "burst_settle": 0.0,
+         "replace_rounds": 1, "replace_kills": 3}
 FULL = {"rounds": 21, "seconds": 1.0, "warm_up": 0.4, "peers_every": 3, "many": 128, "keep_alive": 64,
         "start_workers": 1000, "start_rounds": 11, "kill_rounds": 5, "kill_seconds": 10.0,
-        "cost_connections": 2000, "replace_rounds": 11, "replace_kills": 40}
+        "cost_connections": 2000, "burst_rounds": 21, "burst_connections": 64, "burst_hold_ms": 1000, "burst_settle": 1.0,
+        "replace_rounds": 11, "replace_kills": 40}
 
 
 def parse(arguments):
@@ -43,14 +45,14 @@ def parse(arguments):
     parser.add_argument("--only", action="append", choices=list(sections.SECTIONS), metavar="SECTION",
                         help="only this section (may be given again): " + " ".join(sections.SECTIONS))
     parser.add_argument("--rounds", type=int, metavar="N",
-                        help=f"rounds of the timed sections ({FULL['rounds']}), "
-                             f"and of replace ({FULL['replace_rounds']})")
+                        help=f"rounds of the timed sections ({FULL['rounds']}), of burst ({FULL['burst_rounds']}) and "
+                             f"of replace ({FULL['replace_rounds']})")
     parser.add_argument("--seconds", type=float, metavar="S", help=f"length of a sample ({FULL['seconds']:g})")
     parser.add_argument("--seed", type=int, default=None, metavar="N", help="of the random order")
     parser.add_argument("--silent", action="store_true", help="no progress, only the report")
     settings = parser.parse_args(arguments)
     if settings.rounds:
-        settings.replace_rounds = settings.rounds
+        settings.burst_rounds = settings.replace_rounds = settings.rounds
     for name, value in (QUICK if settings.quick else FULL).items():
         if getattr(settings, name, None) is None:
             setattr(settings, name, value)

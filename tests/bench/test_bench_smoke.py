@@ -157,6 +157,16 @@ def test_what_is_added_is_measured_with_it_and_without(report, section):
         assert found[f"{name} with"]["errors"] == {}
 
 
+def test_a_burst_is_served_by_a_pool_that_grows(report):
+    found = report["sections"]["burst"]
+    hold_ms, connections = (report["settings"][f"burst_{name}"] for name in ("hold_ms", "connections"))
+    for name in ["floor", "floor again", "brood", "floor, all there", *peers()]:
+        assert found[name] != [None], report["problems"]
+        assert found[name][0]["last_ms"] > 0
+    # Two workers alone would take so long.
+    assert found["brood"][0]["last_ms"] < hold_ms * (connections / 2 - 1)
+
+
 def test_a_killed_worker_is_replaced(report):
     found = report["sections"]["replace"]
     for name in ["floor", "floor again", "brood", *peers()]:
@@ -167,7 +177,7 @@ def test_a_killed_worker_is_replaced(report):
 
 
 def test_a_quick_run_judges_nothing(report):
-    assert len(report["verdicts"]) >= 31
+    assert len(report["verdicts"]) >= 32
     assert {verdict["outcome"] for verdict in report["verdicts"]} == {"void"}
 
 
@@ -195,6 +205,10 @@ def test_interval_of_few_values_is_their_range():
 
 def test_ratios_are_of_the_same_round():
     assert stats.ratios([2, None, 6], [1, 5, None]) == [2]
+
+
+def test_differences_are_of_the_same_round():
+    assert stats.differences([2, None, 6], [1, 5, None]) == [1]
 
 
 def test_strace_lines_are_counted_once():

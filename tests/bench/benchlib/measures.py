@@ -72,6 +72,9 @@ class Bench:
     def brood(self, *args, **more):
         return programs.brood(self.brood_binary, *args, **more)
 
+    def brood_growing(self, *args, **more):
+        return programs.brood_growing(self.brood_binary, self.build, *args, **more)
+
     def inetd(self, make, *args, **more):
         """A server of benchlib.inetd."""
         binary = [self.brood_binary] if make is inetd.brood else []

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What pools do besides serving, as far as clients notice it: replacing the dead, recycling, watching the time."""
+"""What pools do besides serving, as far as clients notice it: growing, replacing the dead, recycling, watching the time."""
 
 import json
 import subprocess
 import time
+from statistics import median
 
 from . import machine, programs
 from .measures import section
 from .server import ServerError
 
+SPARE = 2
 MAX_REQUESTS = 1000
 HEALTHY_MS = 100  # after so long brood takes a pool for healthy, and replaces at once whoever dies of a connection
 REPLACE_PAUSE_MS = 20
@@ -37,6 +39,39 @@ def each_round(bench, title, rounds, cells, run):
             except (ServerError, OSError, ValueError, subprocess.SubprocessError) as error:
                 bench.problem(f"{title}, round {number + 1}, {program.name}", error)
     return results
+
+
+# ---- growth ----
+
+def burst_run(bench, program):
+    """From the first of a burst of connections until the last of them is being served, in milliseconds."""
+    settings = bench.settings
+    with bench.server(program) as server:
+        server.wait_workers()
+        # Some look after their pool once a second: the burst comes at any time between two looks.
+        time.sleep(bench.random.uniform(0.05, 0.05 + settings.burst_settle))
+        found = run_tool([bench.tool("bench-burst"), "-p", str(server.port), "-c", str(settings.burst_connections),
+                          *program.hold], 60)
+        server.check_alive()
+    if found["failed"]:
+        raise ServerError(f"{program.name} has failed {found['failed']} requests")
+    if found["held_us"] < settings.burst_hold_ms * 900:
+        raise ServerError(f"{program.name} has held a request for {found['held_us']} µs only")
+    return {"last_ms": found["began_us"][-1] / 1000, "p50_ms": median(found["began_us"]) / 1000}
+
+
+def burst(bench):
+    """A pool with two workers, both of them idle, and a burst of requests that each take a second."""
+    settings = bench.settings
+    most, hold = settings.burst_connections, settings.burst_hold_ms
+    growing = {"spare": SPARE, "most": most, "hold_ms": hold}
+    bare = {"hold_ms": hold, "grows_by": most - SPARE}
+    return each_round(bench, "burst", settings.burst_rounds, [
+        # The same with all workers there from the start is what the burst itself takes.
+        (1, [bench.floor("floor", SPARE, **bare), bench.floor("floor again", SPARE, **bare), bench.brood_growing(**growing),
+             bench.floor("floor, all there", most, hold_ms=hold)]),
+        (settings.peers_every, [programs.php_fpm_growing(**growing), programs.apache_growing(**growing)]),
+    ], lambda program: burst_run(bench, program))
 
 
 # ---- replacement ----

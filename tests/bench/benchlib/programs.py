@@ -32,6 +32,8 @@ class Program:
     http: Optional[str] = None  # None: echo; "close", or "keep" where only keep-alive is served
     messages: bool = False  # echo of message after message, each with its length in front
     script: Optional[str] = None  # it speaks FastCGI, and this is asked for
+    hold: tuple = ()  # what bench-burst is to be told of it
+    probes: bool = True  # it is known to be ready by an answer
     unix: bool = False  # listens on DIRECTORY/socket
     notifies: bool = False  # sends READY=1 to $NOTIFY_SOCKET
     workers: int = 8
@@ -81,7 +83,7 @@ def unprivileged_user():
 
 
 def floor(build, name="floor", workers=8, *, options=True, timeouts=True, defer=False, http=None, messages=False,
-          max_requests=0):
+          max_requests=0, hold_ms=0, grows_by=0):
     """The bare loop; with OPTIONS the socket options of brood's listeners, the TIMEOUTS among them."""
     binary = str(Path(build) / "tests/bench/bench-floor")
 
@@ -91,13 +93,16 @@ def floor(build, name="floor", workers=8, *, options=True, timeouts=True, defer=
             command.append("-o")
         if options and timeouts:
             command += ["-r", str(TIMEOUT_S * 1000), "-s", str(TIMEOUT_S * 1000)]
+        if hold_ms:
+            return command + ["-H", str(hold_ms), "-g", str(grows_by)]
         if defer:
             command += ["-d", str(DEFER_S)]
         if messages:
             command.append("-l")
         return command + {None: [], "close": ["-1"], "keep": ["-k"]}[http]
 
-    return Program(name, prepare, binary, http=http, messages=messages, notifies=True, workers=workers)
+    return Program(name, prepare, binary, http=http, messages=messages, notifies=True, workers=workers,
+                   probes=not hold_ms)
 
 
 BROOD_CONF = """\
@@ -144,6 +149,16 @@ def brood(binary, name="brood", workers=8, *, defer=False, http=None, messages=F
                 **(deadlines or SOCKET_TIMEOUTS), **(more or {})}
 
     return brood_program(binary, name, keys, http=http, messages=messages, workers=workers)
+
+
+def brood_growing(binary, build, name="brood", *, spare, most, hold_ms):
+    """A pool that grows, whose requests take HOLD_MS."""
+    def keys(_directory):
+        return {"handler": "module", "module": f'"{Path(build) / "tests/bench/bench-module.so"}"',
+                "module_options": {"messages": 1, "hold": f"{hold_ms}ms"}, "defer_accept": "off",
+                "min_workers": spare, "max_workers": most, "min_spare": spare, "max_spare": 2 * spare}
+
+    return brood_program(binary, name, keys, workers=spare, probes=False)
 
 
 NGINX_CONF = """\
@@ -274,6 +289,23 @@ LoadModule reqtimeout_module /usr/lib/apache2/modules/mod_reqtimeout.so
 RequestReadTimeout header={timeout} body={timeout}
 Timeout {timeout}
 """
+APACHE_LUA = """\
+LoadModule lua_module /usr/lib/apache2/modules/mod_lua.so
+LuaMapHandler /hold {directory}/hold.lua
+"""
+HOLD_LUA = """\
+-- SPDX-License-Identifier: MIT
+function handle(r)
+    r.content_type = "text/plain"
+    r:puts("x")
+    r:flush()
+    r.usleep({us})
+    r:puts(string.rep("x", 127))
+    return apache2.OK
+end
+"""
+
+
 def apache(name="apache", workers=8, *, http="close", max_requests=0, deadlines=False):
     def prepare(directory, port):
         more = APACHE_DEADLINES.format(timeout=TIMEOUT_S) if deadlines else ""
@@ -281,6 +313,16 @@ def apache(name="apache", workers=8, *, http="close", max_requests=0, deadlines=
                               max_requests=max_requests)
 
     return Program(name, prepare, "apache2", http=http, workers=workers)
+
+
+def apache_growing(name="apache", *, spare, most, hold_ms):
+    """A handler of mod_lua takes its time in the worker itself."""
+    def prepare(directory, port):
+        write(Path(directory) / "hold.lua", HOLD_LUA.format(us=hold_ms * 1000))
+        return apache_command(directory, port, APACHE_LUA.format(directory=directory), workers=spare, most=most,
+                              spare=2 * spare, max_requests=0)
+
+    return Program(name, prepare, "apache2", http="close", workers=spare, hold=("-g", "/hold"))
 
 
 def apache_command(directory, port, more, **numbers):
@@ -316,6 +358,13 @@ request_terminate_timeout = {timeout}s
 request_slowlog_timeout = {timeout}s
 slowlog = {directory}/slow.log
 """
+HOLD_PHP = """\
+<?php // SPDX-License-Identifier: MIT
+echo "x";
+flush();
+usleep({us});
+echo str_repeat("x", 127);
+"""
 
 
 def php_fpm(name="php-fpm", workers=8, *, max_requests=0, deadlines=False):
@@ -326,6 +375,15 @@ def php_fpm(name="php-fpm", workers=8, *, max_requests=0, deadlines=False):
                                max_requests=max_requests)
 
     return Program(name, prepare, PHP_FPM, script="answer.php", workers=workers)
+
+
+def php_fpm_growing(name="php-fpm", *, spare, most, hold_ms):
+    def prepare(directory, port):
+        write(web_root(directory) / "hold.php", HOLD_PHP.format(us=hold_ms * 1000))
+        return php_fpm_command(directory, port, "", workers=spare, least=spare, spare=2 * spare, most=most,
+                               max_requests=0)
+
+    return Program(name, prepare, PHP_FPM, script="answer.php", workers=spare, hold=("-f", "hold.php"))
 
 
 def php_fpm_command(directory, port, more, **numbers):

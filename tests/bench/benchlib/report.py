@@ -5,7 +5,7 @@ from statistics import median
 
 from .sections import TIMED
 from .stats import summary
-from .verdicts import column, ratio_of, way_to_floor
+from .verdicts import beyond_floor, column, ratio_of, way_to_floor
 
 FOREIGN_MAX = 0.1  # of the CPUs; the kernel's own threads are some of it
 
@@ -95,6 +95,15 @@ def pairs_table(samples):
     return table(rows, ["server", "rate, with to without", "CPU", "rate, again to without", "CPU"]) if rows else []
 
 
+def burst_table(found):
+    rows = []
+    for name, runs in found.items():
+        last, half = (summary(column(found, name, key)) for key in ("last_ms", "p50_ms"))
+        beyond = beyond_floor(found, name)
+        rows.append([name, span(last, ",.1f"), middle(half, ",.1f"), span(beyond, ",.1f")])
+    return table(rows, ["server", "last ms", "half of them ms", "last, beyond floor ms"])
+
+
 def replace_table(found):
     rows = []
     for name in found:
@@ -163,6 +172,8 @@ UNTIMED = {
                     "children, with the program", costs_table),
     "memory": ("Memory after ten connections for each worker", memory_table),
     "start": ("From the start to {start_workers} workers ready", start_table),
+    "burst": ("A burst of {burst_connections} requests of {burst_hold_ms} ms each on a pool with 2 idle workers: until "
+              "the last of them is being served", burst_table),
     "replace": ("From the SIGKILL of the only worker until its replacement has answered", replace_table),
     "kills": ("A worker killed every 50 ms for {kill_seconds:g} s, 8 workers, 64 clients", kills_table),
 }

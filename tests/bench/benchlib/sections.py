@@ -25,6 +25,7 @@ SECTIONS = {
     "syscalls": measures.syscalls,
     "memory": measures.memory,
     "start": measures.start,
+    "burst": pools.burst,
     "kills": measures.kills,
     "replace": pools.replace,
 }

@@ -95,7 +95,7 @@ class Server:
         program = self.program
         if program.script:
             self.answer_size = load.probe_fastcgi(self.address, program.script)
-        else:
+        elif program.probes:
             self.answer_size = load.probe(self.address, program.http, program.messages)
 
     def wait_notified(self, notify, deadline):

@@ -34,3 +34,8 @@ def summary(values):
 def ratios(above, below):
     """The ratios of two lists of samples, round by round; a round that lacks one of the two counts for neither."""
     return [a / b for a, b in zip(above, below) if a is not None and b]
+
+
+def differences(above, below):
+    """The same of differences."""
+    return [a - b for a, b in zip(above, below) if a is not None and b is not None]

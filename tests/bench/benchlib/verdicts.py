@@ -9,7 +9,7 @@ import itertools
 from dataclasses import asdict, dataclass
 from typing import Optional
 
-from .stats import ratios, summary
+from .stats import differences, ratios, summary
 
 FLOOR_CALLS = {"accept4", "close"}
 READS = {"read", "recvfrom", "recvmsg"}
@@ -48,6 +48,11 @@ def even(noise, wanted, base="floor"):
         return (f"{'the floor' if base == 'floor' else base} against itself gave {noise['median']:.3f} "
                 f"({noise['low']:.3f} to {noise['high']:.3f})")
     return None
+
+
+def beyond_floor(found, name):
+    """How much later than in the floor the last of a burst is being served, in milliseconds."""
+    return summary(differences(column(found, name, "last_ms"), column(found, "floor", "last_ms")))
 
 
 def way_to_floor(found, name, way):
@@ -172,6 +177,13 @@ def judge_start(results, workers):
                 summary(ratios(found.get("brood", []), found.get("floor", []))), lambda ratio: ratio["median"] <= 1.3)
 
 
+def judge_burst(results, connections):
+    found = results.get("burst") or {}
+    yield judge(f"the last of a burst of {connections} is being served, ms beyond the bare forks", "at most 20",
+                beyond_floor(found, "brood"), lambda beyond: beyond["median"] <= 20,
+                even(beyond_floor(found, "floor again"), 0))
+
+
 def judge_replace(results):
     found = results.get("replace") or {}
     for way, what in (("idle", "idle"), ("busy", "serving")):
@@ -211,7 +223,7 @@ def all_verdicts(results, settings):
                 *judge_http(results, settings.keep_alive), *judge_messages(results),
                 *judge_inetd(results), *judge_memory(results, settings.many),
                 *judge_start(results, settings.start_workers), *judge_kills(results),
-                *judge_replace(results), *judge_with(results)]
+                *judge_burst(results, settings.burst_connections), *judge_replace(results), *judge_with(results)]
     if settings.quick:
         for verdict in verdicts:
             verdict.outcome, verdict.why = "void", "a quick run judges nothing"
