@@ -84,7 +84,7 @@ def test_a_burst_is_served_at_once(brood):
     one = brood("log_level = debug\nmax_workers = 100\n" + load_pool("min_spare = 2\nmax_spare = 90\nidle_exit = off")).start()
     one.wait_workers(2, "web")
     clients = busy(one, 64)
-    one.wait_workers(66, "web", idle=False)
+    wait_for(lambda: 66 <= size(one) <= 72, "one for each, and the spare ones")
     close(clients)
     assert not one.log(FULL)
 
