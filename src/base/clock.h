@@ -49,6 +49,6 @@ uint64_t clock_gap_ms(uint64_t passed_ms, uint64_t wait_ms);
 uint64_t clock_skipped_ms(void);
 
 /* The same of another image of this process, whose times are gone on with. Before the first of them is looked at. */
-void clock_skip(uint64_t skipped_ms);
+void clock_skip(uint64_t other_ms);
 
 #endif

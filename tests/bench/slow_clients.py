@@ -130,7 +130,8 @@ def main():
     os.environ.update(BROOD_BUILD=str(settings.build), BROOD_BIN=str(settings.build / "src/brood"))
     sys.path.insert(0, str(TOP / "tests/e2e"))
     import brood as module  # noqa: PLC0415: it reads the environment
-    print("| attack | limits | workers held at most | one worker held, longest | all held | honest client served | its wait, median |")
+    print("| attack | limits | workers held at most | one worker held, longest | all held | honest client served | "
+          "its wait, median |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="brood-slow-") as directory:
         root = Path(directory)
