@@ -91,7 +91,8 @@ ALLOWED = {
     "config": {"base", "net", "brood"},
     "handlers": {"base", "net", "board", "config", "worker", "brood"},
     "worker": {"base", "net", "board", "config", "brood"},
-    "master": {"base", "net", "board", "policy", "config", "worker", "brood"},
+    "look": {"base"},
+    "master": {"base", "net", "board", "policy", "config", "worker", "look", "brood"},
     "ctl": {"base", "net", "board"},
     "cli": {"base", "net", "board", "policy", "config", "worker", "handlers", "master", "brood"},
 }
