@@ -89,7 +89,8 @@ static void reap_worker(struct master *master, const struct child *child, int st
 	/* It may have become ready, and served, just before it died. */
 	pool_note_worker(master, pool, child->slot, now_ms);
 	output_worker_died(master, pool, child->slot, now_ms);
-	pool->sizing.wanted = true;
+	/* What waits for inetd's clients is replaced, whatever the load. */
+	pool->sizing.wanted |= pool->policy.rules.sizing.kind != SIZING_FIXED && pool->config->kind != HANDLER_BECOMES;
 	if (pool_policy_died(&pool->policy, child->slot, &death, now_ms, &verdict))
 		note_death(master, pool, child->slot, &death, &verdict);
 	pool_forget_worker(master, pool, child->slot);

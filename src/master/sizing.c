@@ -258,11 +258,12 @@ static void note_full(struct master *master, struct pool *pool, bool full, uint6
 {
 	struct pool_sizing *sizing = &pool->sizing;
 
-	if (sizing->told && !full && now_ms - sizing->full_ms >= EPISODE_MS)
+	/* Nobody may have looked since the last one was over. */
+	if (!sizing->full && now_ms - sizing->full_ms >= EPISODE_MS)
 		sizing->told = false;
 	if (full && !sizing->full)
 		sizing->filled_ms = now_ms;
-	if (full)
+	if (full || sizing->full)
 		sizing->full_ms = now_ms;
 	sizing->full = full;
 	if (!full || sizing->told || now_ms - sizing->filled_ms < after_ms)
