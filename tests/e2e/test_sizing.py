@@ -89,24 +89,21 @@ def test_a_burst_is_served_at_once(brood):
     assert not one.log(FULL)
 
 
-def test_the_steps_of_a_growth_double(brood):
-    """The first step has four workers; each that is ready makes room for two."""
+def test_a_pool_grows_by_all_that_is_missing(brood):
+    """One look, when the master comes to it, is enough: a worker for each client that waits, and a spare one."""
     one = brood("log_level = debug\nmax_workers = 100\n" + load_pool("max_spare = 90\nidle_exit = off")).start()
     one.wait_workers(1, "web")
-    before = len(one.log())
+    before = len(one.log(GROWN))
+    os.kill(one.pid, signal.SIGSTOP)
     clients = [connect(one.address()) for _ in range(40)]
     for client in clients:
         client.sendall(b"x")
+    assert receive(clients[0], 1) == b"x"
+    os.kill(one.pid, signal.SIGCONT)
+    for client in clients[1:]:
         assert receive(client, 1) == b"x"
-    wait_for(lambda: size(one) >= 41, "one for each, and a spare one")
-    one.wait_log("^worker started$", 41)
-    events = [row["event"] for row in one.log()[before:]]
-    # What is started before any of them can be ready is the first step; and the master is woken once for many.
-    first = events.index(GROWN)
-    begun = events[first:].index("worker started")
-    step = next(i for i, event in enumerate(events[first + begun:] + [""]) if event != "worker started")
-    assert step <= 4
-    assert events.count(GROWN) <= 45
+    row = one.wait_log(GROWN, before + 1)[before]
+    assert (row["busy"], row["queued"], row["workers"]) == (1, 39, 41)
     close(clients)
 
 
