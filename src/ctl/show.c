@@ -108,9 +108,9 @@ static void show_degraded(const json_t *pools, FILE *out)
 			continue;
 		fputs("pool ", out);
 		put_clean(line_text(pool, "name"), out);
-		fprintf(out, " is DEGRADED, for %s: %lld in a row have failed, the last %s ago: ",
+		fprintf(out, " is DEGRADED, for %s: %lld failure%s in a row, the last %s ago: ",
 			units_duration((uint64_t)number(pool, "degraded_ms"), since),
-			(long long)number(pool, "failures"),
+			(long long)number(pool, "failures"), number(pool, "failures") == 1 ? "" : "s",
 			units_duration((uint64_t)number(pool, "last_failure_ms"), last));
 		put_clean(line_text(pool, "last_failure"), out);
 		putc('\n', out);
@@ -136,6 +136,16 @@ static void add_state(struct table *table, const json_t *pool)
 static json_int_t deaths_of(const json_t *pool)
 {
 	return number(pool, "exited") + number(pool, "signaled") + number(pool, "killed");
+}
+
+/* By any of their limits. */
+static void add_recycled(struct table *table, const json_t *pool)
+{
+	char text[UNITS_MAX];
+	json_int_t sum =
+		number(pool, "recycled_requests") + number(pool, "recycled_age") + number(pool, "recycled_memory");
+
+	table_add(table, is_known(pool, "recycled_requests") ? units_count((uint64_t)sum, text) : "-");
 }
 
 static void add_queue(struct table *table, const json_t *listener)
@@ -196,6 +206,8 @@ static void add_pool(struct table *table, const json_t *pool)
 	add_units(table, pool, "started", units_count);
 	table_add(table, units_count((uint64_t)deaths_of(pool), deaths));
 	add_units(table, pool, "died_unready", units_count);
+	add_recycled(table, pool);
+	add_units(table, pool, "slow", units_count);
 	add_queues(table, pool);
 	add_number(table, pool, "full_episodes");
 }
@@ -228,6 +240,8 @@ static bool show_pools(const json_t *pools, FILE *out)
 		{ "STARTED",  true  },
 		{ "DEATHS",   true  },
 		{ "UNREADY",  true  },
+		{ "RECYCLED", true  },
+		{ "SLOW",     true  },
 		{ "QUEUE",    true  },
 		{ "FULL",     true  },
 		{ NULL,       false },

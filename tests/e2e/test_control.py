@@ -69,8 +69,10 @@ def test_status_and_ps_for_people(brood):
     assert re.match(r"brood \S+, pid %d, serving, up \S+, generation 1, 3 of 1024 workers\n" % one.pid, head)
     assert head.endswith(f" -c {one.config_path}")
     rows = [line.split() for line in pools.splitlines()]
-    assert rows[0] == "POOL HANDLER STATE WORKERS READY BUSY STARTING LEAVING ACCEPTED REQUESTS STARTED DEATHS UNREADY QUEUE".split()
-    assert rows[1] == "echo echo serving 2 2 0 0 0 0 0 2 0 0 0/511".split()
+    assert rows[0] == ("POOL HANDLER STATE WORKERS OF READY BUSY IDLE STARTING LEAVING ACCEPTED REQUESTS STARTED DEATHS"
+                       " UNREADY RECYCLED SLOW QUEUE FULL").split()
+    # A fixed size is of nothing.
+    assert rows[1] == "echo echo serving 2 2 0 2 0 0 0 0 2 0 0 0 0 0/511 0".split()
     assert rows[2][:5] == "other echo serving 1 1".split()
     addresses = [line.split()[0] for line in listeners.splitlines()[1:]]
     assert addresses == one.addresses()
@@ -78,6 +80,23 @@ def test_status_and_ps_for_people(brood):
     assert workers[0] == "POOL SLOT PID GEN STATE FOR AGE ACCEPTED REQUESTS IN OUT MEMORY PEER STATUS".split()
     assert sorted(int(row[2]) for row in workers[1:]) == sorted(one.workers())
     assert {tuple(row[i] for i in (0, 3, 4)) for row in workers[1:]} == {("echo", "1", "idle"), ("other", "1", "idle")}
+
+
+def test_status_counts_slow_requests_and_recycled_workers(brood):
+    one = brood(echo_pool(workers=1, extra="max_requests = 1\nslow_after = 50ms", echo="framing = line"),
+                expect=["slow request"]).start()
+
+    def cells():
+        titles, row = (line.split() for line in ctl(one, "status").stdout.split("\n\n")[1].splitlines())
+        return row[titles.index("RECYCLED") - 1], row[titles.index("SLOW") - 1]
+
+    assert cells() == ("0", "0")
+    with connect(one.address()) as client:
+        client.sendall(b"half a ")
+        wait_for(lambda: cells() == ("0", "1"), "a slow request")
+        client.sendall(b"line\n")
+        assert client.recv(100) == b"half a line\n"
+    wait_for(lambda: cells() == ("1", "1"), "a worker that was recycled")
 
 
 def test_a_worker_that_serves_is_seen_with_its_client(brood):
@@ -107,7 +126,7 @@ def test_totals_outlive_workers(brood):
     pool = wait_for(lambda: pool if (pool := pool_of(one, "echo"))["requests"] == 4 else None, "four requests")
     assert (pool["connections"], pool["bytes_in"], pool["bytes_out"]) == (4, 20, 20)
     assert (pool["signaled"], pool["started"]) == (3, 4)
-    assert ctl(one, "status").stdout.split("\n\n")[1].splitlines()[1].split()[8:12] == ["4", "4", "4", "3"]
+    assert ctl(one, "status").stdout.split("\n\n")[1].splitlines()[1].split()[9:13] == ["4", "4", "4", "3"]
 
 
 def test_clients_who_wait_are_counted(brood):
