@@ -174,14 +174,14 @@ static void add_queues(struct table *table, const json_t *pool)
 		table_add(table, "-");
 }
 
-/* "2-80"; of a pool of fixed size nothing. */
+/* "2-80"; of a pool of fixed size "fixed". */
 static void add_bounds(struct table *table, const json_t *pool)
 {
-	char text[2 * UNITS_MAX] = "";
+	char text[2 * UNITS_MAX] = "-";
 
-	if (!is_known(pool, "max_workers"))
-		snprintf(text, sizeof(text), "-");
-	else if (strcmp(line_text(pool, "size"), "fixed") != 0)
+	if (is_known(pool, "max_workers") && strcmp(line_text(pool, "size"), "fixed") == 0)
+		snprintf(text, sizeof(text), "fixed");
+	else if (is_known(pool, "max_workers"))
 		snprintf(text, sizeof(text), "%lld-%lld", (long long)number(pool, "min_workers"),
 			(long long)number(pool, "max_workers"));
 	table_add(table, text);

@@ -46,6 +46,13 @@ def pool_of(one, name):
     return next(pool for pool in snapshot(one)["pools"] if pool["name"] == name)
 
 
+def rows_of(table):
+    """The rows of a table for people, by its heads."""
+    head, *rows = [line.split() for line in table.splitlines()]
+    assert all(len(row) == len(head) for row in rows), table
+    return [dict(zip(head, row)) for row in rows]
+
+
 def ask(path, line, timeout=DEADLINE_S):
     """The protocol, without broodctl: the lines of the answer."""
     with connect(f"unix:{path}", timeout) as client:
@@ -68,12 +75,11 @@ def test_status_and_ps_for_people(brood):
     head, pools, listeners = result.stdout.split("\n\n")
     assert re.match(r"brood \S+, pid %d, serving, up \S+, generation 1, 3 of 1024 workers\n" % one.pid, head)
     assert head.endswith(f" -c {one.config_path}")
-    rows = [line.split() for line in pools.splitlines()]
-    assert rows[0] == ("POOL HANDLER STATE WORKERS OF READY BUSY IDLE STARTING LEAVING ACCEPTED REQUESTS STARTED DEATHS"
-                       " UNREADY RECYCLED SLOW QUEUE FULL").split()
-    # A fixed size is of nothing.
-    assert rows[1] == "echo echo serving 2 2 0 2 0 0 0 0 2 0 0 0 0 0/511 0".split()
-    assert rows[2][:5] == "other echo serving 1 1".split()
+    echo, other = rows_of(pools)
+    assert list(echo) == ("POOL HANDLER STATE WORKERS OF READY BUSY IDLE STARTING LEAVING ACCEPTED REQUESTS STARTED "
+                          "DEATHS UNREADY RECYCLED SLOW QUEUE FULL").split()
+    assert list(echo.values()) == "echo echo serving 2 fixed 2 0 2 0 0 0 0 2 0 0 0 0 0/511 0".split()
+    assert list(other.values())[:6] == "other echo serving 1 fixed 1".split()
     addresses = [line.split()[0] for line in listeners.splitlines()[1:]]
     assert addresses == one.addresses()
     workers = [line.split() for line in ctl(one, "ps").stdout.splitlines()]
@@ -126,7 +132,8 @@ def test_totals_outlive_workers(brood):
     pool = wait_for(lambda: pool if (pool := pool_of(one, "echo"))["requests"] == 4 else None, "four requests")
     assert (pool["connections"], pool["bytes_in"], pool["bytes_out"]) == (4, 20, 20)
     assert (pool["signaled"], pool["started"]) == (3, 4)
-    assert ctl(one, "status").stdout.split("\n\n")[1].splitlines()[1].split()[9:13] == ["4", "4", "4", "3"]
+    row = rows_of(ctl(one, "status").stdout.split("\n\n")[1])[0]
+    assert [row[name] for name in ("ACCEPTED", "REQUESTS", "STARTED", "DEATHS")] == ["4", "4", "4", "3"]
 
 
 def test_clients_who_wait_are_counted(brood):
