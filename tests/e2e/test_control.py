@@ -93,8 +93,8 @@ def test_status_counts_slow_requests_and_recycled_workers(brood):
                 expect=["slow request"]).start()
 
     def cells():
-        titles, row = (line.split() for line in ctl(one, "status").stdout.split("\n\n")[1].splitlines())
-        return row[titles.index("RECYCLED") - 1], row[titles.index("SLOW") - 1]
+        row, = rows_of(ctl(one, "status").stdout.split("\n\n")[1])
+        return row["RECYCLED"], row["SLOW"]
 
     assert cells() == ("0", "0")
     with connect(one.address()) as client:
