@@ -258,7 +258,7 @@ def test_a_replacement_that_does_not_start_retires_nobody(brood, directory):
     mark = directory / "fail"
     script = f"test -e {mark} && exit 1; exec sleep 1000"
     one = brood(DEBUG + program_pool(["/bin/sh", "-c", script], workers=2,
-                                     extra="ready_after = 50ms\nmax_age = 1500ms\nbackoff_max = 200ms"),
+                                     extra="ready_after = 50ms\nmax_age = 5s\njitter = 0\nbackoff_max = 200ms"),
                 expect=["died"]).start()
     mark.write_text("")
     wait_for(lambda: len(one.log("died", kind="exited")) >= 4, "replacements that fail")
