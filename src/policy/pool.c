@@ -2,6 +2,7 @@
 #include "policy/pool.h"
 
 #include "base/attrs.h"
+#include "policy/count.h"
 #include "policy/deadline.h"
 #include "policy/pool_private.h"
 
@@ -19,9 +20,7 @@ uint32_t pool_serving(const struct pool_policy *pool)
 
 uint32_t pool_missing(const struct pool_policy *pool)
 {
-	uint32_t serving = pool_serving(pool);
-
-	return serving < pool->target ? pool->target - serving : 0;
+	return count_beyond(pool->target, pool_serving(pool));
 }
 
 uint32_t pool_policy_living(const struct pool_policy *pool)
@@ -47,17 +46,14 @@ uint32_t pool_staying(const struct pool_policy *pool)
 uint32_t pool_limit(const struct pool_policy *pool)
 {
 	const struct pool_rules *rules = &pool->rules;
-	uint32_t limit = rules->limit == 0 || rules->limit > rules->capacity ? rules->capacity : rules->limit;
+	uint32_t limit = rules->limit == 0 ? rules->capacity : count_least(rules->limit, rules->capacity);
 
-	return pool->allowed < limit ? pool->allowed : limit;
+	return count_least(pool->allowed, limit);
 }
 
 uint32_t pool_policy_room(const struct pool_policy *pool)
 {
-	uint32_t counted = pool_counted(pool), limit = pool_limit(pool);
-	uint32_t room = counted < limit ? limit - counted : 0;
-
-	return room < pool->count[SLOT_FREE] ? room : pool->count[SLOT_FREE];
+	return count_least(count_beyond(pool_limit(pool), pool_counted(pool)), pool->count[SLOT_FREE]);
 }
 
 /* Often enough: what has not started by now will not start soon. */
@@ -83,7 +79,7 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 		.rules = *rules,
 		.phase = POOL_SERVING,
 		.generation = 1,
-		.target = target < rules->capacity ? target : rules->capacity,
+		.target = count_least(target, rules->capacity),
 		.allowed = UINT32_MAX,
 		/* A worker of a reload that another image tried, and this one does not know, goes by what there is. */
 		.reload = { .rules = *rules },
@@ -101,7 +97,7 @@ void pool_policy_init(struct pool_policy *pool, const struct pool_rules *rules, 
 
 uint64_t slot_deadline(const struct pool_policy *pool, const struct slot *slot)
 {
-	if ((slot->state == SLOT_RETIRING || slot->state == SLOT_OVERRUN) && pool->phase == POOL_RETIRING)
+	if (slot_is_finishing(slot->state) && pool->phase == POOL_RETIRING)
 		return deadline_earlier(pool->stop_deadline_ms, slot->deadline_ms);
 	return slot->deadline_ms;
 }
@@ -156,6 +152,19 @@ void pool_slot_enter(struct pool_policy *pool, uint32_t number, enum slot_state 
 	pool_note_ready(pool);
 }
 
+/* A new life. */
+static void slot_begin(struct pool_policy *pool, struct slot *slot, enum slot_reason reason, uint64_t now_ms)
+{
+	slot->generation = reason == SLOT_REASON_RELOAD ? pool->reload.generation : pool->generation;
+	slot->reason = SLOT_REASON_NONE;
+	slot->was_ready = false;
+	slot->volley = pool->backoff.volley;
+	slot->asked_ms = now_ms;
+	slot->worn = SLOT_REASON_NONE;
+	slot->awaited_ms = 0;
+	pool_draw_jitter(pool, slot);
+}
+
 /* While it starts; 0 is "not before it says so". */
 static uint64_t slot_ready_at(const struct pool_policy *pool, const struct slot *slot, uint64_t now_ms)
 {
@@ -202,14 +211,7 @@ bool pool_policy_event(
 	canary_note_event(pool, slot, event, reason, now_ms);
 	switch (event) {
 	case SLOT_ASK:
-		slot->generation = reason == SLOT_REASON_RELOAD ? pool->reload.generation : pool->generation;
-		slot->reason = SLOT_REASON_NONE;
-		slot->was_ready = false;
-		slot->volley = pool->backoff.volley;
-		slot->asked_ms = now_ms;
-		slot->worn = SLOT_REASON_NONE;
-		slot->awaited_ms = 0;
-		pool_draw_jitter(pool, slot);
+		slot_begin(pool, slot, reason, now_ms);
 		break;
 	case SLOT_BORN:
 		slot->ready_at_ms = slot_ready_at(pool, slot, now_ms);
@@ -265,28 +267,25 @@ bool pool_policy_extend(struct pool_policy *pool, uint32_t number, uint64_t dead
 	return true;
 }
 
-static uint32_t resized(const struct pool_policy *pool, uint32_t target, int delta)
+/* An operator's number of workers. */
+static uint32_t within_bounds(const struct pool_policy *pool, int64_t target)
 {
-	int64_t result = (int64_t)target + delta;
-
-	if (result > pool->rules.capacity)
-		result = pool->rules.capacity;
-	return result > 1 ? (uint32_t)result : 1;
+	if (target > pool->rules.capacity)
+		return pool->rules.capacity;
+	return target > 1 ? (uint32_t)target : 1;
 }
 
 uint32_t pool_policy_resize(struct pool_policy *pool, int delta)
 {
-	pool->target = resized(pool, pool->target, delta);
-	pool->reload.target = resized(pool, pool->reload.target, delta);
+	pool->target = within_bounds(pool, (int64_t)pool->target + delta);
+	pool->reload.target = within_bounds(pool, (int64_t)pool->reload.target + delta);
 	pool_note_ready(pool);
 	return pool->target;
 }
 
 uint32_t pool_policy_scale(struct pool_policy *pool, uint32_t target)
 {
-	if (target > pool->rules.capacity)
-		target = pool->rules.capacity;
-	pool->target = target > 1 ? target : 1;
+	pool->target = within_bounds(pool, target);
 	pool->reload.target = pool->target;
 	pool_note_ready(pool);
 	return pool->target;
@@ -330,13 +329,13 @@ uint64_t pool_policy_leaves_by(const struct pool_policy *pool, uint32_t number)
 {
 	const struct slot *slot = &pool->slots[number];
 
-	return slot->state == SLOT_RETIRING || slot->state == SLOT_OVERRUN ? slot_deadline(pool, slot) : DEADLINE_NONE;
+	return slot_is_finishing(slot->state) ? slot_deadline(pool, slot) : DEADLINE_NONE;
 }
 
 void pool_policy_resume(struct pool_policy *pool, const struct pool_memory *memory)
 {
 	pool->generation = memory->generation;
-	pool->target = memory->target < pool->rules.capacity ? memory->target : pool->rules.capacity;
+	pool->target = count_least(memory->target, pool->rules.capacity);
 	pool->target = pool_target_by(pool, &pool->rules, pool->target);
 	pool->sizing = memory->sizing;
 	pool->backoff = memory->backoff;

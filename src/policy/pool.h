@@ -12,7 +12,8 @@
  *
  * Invariants, after every call: the sum of count[] is the capacity; count[s] is the number of slots in state s; no plan
  * takes the used slots (all but SLOT_FREE) above the limit, or the workers meant to serve above the target; but
- * while the pool rolls they may be a step more, and a reload's canary comes on top, of the limit too.
+ * while the pool rolls they may be a step more, for a worn worker there is one more, and a reload's canary comes on
+ * top, of the limit too.
  *
  * A pool's part in a reload (policy/reload.h has the whole) has two halves. First, one worker of the new generation,
  * the canary, is tried beside the others. Until the commit it does not exist for them: workers that die are replaced by
@@ -37,7 +38,7 @@
  * many are ready as the target and that one, a worn one is retired: so the pool is never short for it, whatever fails.
  * There is one such at a time, and the next one's turn comes when the last one is gone, or has taken POOL_PATIENCE_MS
  * for what it had to finish; nothing cuts it off. Where there is no free slot, the worn ones stay. While the pool
- *rolls, they wait for the end of it.
+ * rolls, they wait for the end of it.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -178,8 +179,7 @@ bool pool_policy_extend(struct pool_policy *pool, uint32_t slot, uint64_t deadli
  */
 bool pool_policy_overruns(const struct pool_policy *pool, uint32_t slot, enum slot_event *ret_what);
 
-/* Changes the target by DELTA, within 1 and the capacity; the target of a reload under way, too. Returns the new one.
- */
+/* Changes the target by DELTA, within 1 and the capacity; that of a reload under way, too. Returns the new one. */
 uint32_t pool_policy_resize(struct pool_policy *pool, int delta);
 /* Sets both, within the same bounds. */
 uint32_t pool_policy_scale(struct pool_policy *pool, uint32_t target);
@@ -297,7 +297,7 @@ uint32_t pool_policy_canaries(const struct pool_policy *pool);
 
 /* ---- deaths ---- */
 
-/* What the master knows of a death; the last three by the scoreboard, which is hearsay but good enough. */
+/* What the master knows of a death; of what it served by the scoreboard, which is hearsay but good enough. */
 struct death {
 	bool by_signal;
 	int code;             /* the signal, or the exit status */

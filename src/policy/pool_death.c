@@ -138,9 +138,8 @@ static bool death_is_recycling(
 
 static enum death_kind death_classify(const struct slot *slot, const struct death *death, bool recycling)
 {
-	bool asked = (slot->state == SLOT_RETIRING || slot->state == SLOT_OVERRUN || slot->state == SLOT_QUITTING) &&
-		     slot->reason != SLOT_REASON_ITSELF;
-
+	bool asked =
+		(slot_is_finishing(slot->state) || slot->state == SLOT_QUITTING) && slot->reason != SLOT_REASON_ITSELF;
 	bool overdue = slot->reason == SLOT_REASON_STOP_TIMEOUT || slot->reason == SLOT_REASON_WATCHDOG;
 	/* A warning may be the end: by its signal itself, or where it has the worker leave with its client unserved. */
 	bool warned_off = death->of_our_signal || (!death->by_signal && death->code == 0 && death->serving);

@@ -3,6 +3,7 @@
  * The plan of a pool: what there is to do now, and when to look again. What it does for the sake of a reload stands in
  * pool_rolling.c.
  */
+#include "policy/count.h"
 #include "policy/deadline.h"
 #include "policy/pool_private.h"
 
@@ -19,6 +20,14 @@ void plan_add(struct pool_plan *plan, enum slot_event what, uint32_t slot, enum 
 	plan->actions[plan->count++] = (struct pool_action){ .what = what, .slot = slot, .reason = reason };
 }
 
+bool plan_names(const struct pool_plan *plan, uint32_t slot)
+{
+	for (size_t i = 0; i < plan->count; i++)
+		if (plan->actions[i].slot == slot)
+			return true;
+	return false;
+}
+
 static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
 {
 	uint32_t wanted = pool_wanted(pool, now_ms);
@@ -30,14 +39,8 @@ static void plan_starts(const struct pool_policy *pool, uint64_t now_ms, struct 
 	/* The first client of a pool that sleeps is waited for again, once there may be a worker for him. */
 	if ((wanted > 0 || pool_is_asleep(pool)) && backoff_holds(&pool->backoff, now_ms))
 		plan_wake(plan, pool->backoff.until_ms);
-	if (wanted > allowed)
-		wanted = allowed;
-	if (wanted > window)
-		wanted = window;
-	if (wanted > slots)
-		wanted = slots;
-	if (wanted > room)
-		wanted = room;
+	wanted = count_least(count_least(wanted, allowed), window);
+	wanted = count_least(count_least(wanted, slots), room);
 	for (uint32_t i = 0; i < pool->rules.capacity && wanted + canaries > 0; i++) {
 		if (pool->slots[i].state != SLOT_FREE)
 			continue;
@@ -101,12 +104,11 @@ static void plan_ready(const struct slot *slot, uint32_t number, uint64_t now_ms
 static void plan_ending(const struct pool_policy *pool, uint32_t number, struct pool_plan *plan)
 {
 	enum slot_state state = pool->slots[number].state;
-
 	bool there = state == SLOT_STARTING || state == SLOT_READY || state == SLOT_RUNNING;
 
 	if (pool->phase == POOL_RETIRING && there)
 		plan_add(plan, SLOT_RETIRE, number, SLOT_REASON_STOP);
-	if (pool->phase == POOL_QUITTING && (there || state == SLOT_RETIRING || state == SLOT_OVERRUN))
+	if (pool->phase == POOL_QUITTING && (there || slot_is_finishing(state)))
 		plan_add(plan, SLOT_QUIT, number, pool->quit_reason);
 }
 

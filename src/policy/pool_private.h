@@ -44,6 +44,9 @@ void plan_wake(struct pool_plan *plan, uint64_t at_ms);
 /* Adds an action, and has the master ask again at once: what it does changes what is to be done. */
 void plan_add(struct pool_plan *plan, enum slot_event what, uint32_t slot, enum slot_reason reason);
 
+/* Whether there is something to do with SLOT in it already. */
+bool plan_names(const struct pool_plan *plan, uint32_t slot);
+
 /* ---- pool_death.c ---- */
 
 /* How many starts are allowed now. After a failure one worker goes first; the others follow when it serves. */

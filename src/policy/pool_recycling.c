@@ -2,6 +2,7 @@
 /*
  * Workers that have reached a limit, and are replaced while they serve. How one follows the other stands in pool.h.
  */
+#include "policy/count.h"
 #include "policy/deadline.h"
 #include "policy/pool_private.h"
 
@@ -50,9 +51,7 @@ uint32_t pool_policy_worn(const struct pool_policy *pool)
 
 uint32_t pool_policy_recycled(const struct pool_policy *pool)
 {
-	const uint32_t *worn = pool->count_of[POOL_WORN];
-
-	return worn[SLOT_RETIRING] + worn[SLOT_OVERRUN] + worn[SLOT_QUITTING] + worn[SLOT_KILLED];
+	return slot_leaving_in(pool->count_of[POOL_WORN]);
 }
 
 bool slot_can_wear(const struct pool_policy *pool, const struct slot *slot)
@@ -77,10 +76,7 @@ static uint64_t recycling_awaited(const struct pool_policy *pool)
 	uint64_t awaited_ms = 0;
 
 	for (const struct slot *slot = pool->slots; left > 0; slot++) {
-		bool leaving = slot->state == SLOT_RETIRING || slot->state == SLOT_OVERRUN ||
-			       slot->state == SLOT_QUITTING || slot->state == SLOT_KILLED;
-
-		if (!leaving || pool_role(pool, slot) != POOL_WORN)
+		if (!slot_is_leaving(slot->state) || pool_role(pool, slot) != POOL_WORN)
 			continue;
 		left--;
 		if (slot->awaited_ms > awaited_ms)
@@ -133,13 +129,11 @@ static uint32_t most_worn(const struct pool_policy *pool, const struct pool_plan
 
 	for (uint32_t i = pool->rules.capacity; i-- > 0;) {
 		const struct slot *slot = &pool->slots[i];
-		bool planned = false;
 
 		if (slot->state != SLOT_READY || pool_role(pool, slot) != POOL_WORN)
 			continue;
-		for (size_t k = 0; k < plan->count; k++)
-			planned |= plan->actions[k].slot == i;
-		if (!planned && (found == pool->rules.capacity || slot->worn_ms < pool->slots[found].worn_ms))
+		if (!plan_names(plan, i) &&
+			(found == pool->rules.capacity || slot->worn_ms < pool->slots[found].worn_ms))
 			found = i;
 	}
 	return found;
@@ -147,8 +141,8 @@ static uint32_t most_worn(const struct pool_policy *pool, const struct pool_plan
 
 void plan_recycling(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan *plan)
 {
-	uint32_t ready = pool_ready(pool), worn = pool->count_of[POOL_WORN][SLOT_READY];
-	uint32_t spare = ready > pool->target ? ready - pool->target : 0;
+	uint32_t worn = pool->count_of[POOL_WORN][SLOT_READY];
+	uint32_t spare = count_beyond(pool_ready(pool), pool->target);
 
 	plan_patience(pool, now_ms, plan);
 	if (pool->count_of[POOL_OLD][SLOT_READY] > 0)

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "policy/count.h"
 #include "policy/deadline.h"
 #include "policy/pool_private.h"
 
@@ -71,7 +72,7 @@ bool pool_policy_reload(
 		.canary = canary_next(CANARY_NONE, CANARY_BEGIN),
 		.generation = generation,
 		.rules = *rules,
-		.target = target < pool->rules.capacity ? target : pool->rules.capacity,
+		.target = count_least(target, pool->rules.capacity),
 		.try_ms = now_ms,
 		.room_by_ms = deadline_after(now_ms, POOL_CANARY_ROOM_MS),
 		.retry_by_ms = deadline_after(now_ms, POOL_CANARY_RETRY_MS),
@@ -203,9 +204,7 @@ uint32_t plan_canary(const struct pool_policy *pool, uint64_t now_ms, struct poo
 		return 0;
 	}
 	/* Those that the limit keeps from being started take no slot. */
-	if (missing > room)
-		missing = room;
-	if (pool->count[SLOT_FREE] > missing)
+	if (pool->count[SLOT_FREE] > count_least(missing, room))
 		return 1;
 	plan_wake(plan, pool->reload.room_by_ms);
 	return 0;
@@ -228,11 +227,6 @@ void plan_refused(const struct pool_policy *pool, struct pool_plan *plan)
 
 /* ---- rolling ---- */
 
-static uint32_t less(uint32_t a, uint32_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 static uint32_t roll_step(const struct pool_policy *pool)
 {
 	const struct pool_rules *rules = &pool->rules;
@@ -241,7 +235,7 @@ static uint32_t roll_step(const struct pool_policy *pool)
 		return rules->roll_step;
 	if (rules->sizing.kind == SIZING_FIXED)
 		return POOL_ROLL_STEP;
-	return pool->target < 2 * POOL_ROLL_PART ? 1 : pool->target / POOL_ROLL_PART;
+	return pool->target < POOL_ROLL_PART ? 1 : pool->target / POOL_ROLL_PART;
 }
 
 /* They finish what they have, and take memory until then. Those that may take for ever are waited for by nobody. */
@@ -251,10 +245,9 @@ static uint32_t roll_leaving(const struct pool_policy *pool)
 
 	for (uint32_t i = 0; i < pool->rules.capacity; i++) {
 		const struct slot *slot = &pool->slots[i];
-		bool leaves = slot->state == SLOT_RETIRING || slot->state == SLOT_OVERRUN ||
-			      slot->state == SLOT_QUITTING || slot->state == SLOT_KILLED;
 
-		leaving += leaves && slot->deadline_ms != DEADLINE_NONE && pool_role(pool, slot) != POOL_CANARY;
+		leaving += slot_is_leaving(slot->state) && slot->deadline_ms != DEADLINE_NONE &&
+			   pool_role(pool, slot) != POOL_CANARY;
 	}
 	return leaving;
 }
@@ -265,9 +258,9 @@ uint32_t pool_wanted(const struct pool_policy *pool, uint64_t now_ms)
 
 	if (!pool_policy_is_rolling(pool))
 		return pool_missing(pool) + recycling_wanted(pool, now_ms);
-	wanted = less(pool->target, pool_serving_of(pool, POOL_CURRENT) + pool_serving_of(pool, POOL_WORN));
-	room = less(pool->target + roll_step(pool), pool_serving(pool) + roll_leaving(pool));
-	return wanted < room ? wanted : room;
+	wanted = count_beyond(pool->target, pool_serving_of(pool, POOL_CURRENT) + pool_serving_of(pool, POOL_WORN));
+	room = count_beyond(pool->target + roll_step(pool), pool_serving(pool) + roll_leaving(pool));
+	return count_least(wanted, room);
 }
 
 /* A slot is taken by nobody, or by one that leaves, be it by itself, or by one of whom it will be known soon. */
@@ -296,8 +289,8 @@ static struct spare roll_spare(const struct pool_policy *pool, uint64_t now_ms)
 	const uint32_t *old = pool->count_of[POOL_OLD];
 	uint32_t ready = pool_ready(pool);
 	struct spare spare = {
-		.starting = ready >= pool->target ? UINT32_MAX : less(pool_serving(pool), pool->target),
-		.ready = less(ready, pool->target),
+		.starting = ready >= pool->target ? UINT32_MAX : count_beyond(pool_serving(pool), pool->target),
+		.ready = count_beyond(ready, pool->target),
 	};
 
 	if (spare.ready > 0 || (spare.starting > 0 && old[SLOT_STARTING] > 0) || !roll_is_stuck(pool, now_ms))

@@ -2,13 +2,9 @@
 /*
  * A pool's size: what policy/sizing.h says of its load becomes its target, and who leaves where there are too many.
  */
+#include "policy/count.h"
 #include "policy/deadline.h"
 #include "policy/pool_private.h"
-
-static uint32_t less(uint32_t a, uint32_t b)
-{
-	return a > b ? a - b : 0;
-}
 
 static bool pool_may_sleep(const struct pool_policy *pool)
 {
@@ -33,7 +29,7 @@ uint32_t pool_target_by(const struct pool_policy *pool, const struct pool_rules 
 	if (rules->sizing.kind == SIZING_FIXED)
 		return wanted;
 	target = sizing_within(&rules->sizing, target);
-	return target < pool->rules.capacity ? target : pool->rules.capacity;
+	return count_least(target, pool->rules.capacity);
 }
 
 /* ---- looks ---- */
@@ -81,7 +77,7 @@ uint64_t pool_policy_load(struct pool_policy *pool, const struct sizing_load *lo
 		return DEADLINE_NONE;
 	size = pool_size(pool, now_ms);
 	target = sizing_look(rules, &pool->sizing, &size, load, now_ms, &look_ms);
-	pool->target = target < pool->rules.capacity ? target : pool->rules.capacity;
+	pool->target = count_least(target, pool->rules.capacity);
 	pool_note_ready(pool);
 	return look_ms;
 }
@@ -175,14 +171,6 @@ static bool leaves_before(const struct pool_policy *pool, const struct slot *a, 
 	return rank != LEAVES_IDLE || a->idle_ms <= b->idle_ms;
 }
 
-static bool is_planned(const struct pool_plan *plan, uint32_t slot)
-{
-	for (size_t i = 0; i < plan->count; i++)
-		if (plan->actions[i].slot == slot)
-			return true;
-	return false;
-}
-
 /* Of those that are not in the plan yet, the one to leave first. NULL: there is none. */
 static const struct slot *leaves_next(const struct pool_policy *pool, const struct pool_plan *plan)
 {
@@ -192,7 +180,7 @@ static const struct slot *leaves_next(const struct pool_policy *pool, const stru
 		const struct slot *slot = &pool->slots[i];
 
 		if (leave_rank(pool, slot) != LEAVES_NOT && (next == NULL || leaves_before(pool, slot, next)) &&
-			!is_planned(plan, i))
+			!plan_names(plan, i))
 			next = slot;
 	}
 	return next;
@@ -230,14 +218,14 @@ void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
 {
 	const struct sizing_rules *rules = &pool->rules.sizing;
 	/* One more takes a worn one's place. */
-	uint32_t serving = less(pool_serving(pool), pool_policy_worn(pool) > 0 ? 1 : 0);
-	uint32_t surplus = less(serving, pool->target);
+	uint32_t serving = count_beyond(pool_serving(pool), pool_policy_worn(pool) > 0 ? 1 : 0);
+	uint32_t surplus = count_beyond(serving, pool->target);
 	/* The canary of a reload that was committed may have come on top, or the limit is a lower one. Those that
 	 * leave already make room for it, however long they take. */
-	uint32_t forced = less(pool_staying(pool), pool_limit(pool));
+	uint32_t forced = count_beyond(pool_staying(pool), pool_limit(pool));
 
-	if (rules->kind == SIZING_SPARE && less(serving, rules->max) > forced)
-		forced = less(serving, rules->max);
+	if (rules->kind == SIZING_SPARE && count_beyond(serving, rules->max) > forced)
+		forced = count_beyond(serving, rules->max);
 	if (forced > surplus)
 		surplus = forced;
 	if (rules->kind == SIZING_SPARE)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "policy/sizing.h"
 
+#include "policy/count.h"
 #include "policy/deadline.h"
 
 static uint32_t clamp(uint64_t number, uint32_t low, uint32_t high)
@@ -8,11 +9,6 @@ static uint32_t clamp(uint64_t number, uint32_t low, uint32_t high)
 	if (number > high)
 		return high;
 	return number < low ? low : (uint32_t)number;
-}
-
-static uint32_t less(uint32_t a, uint32_t b)
-{
-	return a > b ? a - b : 0;
 }
 
 static bool is_over(uint64_t since_ms, uint64_t wait_ms, uint64_t now_ms)
@@ -55,8 +51,8 @@ uint32_t sizing_allowed(
 
 	if (rules->kind == SIZING_FIXED)
 		return UINT32_MAX;
-	growth = less(window_of(sizing), coming);
-	no_growth = less(standing(rules), serving);
+	growth = count_beyond(window_of(sizing), coming);
+	no_growth = count_beyond(standing(rules), serving);
 	return growth > no_growth ? growth : no_growth;
 }
 
@@ -122,13 +118,13 @@ static uint32_t shrink(struct sizing *sizing, uint32_t target, uint64_t now_ms)
 	if (!is_over(sizing->shrunk_ms, SIZING_SHRINK_MS, now_ms))
 		return target;
 	sizing->shrunk_ms = now_ms;
-	return less(target, 1);
+	return count_beyond(target, 1);
 }
 
 static uint32_t shrink_spare(const struct sizing_rules *rules, struct sizing *sizing, const struct sizing_size *size,
 	const struct sizing_load *load, uint32_t target, uint64_t now_ms)
 {
-	uint32_t left = less(size->ready + size->coming, size->expired);
+	uint32_t left = count_beyond(size->ready + size->coming, size->expired);
 
 	if (size->expired > 0 && left < target)
 		return left > sizing->needed ? left : sizing->needed;

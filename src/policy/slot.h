@@ -80,6 +80,24 @@ struct slot {
 /* The state after EVENT, or SLOT_STATES where the event cannot happen in STATE. */
 enum slot_state slot_next(enum slot_state state, enum slot_event event);
 
+/* Whether it may finish the connection that it has, and then leaves. */
+static inline bool slot_is_finishing(enum slot_state state)
+{
+	return state == SLOT_RETIRING || state == SLOT_OVERRUN;
+}
+
+/* Whether it was told to leave, in whatever way, and is waited for. */
+static inline bool slot_is_leaving(enum slot_state state)
+{
+	return slot_is_finishing(state) || state == SLOT_QUITTING || state == SLOT_KILLED;
+}
+
+/* How many of those there are, by how many are in each state. */
+static inline uint32_t slot_leaving_in(const uint32_t count[SLOT_STATES])
+{
+	return count[SLOT_RETIRING] + count[SLOT_OVERRUN] + count[SLOT_QUITTING] + count[SLOT_KILLED];
+}
+
 const char *slot_state_name(enum slot_state state);
 const char *slot_event_name(enum slot_event event);
 const char *slot_reason_name(enum slot_reason reason);
