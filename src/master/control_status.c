@@ -118,9 +118,7 @@ static void put_workers(const struct pool_policy *policy, struct json_line *json
 	json_line_number(json, "starting", count[SLOT_ASKED] + count[SLOT_STARTING]);
 	json_line_number(json, "ready", count[SLOT_READY]);
 	json_line_number(json, "running", count[SLOT_RUNNING]);
-	json_line_number(json, "leaving",
-		count[SLOT_RETIRING] + count[SLOT_OVERRUN] + count[SLOT_QUITTING] + count[SLOT_KILLED] +
-			count[SLOT_LOST]);
+	json_line_number(json, "leaving", slot_leaving_in(count) + count[SLOT_LOST]);
 }
 
 static void put_failures(const struct pool *pool, uint64_t now_ms, struct json_line *json)

@@ -23,12 +23,6 @@ static bool is_unasked(const struct death_verdict *verdict)
 	return verdict->kind == DEATH_EXITED || verdict->kind == DEATH_SIGNALED || verdict->kind == DEATH_KILLED;
 }
 
-/* Its failure is its reload's. */
-static bool is_canary(const struct pool *pool, uint32_t slot)
-{
-	return pool->slots[slot].generation > pool->policy.generation;
-}
-
 void degraded_note_death(struct pool *pool, uint32_t slot, const struct death *death,
 	const struct death_verdict *verdict, const char *how)
 {
@@ -38,7 +32,8 @@ void degraded_note_death(struct pool *pool, uint32_t slot, const struct death *d
 		pool->failures.died_unready += verdict->before_ready;
 		pool->failures.died_serving += death->serving;
 	}
-	if (!verdict->failure || is_canary(pool, slot))
+	/* A canary's failure is its reload's. */
+	if (!verdict->failure || worker_is_canary(pool, slot))
 		return;
 	if (verdict->kind == DEATH_KILLED)
 		how = slot_reason_name(verdict->reason);
@@ -47,13 +42,13 @@ void degraded_note_death(struct pool *pool, uint32_t slot, const struct death *d
 
 void degraded_note_overdue(struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
-	if (!is_canary(pool, slot))
+	if (!worker_is_canary(pool, slot))
 		note(pool, slot_reason_name(SLOT_REASON_START_TIMEOUT), "before ready", now_ms);
 }
 
 void degraded_note_unborn(struct pool *pool, uint32_t slot, const char *reason, uint64_t now_ms)
 {
-	if (!is_canary(pool, slot))
+	if (!worker_is_canary(pool, slot))
 		note(pool, reason, "no worker can be made", now_ms);
 }
 

@@ -259,6 +259,12 @@ static inline bool worker_is_program(const struct pool *pool, uint32_t slot)
 	return worker_kind(pool, slot) == HANDLER_ACCEPTS;
 }
 
+/* Whether it was started for a reload that is tried. */
+static inline bool worker_is_canary(const struct pool *pool, uint32_t slot)
+{
+	return pool->slots[slot].generation > pool->policy.generation;
+}
+
 /* ---- pool_start.c ---- */
 
 /* What the handler needs of the shared sockets, which a program that had them may have changed: that of the next

@@ -17,9 +17,6 @@
  * look. */
 #define NO_ROOM_MS 1000
 
-/* While a pool rolls, it has a tenth more workers than its size, and one at least, unless it says how many. */
-#define ROLL_PART 10
-
 /* Places on the board for the canaries of a reload, and for pools that roll. */
 #define PLACES_RESERVE 16
 
@@ -46,9 +43,10 @@ static uint64_t pool_replace_timeout(const struct pool_config *config)
 	return config->kind == HANDLER_BECOMES ? 0 : config->stop_timeout_ms;
 }
 
+/* While a pool rolls, it has a part more workers than its size, and one at least, unless it says how many. */
 static uint32_t pool_roll_batch(const struct pool_config *config)
 {
-	uint32_t part = config->workers / ROLL_PART;
+	uint32_t part = config->workers / POOL_ROLL_PART;
 
 	if (config->roll_batch > 0 || config->size == SIZE_BY_LOAD)
 		return config->roll_batch;
@@ -128,7 +126,7 @@ void pools_remove(struct master *master, struct pool *pool)
 
 uint32_t pools_places(const struct config *config)
 {
-	return config->max_workers + config->max_workers / ROLL_PART + PLACES_RESERVE;
+	return config->max_workers + config->max_workers / POOL_ROLL_PART + PLACES_RESERVE;
 }
 
 int pools_init(struct master *master)

@@ -34,7 +34,7 @@ static int warning_signal(const struct pool *pool, const struct pool_action *act
 {
 	const struct slot *slot = &pool->slots[action->slot];
 	const struct pool_config *config =
-		slot->generation > pool->policy.generation ? pool->workers[action->slot].config : pool->config;
+		worker_is_canary(pool, action->slot) ? pool->workers[action->slot].config : pool->config;
 	uint32_t given = slot->state == SLOT_OVERRUN ? slot->warnings : 0;
 
 	return given < config->overrun_number_count ? config->overrun_numbers[given] : SIGTERM;

@@ -69,16 +69,10 @@ bool pool_is_settled(const struct pool *pool)
 	       !pool_policy_is_rolling(policy) && policy->reload.canary == CANARY_NONE;
 }
 
-/* Started for a reload that is tried. */
-static bool is_canary(const struct pool *pool, uint32_t slot)
-{
-	return pool->slots[slot].generation > pool->policy.generation;
-}
-
 struct worker_start pool_worker_start(
 	const struct master *master, const struct pool *pool, uint32_t slot, const struct board *board)
 {
-	bool canary = is_canary(pool, slot);
+	bool canary = worker_is_canary(pool, slot);
 	const struct listener_set *listeners = canary ? &pool->next.listeners : &pool->listeners;
 
 	return (struct worker_start){

@@ -242,8 +242,7 @@ static bool pool_is_timed(const struct pool *pool)
 	const uint32_t *count = pool->policy.count;
 
 	return (pool->config->request_timeout_ms != 0 && count[SLOT_READY] > 0) ||
-	       count[SLOT_STARTING] + count[SLOT_RETIRING] + count[SLOT_OVERRUN] > 0 ||
-	       count[SLOT_QUITTING] + count[SLOT_KILLED] > 0 ||
+	       count[SLOT_STARTING] + slot_leaving_in(count) > 0 ||
 	       (pool->policy.rules.watchdog_ms != 0 && count[SLOT_READY] > 0);
 }
 

@@ -161,7 +161,7 @@ bool reap_all(struct master *master, uint64_t now_ms)
 		else if (child.kind == CHILD_UPGRADE_CHECK)
 			upgrade_reaped(master, status, now_ms);
 		else if (child.kind == CHILD_LOOK)
-			slow_look_died(master, status, now_ms);
+			slow_look_died(master, status);
 		else if (child.kind == CHILD_NURSERY)
 			nursery_died(master, &child, status, now_ms);
 		else

@@ -51,15 +51,6 @@ struct log_field recycle_field(const struct pool *pool, uint32_t slot)
 	return LOG_INT(causes[cause].field, (int64_t)pool->workers[slot].worn_at);
 }
 
-/* Whether it serves, and nobody is about to take its place. */
-static bool may_wear(const struct pool *pool, uint32_t number)
-{
-	const struct slot *slot = &pool->slots[number];
-
-	return slot->state == SLOT_READY && slot->generation == pool->policy.generation &&
-	       slot->worn == SLOT_REASON_NONE;
-}
-
 /* The worker in SLOT has reached a limit, with AT. */
 static void wear(struct pool *pool, uint32_t slot, enum recycle_cause cause, uint64_t at, uint64_t now_ms)
 {
@@ -89,7 +80,7 @@ static void note_requests(struct master *master, struct pool *pool, uint64_t now
 	for (uint32_t slot = 0; left > 0 && slot < pool->policy.rules.capacity; slot++) {
 		uint64_t requests, limit;
 
-		if (!may_wear(pool, slot))
+		if (!pool_policy_can_wear(&pool->policy, slot))
 			continue;
 		left--;
 		requests = atomic_load_explicit(&pool_board_slot(master, pool, slot)->requests, memory_order_relaxed);
@@ -164,16 +155,17 @@ static void look_at_worker(struct pool *pool, uint32_t slot, uint64_t now_ms)
 static void look_at_some(struct pool *pool, uint32_t *budget, uint64_t now_ms)
 {
 	struct recycle_memory *memory = &pool->memory;
+	uint32_t capacity = pool->policy.rules.capacity;
 
 	if (memory->config != pool->config)
 		*memory = (struct recycle_memory){ .config = pool->config };
-	for (; memory->slot<pool->policy.rules.capacity && * budget> 0; memory->slot++) {
-		if (!may_wear(pool, memory->slot))
+	for (; memory->slot < capacity && *budget != 0; memory->slot++) {
+		if (!pool_policy_can_wear(&pool->policy, memory->slot))
 			continue;
 		(*budget)--;
 		look_at_worker(pool, memory->slot, now_ms);
 	}
-	if (memory->slot == pool->policy.rules.capacity) {
+	if (memory->slot == capacity) {
 		memory->slot = 0;
 		memory->next_ms = deadline_after(now_ms, MEMORY_ROUND_MS);
 	} else

@@ -5,9 +5,9 @@
  * Workers that are worn: who has reached a limit is found here, as far as the policy (policy/pool.h) cannot know it,
  * and what it had reached is kept for the log. What follows is the policy's.
  *
- *	max_requests  a worker writes to the master's eventfd once it has served so many; the master finds it on the
- *board max_age       is the policy's own max_memory    is read in /proc, of some workers at a time, each every few
- *seconds
+ *	max_requests  a worker writes to the master's eventfd once it has served so many; then the board tells
+ *	max_age       is the policy's own
+ *	max_memory    is read in /proc, of some workers at a time, each every few seconds
  */
 #include <stdbool.h>
 #include <stdint.h>

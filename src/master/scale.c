@@ -15,11 +15,6 @@ static bool is_there(const struct pool *pool)
 	return !pool->leaving && pool->policy.target > 0;
 }
 
-static bool is_fixed(const struct pool *pool)
-{
-	return pool->policy.rules.sizing.kind == SIZING_FIXED;
-}
-
 /* So many of max_workers are spoken for: what a pool has beyond its minimum by its load, it gives up for others. */
 static uint32_t claimed(const struct master *master)
 {
@@ -27,7 +22,7 @@ static uint32_t claimed(const struct master *master)
 
 	FOR_EACH_POOL (master, pool)
 		if (!pool->leaving)
-			sum += is_fixed(pool) ? pool->policy.target : pool->policy.rules.sizing.min;
+			sum += sizing_least(pool);
 	return sum;
 }
 
@@ -58,7 +53,7 @@ void scale_all(struct master *master, int delta)
 		uint32_t before = pool->policy.target;
 		const char *key;
 
-		if (!is_there(pool) || !is_fixed(pool))
+		if (!is_there(pool) || !sizing_is_fixed(pool))
 			continue;
 		if (delta > 0 && before >= most_of(master, pool, &key)) {
 			log_event(LOG_LEVEL_WARNING, "max_workers is reached: no worker more",
@@ -76,7 +71,8 @@ void scale_all(struct master *master, int delta)
 static struct pool *find_pool(const struct master *master, const char *name)
 {
 	FOR_EACH_POOL (master, pool)
-		if ((is_there(pool) || !is_fixed(pool)) && !pool->leaving && strcmp(pool->config->name, name) == 0)
+		if ((is_there(pool) || !sizing_is_fixed(pool)) && !pool->leaving &&
+			strcmp(pool->config->name, name) == 0)
 			return pool;
 	return NULL;
 }
@@ -95,9 +91,9 @@ static int64_t wanted_size(const struct pool *pool, const struct control_request
 static bool is_refused(const struct master *master, const struct pool *pool, int64_t size, char *text)
 {
 	const char *key = "";
-	uint32_t most = is_fixed(pool) ? most_of(master, pool, &key) : 0;
+	uint32_t most = sizing_is_fixed(pool) ? most_of(master, pool, &key) : 0;
 
-	if (!is_fixed(pool))
+	if (!sizing_is_fixed(pool))
 		snprintf(text, TEXT_MAX, "its size goes by its load, from min_workers to max_workers");
 	else if (size < 1)
 		snprintf(text, TEXT_MAX, "a pool has at least 1 worker, and this one has %u", pool->policy.target);

@@ -55,7 +55,7 @@ static const struct sizing_rules *rules_of(const struct pool *pool)
 	return &pool->policy.rules.sizing;
 }
 
-static bool is_fixed(const struct pool *pool)
+bool sizing_is_fixed(const struct pool *pool)
 {
 	return rules_of(pool)->kind == SIZING_FIXED;
 }
@@ -76,26 +76,20 @@ static bool counts_spare(const struct master *master, const struct pool *pool)
 
 /* ---- how many there are, and may be ---- */
 
-static uint32_t serving(const struct pool *pool)
-{
-	const uint32_t *count = pool->policy.count;
-
-	return count[SLOT_ASKED] + count[SLOT_STARTING] + count[SLOT_READY] - pool_policy_canaries(&pool->policy);
-}
-
 /* It has all the workers that it may have. */
 static bool is_at_limit(const struct master *master, const struct pool *pool)
 {
 	const struct pool_policy *policy = &pool->policy;
 
-	if (is_fixed(pool) && pool->config->kind != HANDLER_BECOMES)
+	if (sizing_is_fixed(pool) && pool->config->kind != HANDLER_BECOMES)
 		return policy->count[SLOT_READY] >= policy->target;
-	return serving(pool) >= rules_of(pool)->max || pool_policy_room(policy) == 0 || !pools_have_place(master);
+	return pool_policy_serving(&pool->policy) >= rules_of(pool)->max || pool_policy_room(policy) == 0 ||
+	       !pools_have_place(master);
 }
 
 static bool may_grow(const struct master *master, const struct pool *pool, uint64_t now_ms)
 {
-	return !is_fixed(pool) && !is_at_limit(master, pool) && !backoff_holds(&pool->policy.backoff, now_ms);
+	return !sizing_is_fixed(pool) && !is_at_limit(master, pool) && !backoff_holds(&pool->policy.backoff, now_ms);
 }
 
 /* ---- a look ---- */
@@ -134,7 +128,7 @@ static int32_t look_at_workers(struct master *master, struct pool *pool, uint64_
 		board_slot = pool_board_slot(master, pool, i);
 		counted += (int32_t)atomic_load_explicit(&board_slot->counted, memory_order_relaxed);
 		/* A canary is none of them yet. */
-		if (slot->state != SLOT_READY || slot->generation > pool->policy.generation)
+		if (slot->state != SLOT_READY || worker_is_canary(pool, i))
 			continue;
 		if (board_slot_state(board_slot) == BOARD_IDLE)
 			since_ms = waits_since(pool, idle_since(board_slot, now_us, now_ms));
@@ -175,7 +169,7 @@ static void note_low(struct pool *pool)
 {
 	struct pool_sizing *sizing = &pool->sizing;
 	const uint32_t *count = pool->policy.count;
-	uint32_t serve = serving(pool), more;
+	uint32_t serve = pool_policy_serving(&pool->policy), more;
 
 	sizing->poked = atomic_load_explicit(&pool->totals->poked, memory_order_acquire);
 	sizing->least_idle = sizing->idle;
@@ -237,9 +231,9 @@ static const char *key_to_raise(const struct master *master, const struct pool *
 {
 	bool waits = pool->config->kind == HANDLER_BECOMES;
 	uint32_t most = waits ? pool->policy.rules.limit : rules_of(pool)->max;
-	uint32_t used = waits ? pool_policy_living(&pool->policy) : serving(pool);
+	uint32_t used = waits ? pool_policy_living(&pool->policy) : pool_policy_serving(&pool->policy);
 
-	if (is_fixed(pool) && !waits)
+	if (sizing_is_fixed(pool) && !waits)
 		return "workers of the pool";
 	return most != 0 && most < master->config->max_workers && used >= most ? "max_workers of the pool"
 									       : "max_workers of all pools";
@@ -284,7 +278,7 @@ static void check_full(struct master *master, struct pool *pool, uint64_t now_ms
 void sizing_check_waiters(struct master *master, struct pool *pool, uint64_t now_ms)
 {
 	const struct pool_policy *policy = &pool->policy;
-	bool full = serving(pool) == 0 && policy->target > 0 && policy->phase == POOL_SERVING &&
+	bool full = pool_policy_serving(&pool->policy) == 0 && policy->target > 0 && policy->phase == POOL_SERVING &&
 		    (pool_policy_room(policy) == 0 || !pools_have_place(master));
 
 	if (!full && !pool->sizing.full && !pool->sizing.told)
@@ -306,7 +300,7 @@ static uint64_t next_look(const struct pool *pool, uint64_t now_ms)
 		return DEADLINE_NONE;
 	if (sizing->silent || sizing->full || sizing->told || pool->policy.allowed != UINT32_MAX)
 		look_ms = deadline_after(now_ms, SIZING_LOOK_MS);
-	else if (pool->config->kind == HANDLER_ACCEPTS && is_fixed(pool))
+	else if (pool->config->kind == HANDLER_ACCEPTS && sizing_is_fixed(pool))
 		look_ms = deadline_after(now_ms, FIXED_SAMPLE_MS);
 	return look_ms;
 }
@@ -340,7 +334,7 @@ void sizing_woken(struct master *master)
 
 		if (!counts_spare(master, pool))
 			continue;
-		pool->sizing.wanted |= !is_fixed(pool) && count[SLOT_ASKED] + count[SLOT_STARTING] > 0;
+		pool->sizing.wanted |= !sizing_is_fixed(pool) && count[SLOT_ASKED] + count[SLOT_STARTING] > 0;
 		pool->sizing.wanted |= atomic_load_explicit(&pool->totals->poked, memory_order_relaxed) > 0;
 	}
 }
@@ -408,7 +402,7 @@ static uint64_t check_demand(const struct master *master, struct pool *pool, uin
 
 uint32_t sizing_least(const struct pool *pool)
 {
-	return is_fixed(pool) ? pool->policy.target : rules_of(pool)->min;
+	return sizing_is_fixed(pool) ? pool->policy.target : rules_of(pool)->min;
 }
 
 static struct share_claim claim_of(const struct pool *pool)
@@ -432,7 +426,7 @@ static void allow(struct pool *pool, uint32_t most)
 		LOG_TEXT("pool", pool->config->name), LOG_INT("share", most));
 	pool_policy_allow(&pool->policy, most);
 	/* From now on it is looked at, as long as it has one. */
-	pool->sizing.wanted = !is_fixed(pool);
+	pool->sizing.wanted = !sizing_is_fixed(pool);
 }
 
 static void allow_all(struct master *master)
@@ -463,17 +457,17 @@ static void divide(struct master *master)
 {
 	uint64_t wishes = 0;
 	size_t count = 0;
-	bool is_fixed_all = true;
+	bool all_fixed = true;
 
 	FOR_EACH_POOL (master, pool) {
 		if (!has_claim(pool))
 			continue;
 		count++;
 		wishes += claim_of(pool).wish;
-		is_fixed_all &= is_fixed(pool) && pool->config->kind != HANDLER_BECOMES;
+		all_fixed &= sizing_is_fixed(pool) && pool->config->kind != HANDLER_BECOMES;
 	}
 	/* Pools of fixed size fit: their configuration was checked. */
-	if (wishes <= master->config->max_workers || is_fixed_all)
+	if (wishes <= master->config->max_workers || all_fixed)
 		allow_all(master);
 	else
 		allow_shares(master, count);

@@ -62,6 +62,9 @@ uint64_t sizing_act(struct master *master, uint64_t now_ms);
 /* A pool of inetd has no worker that waits, or has again: after its plan was carried out. */
 void sizing_check_waiters(struct master *master, struct pool *pool, uint64_t now_ms);
 
+/* Whether its size does not go by its load. */
+bool sizing_is_fixed(const struct pool *pool);
+
 /* So many workers it has whatever the others want. */
 uint32_t sizing_least(const struct pool *pool);
 

@@ -386,12 +386,11 @@ uint64_t slow_act(struct master *master, uint64_t now_ms)
 	return slow->count > 0 ? slow->deadline_ms : wake_ms;
 }
 
-void slow_look_died(struct master *master, int status, uint64_t now_ms)
+void slow_look_died(struct master *master, int status)
 {
 	struct slow *slow = &master->slow;
 	char text[80];
 
-	(void)now_ms;
 	slow->pid = 0;
 	if (WIFSIGNALED(status))
 		snprintf(text, sizeof(text), "it died by signal %d (%s)", WTERMSIG(status),

@@ -55,7 +55,7 @@ struct slow_pool {
 /* Looks where it is due. Returns when to call again at the latest. */
 uint64_t slow_act(struct master *master, uint64_t now_ms);
 /* The child has ended. */
-void slow_look_died(struct master *master, int status, uint64_t now_ms);
+void slow_look_died(struct master *master, int status);
 /* Whether a look is waited for. */
 bool slow_is_looking(const struct master *master);
 /* The child is not waited for any more. */

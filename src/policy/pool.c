@@ -13,14 +13,14 @@ uint32_t pool_used(const struct pool_policy *pool)
 	return pool->rules.capacity - pool->count[SLOT_FREE];
 }
 
-uint32_t pool_serving(const struct pool_policy *pool)
+uint32_t pool_policy_serving(const struct pool_policy *pool)
 {
 	return pool_serving_of(pool, POOL_CURRENT) + pool_serving_of(pool, POOL_WORN) + pool_serving_of(pool, POOL_OLD);
 }
 
 uint32_t pool_missing(const struct pool_policy *pool)
 {
-	return count_beyond(pool->target, pool_serving(pool));
+	return count_beyond(pool->target, pool_policy_serving(pool));
 }
 
 uint32_t pool_policy_living(const struct pool_policy *pool)
@@ -40,7 +40,7 @@ static uint32_t pool_counted(const struct pool_policy *pool)
 
 uint32_t pool_staying(const struct pool_policy *pool)
 {
-	return pool_serving(pool) + pool->count[SLOT_RUNNING] - pool->count_of[POOL_CANARY][SLOT_RUNNING];
+	return pool_policy_serving(pool) + pool->count[SLOT_RUNNING] - pool->count_of[POOL_CANARY][SLOT_RUNNING];
 }
 
 uint32_t pool_limit(const struct pool_policy *pool)
@@ -206,7 +206,7 @@ bool pool_policy_event(
 		return false;
 	if (event == SLOT_ASK && reason == SLOT_REASON_RELOAD && pool->reload.canary != CANARY_WANTED)
 		return false;
-	if (event == SLOT_WEAR && !slot_can_wear(pool, slot))
+	if (event == SLOT_WEAR && !pool_policy_can_wear(pool, number))
 		return false;
 	canary_note_event(pool, slot, event, reason, now_ms);
 	switch (event) {

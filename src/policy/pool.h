@@ -59,7 +59,7 @@
 /* So many workers more than the target there may be while a pool rolls, where the rules do not say: so many are
  * replaced at a time. */
 #define POOL_ROLL_STEP 4
-/* And one of so many of a pool whose size goes by its load. */
+/* And one of so many, at least one, of a pool whose size goes by its load. */
 #define POOL_ROLL_PART 10
 /* So long a canary waits for a free slot. */
 #define POOL_CANARY_ROOM_MS 10000
@@ -219,11 +219,17 @@ uint64_t pool_policy_own_limit(const struct slot *slot, uint64_t limit);
 /* From now on other parts are drawn. Without it they are the same in each life. */
 void pool_policy_seed(struct pool_policy *pool, uint64_t seed);
 
+/* Whether the worker in SLOT can become worn: it serves, and nobody is about to take its place. */
+bool pool_policy_can_wear(const struct pool_policy *pool, uint32_t slot);
+
 /* Workers that are worn, and serve. */
 uint32_t pool_policy_worn(const struct pool_policy *pool);
 
 /* Workers that were worn, have left their place to others, and are not gone. */
 uint32_t pool_policy_recycled(const struct pool_policy *pool);
+
+/* Workers that serve or will serve; a canary is not one of them. */
+uint32_t pool_policy_serving(const struct pool_policy *pool);
 
 /* Workers that still have, or will have, a process to wait for. */
 uint32_t pool_policy_living(const struct pool_policy *pool);

@@ -18,10 +18,7 @@
 /* Slots that have, or had until they are given up, a process; those that one is asked for, too. */
 uint32_t pool_used(const struct pool_policy *pool);
 
-/* Workers that serve or will serve; a canary is not one of them. */
-uint32_t pool_serving(const struct pool_policy *pool);
-
-/* How many of them are missing. */
+/* How many of the workers that are to serve are missing. */
 uint32_t pool_missing(const struct pool_policy *pool);
 
 /* In use and not told to leave, but for canaries; and how many there may be in use. */
@@ -95,8 +92,7 @@ void plan_roll(const struct pool_policy *pool, uint64_t now_ms, struct pool_plan
 /* SLOT is asked for: draws how much lower its limits are. */
 void pool_draw_jitter(struct pool_policy *pool, struct slot *slot);
 
-/* Whether SLOT can become worn: it serves, and nobody is about to take its place. */
-bool slot_can_wear(const struct pool_policy *pool, const struct slot *slot);
+/* SLOT, which can, becomes worn. */
 void slot_wear(struct pool_policy *pool, struct slot *slot, enum slot_reason reason, uint64_t now_ms);
 
 /* Whether one more is wanted for a worn one: 1, or 0. */

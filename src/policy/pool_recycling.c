@@ -54,8 +54,10 @@ uint32_t pool_policy_recycled(const struct pool_policy *pool)
 	return slot_leaving_in(pool->count_of[POOL_WORN]);
 }
 
-bool slot_can_wear(const struct pool_policy *pool, const struct slot *slot)
+bool pool_policy_can_wear(const struct pool_policy *pool, uint32_t number)
 {
+	const struct slot *slot = &pool->slots[number];
+
 	return slot->state == SLOT_READY && pool_role(pool, slot) == POOL_CURRENT;
 }
 
@@ -88,8 +90,8 @@ static uint64_t recycling_awaited(const struct pool_policy *pool)
 /* Whether nothing but time is between the next one and its turn. */
 static bool recycling_is_due(const struct pool_policy *pool)
 {
-	return !pool_policy_is_rolling(pool) && pool_policy_worn(pool) > 0 && pool_serving(pool) <= pool->target &&
-	       pool_policy_recycled(pool) < pool->target;
+	return !pool_policy_is_rolling(pool) && pool_policy_worn(pool) > 0 &&
+	       pool_policy_serving(pool) <= pool->target && pool_policy_recycled(pool) < pool->target;
 }
 
 uint32_t recycling_wanted(const struct pool_policy *pool, uint64_t now_ms)
@@ -104,7 +106,7 @@ void plan_wear(const struct pool_policy *pool, uint32_t number, uint64_t now_ms,
 	const struct slot *slot = &pool->slots[number];
 	uint64_t worn_ms;
 
-	if (pool->rules.max_age_ms == 0 || !slot_can_wear(pool, slot))
+	if (pool->rules.max_age_ms == 0 || !pool_policy_can_wear(pool, number))
 		return;
 	worn_ms = deadline_after(slot->asked_ms, pool_policy_own_limit(slot, pool->rules.max_age_ms));
 	if (deadline_passed(worn_ms, now_ms))

@@ -259,7 +259,7 @@ uint32_t pool_wanted(const struct pool_policy *pool, uint64_t now_ms)
 	if (!pool_policy_is_rolling(pool))
 		return pool_missing(pool) + recycling_wanted(pool, now_ms);
 	wanted = count_beyond(pool->target, pool_serving_of(pool, POOL_CURRENT) + pool_serving_of(pool, POOL_WORN));
-	room = count_beyond(pool->target + roll_step(pool), pool_serving(pool) + roll_leaving(pool));
+	room = count_beyond(pool->target + roll_step(pool), pool_policy_serving(pool) + roll_leaving(pool));
 	return count_least(wanted, room);
 }
 
@@ -267,7 +267,8 @@ uint32_t pool_wanted(const struct pool_policy *pool, uint64_t now_ms)
 static bool roll_has_room(const struct pool_policy *pool)
 {
 	const uint32_t *current = pool->count_of[POOL_CURRENT];
-	uint32_t leaving = pool->rules.capacity - pool->count[SLOT_FREE] - pool_serving(pool) - pool->count[SLOT_LOST];
+	uint32_t leaving =
+		pool->rules.capacity - pool->count[SLOT_FREE] - pool_policy_serving(pool) - pool->count[SLOT_LOST];
 
 	return pool_policy_room(pool) > 0 || leaving > 0 || current[SLOT_ASKED] > 0 || current[SLOT_STARTING] > 0;
 }
@@ -289,7 +290,7 @@ static struct spare roll_spare(const struct pool_policy *pool, uint64_t now_ms)
 	const uint32_t *old = pool->count_of[POOL_OLD];
 	uint32_t ready = pool_ready(pool);
 	struct spare spare = {
-		.starting = ready >= pool->target ? UINT32_MAX : count_beyond(pool_serving(pool), pool->target),
+		.starting = ready >= pool->target ? UINT32_MAX : count_beyond(pool_policy_serving(pool), pool->target),
 		.ready = count_beyond(ready, pool->target),
 	};
 

@@ -14,12 +14,12 @@ static bool pool_may_sleep(const struct pool_policy *pool)
 /* On their way to serve; a canary is not one of them. */
 static uint32_t pool_coming(const struct pool_policy *pool)
 {
-	return pool_serving(pool) - pool_ready(pool);
+	return pool_policy_serving(pool) - pool_ready(pool);
 }
 
 uint32_t pool_window(const struct pool_policy *pool)
 {
-	return sizing_allowed(&pool->rules.sizing, &pool->sizing, pool_serving(pool), pool_coming(pool));
+	return sizing_allowed(&pool->rules.sizing, &pool->sizing, pool_policy_serving(pool), pool_coming(pool));
 }
 
 uint32_t pool_target_by(const struct pool_policy *pool, const struct pool_rules *rules, uint32_t wanted)
@@ -99,7 +99,7 @@ void sizing_note_event(
 
 void pool_note_idle_exit(struct pool_policy *pool)
 {
-	uint32_t serving = pool_serving(pool);
+	uint32_t serving = pool_policy_serving(pool);
 
 	if (pool->rules.sizing.kind != SIZING_QUEUE || !pool_may_sleep(pool) || pool->target <= serving)
 		return;
@@ -109,7 +109,8 @@ void pool_note_idle_exit(struct pool_policy *pool)
 
 bool pool_is_asleep(const struct pool_policy *pool)
 {
-	return pool->phase == POOL_SERVING && pool_may_sleep(pool) && pool->target == 0 && pool_serving(pool) == 0;
+	return pool->phase == POOL_SERVING && pool_may_sleep(pool) && pool->target == 0 &&
+	       pool_policy_serving(pool) == 0;
 }
 
 bool pool_policy_awaits_demand(const struct pool_policy *pool, uint64_t now_ms)
@@ -128,7 +129,7 @@ void pool_policy_demand(struct pool_policy *pool, uint64_t now_ms)
 uint32_t pool_policy_wish(const struct pool_policy *pool)
 {
 	const struct sizing_rules *rules = &pool->rules.sizing;
-	uint32_t running = pool_staying(pool) - pool_serving(pool);
+	uint32_t running = pool_staying(pool) - pool_policy_serving(pool);
 	uint32_t wish = pool->target;
 
 	/* Those beyond are idle, or about to be. */
@@ -218,7 +219,7 @@ void plan_surplus(const struct pool_policy *pool, struct pool_plan *plan)
 {
 	const struct sizing_rules *rules = &pool->rules.sizing;
 	/* One more takes a worn one's place. */
-	uint32_t serving = count_beyond(pool_serving(pool), pool_policy_worn(pool) > 0 ? 1 : 0);
+	uint32_t serving = count_beyond(pool_policy_serving(pool), pool_policy_worn(pool) > 0 ? 1 : 0);
 	uint32_t surplus = count_beyond(serving, pool->target);
 	/* The canary of a reload that was committed may have come on top, or the limit is a lower one. Those that
 	 * leave already make room for it, however long they take. */
