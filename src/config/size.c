@@ -106,6 +106,9 @@ static void check_waiting(struct load *load, const struct pool_config *pool, con
 		diagnostics_add(&load->diagnostics, line_of(draft, "idle_exit"), where,
 			"idle_exit = %s has no use: workers = %u wait for ever; with min_workers = 0 they may leave",
 			value_format(&idle_exit->rule, (int64_t)pool->idle_exit_ms, text), pool->workers);
+	/* Those who do not wait yet are not in the sum of all pools. */
+	if (pool->size == SIZE_ON_DEMAND && line_of(draft, "max_workers") == 0)
+		check_order(load, draft, "workers", pool->workers, "max_workers", pool->max_workers);
 	if (line_of(draft, "max_workers") != 0 && pool->max_workers != 0 && pool->max_workers < pool->workers)
 		diagnostics_add(&load->diagnostics, line_of(draft, "max_workers"), where,
 			"max_workers = %u is less than workers = %u", pool->max_workers, pool->workers);
