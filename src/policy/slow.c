@@ -4,6 +4,8 @@
 #include "policy/deadline.h"
 
 #define SECOND_MS 1000
+/* However little is slow: where nothing is under way, there is no look sooner than this. */
+#define IDLE_LOOK_MS 20
 
 bool slow_is(uint64_t begin_us, uint64_t now_us, uint64_t slow_after_ms)
 {
@@ -14,6 +16,8 @@ uint64_t slow_next_look(uint64_t oldest_us, uint64_t now_us, uint64_t slow_after
 {
 	uint64_t taken_ms = oldest_us == 0 || oldest_us > now_us ? 0 : (now_us - oldest_us) / 1000;
 
+	if (oldest_us == 0 && slow_after_ms < IDLE_LOOK_MS)
+		return deadline_after(now_ms, IDLE_LOOK_MS);
 	/* By then it is so: what was left of its millisecond is over. */
 	return deadline_after(now_ms, taken_ms < slow_after_ms ? slow_after_ms - taken_ms : 1);
 }

@@ -14,7 +14,8 @@ bool slow_is(uint64_t begin_us, uint64_t now_us, uint64_t slow_after_ms);
 /*
  * When to look again. A request that begins from now on cannot be slow before NOW_MS + SLOW_AFTER_MS; of those under
  * way the oldest that is not slow yet began at OLDEST_US (0: there is none). Nobody says when a request begins, so that
- * there is a look each SLOW_AFTER_MS, however little there is to see.
+ * there is a look each SLOW_AFTER_MS, however little there is to see; but for the shortest of these times, which would
+ * keep the caller busy with nothing.
  */
 uint64_t slow_next_look(uint64_t oldest_us, uint64_t now_us, uint64_t slow_after_ms, uint64_t now_ms);
 

@@ -17,6 +17,8 @@ Test(policy_slow, a_request_is_slow_from_its_time_on)
 Test(policy_slow, the_next_look_is_when_the_oldest_may_be_slow)
 {
 	cr_expect_eq(slow_next_look(0, 9000000, 100, 50), 150, "none under way");
+	cr_expect_eq(slow_next_look(0, 9000000, 1, 50), 70, "nobody is kept busy with nothing");
+	cr_expect_eq(slow_next_look(8999000, 9000000, 2, 50), 51, "but for one that is under way");
 	cr_expect_eq(slow_next_look(9000000, 9000000, 100, 50), 150);
 	cr_expect_eq(slow_next_look(8960000, 9000000, 100, 50), 110);
 	cr_expect_eq(slow_next_look(9500000, 9000000, 100, 50), 150, "one that is ahead of the clock");
