@@ -66,7 +66,9 @@ static bool pool_has_tried(const struct pool_policy *pool)
 
 void pool_note_ready(struct pool_policy *pool)
 {
-	bool full = pool_ready(pool) >= pool->target;
+	uint32_t limit = pool_limit(pool);
+	/* What other pools have is not waited for. */
+	bool full = pool_ready(pool) >= (limit < pool->target ? limit : pool->target);
 	bool some = pool_ready(pool) > 0 && pool_has_tried(pool);
 
 	if (full || some)

@@ -141,6 +141,7 @@ uint32_t pool_policy_wish(const struct pool_policy *pool)
 void pool_policy_allow(struct pool_policy *pool, uint32_t most)
 {
 	pool->allowed = most;
+	pool_note_ready(pool);
 }
 
 /* ---- who leaves ---- */

@@ -374,6 +374,19 @@ def test_hungry_pools_have_equal_shares_of_max_workers(brood):
 
 # ---- reload and upgrade ----
 
+def test_spare_workers_that_max_workers_has_no_room_for_are_not_waited_for(brood):
+    """Each pool has its minimum: it serves, and so the daemon is ready, at its start and after a reload."""
+    keys = "min_workers = 1\n min_spare = 2\n max_workers = 2"
+    text = "max_workers = 2\n" + load_pool(keys, "a") + load_pool(keys, "b")
+    one = brood(text).start()
+    assert [size(one, name) for name in "ab"] == [1, 1]
+    for name in "ab":
+        echo_once(one.address(name))
+    one.reload(text + "stop_timeout = 20s\n")
+    for name in "ab":
+        echo_once(one.address(name))
+
+
 def test_reload_from_fixed_to_load_and_back(brood):
     fixed, load = echo_pool("web", workers=5, extra="idle_timeout = 60s"), load_pool("max_workers = 30\nidle_exit = off")
     one = brood(fixed).start()

@@ -396,11 +396,12 @@ static void check_degraded(struct sim *sim)
 static void check_readiness(struct sim *sim)
 {
 	uint32_t ready = count_ready(sim);
-	uint32_t most = sim->rules.give_up_after;
+	uint32_t most = sim->rules.give_up_after, limit = limit_of(sim);
 	bool gave_up = sim->backoff.in_a_row >= (most == 0 ? POOL_START_ATTEMPTS : most);
 	bool is_ready;
 
-	if (ready >= sim->target || (ready > 0 && gave_up))
+	/* All that it is to have, or all that others leave to it. */
+	if (ready >= sim->target || ready >= limit || (ready > 0 && gave_up))
 		sim->was_ready = true;
 	is_ready = sim->was_ready || (most == 0 && gave_up);
 	if (pool_policy_is_ready(&sim->policy) != is_ready)

@@ -225,6 +225,28 @@ Test(policy_sizing, what_a_pool_has_when_nobody_comes_is_no_growth)
 	cr_assert_eq(start_all(), 12);
 }
 
+Test(policy_sizing, what_other_pools_have_is_not_waited_for)
+{
+	begin(&spare_rules);
+	start_all();
+	ready(0);
+	ready(1);
+	cr_assert_not(pool_policy_is_ready(&pool.policy), "two of three");
+	pool_policy_allow(&pool.policy, 2);
+	cr_expect(pool_policy_is_ready(&pool.policy));
+}
+
+Test(policy_sizing, a_share_that_came_first_is_waited_for)
+{
+	begin(&spare_rules);
+	pool_policy_allow(&pool.policy, 2);
+	cr_assert_eq(start_all(), 2);
+	ready(0);
+	cr_assert_not(pool_policy_is_ready(&pool.policy), "one of two");
+	ready(1);
+	cr_expect(pool_policy_is_ready(&pool.policy));
+}
+
 Test(policy_sizing, the_idle_longest_leaves_and_never_a_busy_one)
 {
 	begin(&spare_rules);
