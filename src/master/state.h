@@ -104,7 +104,7 @@ struct state_pool {
 	uint64_t died_unready;
 	uint64_t died_serving;
 	uint64_t slow_count; /* requests that were slow */
-	uint32_t window; /* policy/sizing.h */
+	uint32_t window;     /* policy/sizing.h */
 	uint64_t short_ms;
 	uint64_t shrunk_ms;
 	uint64_t waited_ms;
