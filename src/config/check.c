@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/append.h"
 #include "config/identity.h"
 #include "config/load.h"
 #include "config/root.h"
@@ -368,6 +369,7 @@ static bool read_overrun_signal(
 		return false;
 	}
 	if (value_parse(&rule, name, &number, reason) < 0) {
+		append_text(reason, sizeof(reason), ", KILL");
 		load_refuse_value(load, line, draft->outline->where, "overrun_signals", name, reason);
 		return false;
 	}
