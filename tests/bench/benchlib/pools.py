@@ -55,7 +55,8 @@ def burst_run(bench, program):
         server.check_alive()
     if found["failed"]:
         raise ServerError(f"{program.name} has failed {found['failed']} requests")
-    if found["held_us"] < settings.burst_hold_ms * 900:
+    # A client on a busy machine may hear late that it is being served; a server that does not hold holds for nothing.
+    if found["held_us"] < settings.burst_hold_ms * 500:
         raise ServerError(f"{program.name} has held a request for {found['held_us']} µs only")
     return {"last_ms": found["began_us"][-1] / 1000, "p50_ms": median(found["began_us"]) / 1000}
 
