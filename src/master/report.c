@@ -59,7 +59,8 @@ void report_start_failed(const struct master *master)
 	FOR_EACH_POOL (master, pool)
 		if (pool_policy_start_failed(&pool->policy))
 			log_event(LOG_LEVEL_ERROR, "cannot start the pool, and ends",
-				LOG_TEXT("pool", pool->config->name), LOG_INT("failures", pool->policy.backoff.level));
+				LOG_TEXT("pool", pool->config->name), LOG_INT("failures", pool->policy.backoff.level),
+				LOG_TEXT("last", pool->failures.last));
 }
 
 void report_reload(struct master *master, bool good, const char *text)

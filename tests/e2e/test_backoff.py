@@ -73,7 +73,7 @@ def test_a_start_is_given_up_after_so_many_failures(brood, tmp_path, attempts):
     assert one.wait() == 75
     assert starts(tmp_path) == attempts
     row, = one.log("cannot start the pool")
-    assert (row["pool"], row["failures"]) == ("app", attempts)
+    assert (row["pool"], row["failures"], row["last"]) == ("app", attempts, "exit status 3, before ready")
 
 
 def test_a_start_that_fails_at_first_may_succeed_yet(brood, tmp_path):
