@@ -15,7 +15,7 @@
  *	pool_start.c       how a worker of a pool comes to be, and its place on the board
  *	pool_signal.c      how it is told to leave
  *	pool_watch.c       what it says of itself on the board
- *	sizing.c           how many there are to be: what is seen of the load
+ *	sizing.c           how many there are to be: what is seen of the load; shares.c divides max_workers
  *	slow.c             tells of requests that take long, and where their workers are
  *	spawn.c            forks; nursery.c has the workers of inetd pools made by a process of theirs
  *	recycle.c          finds those that have reached a limit

@@ -14,7 +14,7 @@
  *
  * A pool that sleeps has nobody who accepts: then the master waits for a client, once, with EPOLLONESHOT.
  *
- * Pools that together want more than max_workers get shares (policy/share.h).
+ * Pools that together want more than max_workers get shares (shares.h).
  */
 #include <stdbool.h>
 #include <stdint.h>
