@@ -130,7 +130,7 @@ static int32_t look_at_workers(struct master *master, struct pool *pool, uint64_
 			continue;
 		unseen--;
 		board_slot = pool_board_slot(master, pool, i);
-		counted += (int32_t)atomic_load_explicit(&board_slot->counted, memory_order_relaxed);
+		counted += atomic_load_explicit(&board_slot->counted, memory_order_relaxed) == 1;
 		/* A canary is none of them yet. */
 		if (slot->state != SLOT_READY || worker_is_canary(pool, i))
 			continue;
@@ -148,7 +148,7 @@ static int32_t look_at_workers(struct master *master, struct pool *pool, uint64_
 /* A worker that was killed in the middle has left the count wrong; one that is in the middle now has not. */
 static void repair_spare(struct pool *pool, int32_t spare, int32_t counted)
 {
-	int32_t drift = spare - counted;
+	int64_t drift = (int64_t)spare - counted;
 
 	if (drift != 0 && drift == pool->sizing.drift)
 		board_spare_repair(pool->totals, spare, counted);

@@ -36,7 +36,7 @@ struct pool_sizing {
 	uint32_t least_idle; /* since the look before it */
 	uint32_t settled;    /* so many workers there were, and none on its way; 0: some were */
 	uint32_t poked;      /* struct board_pool, at the last look */
-	int32_t drift;       /* of the spare workers' own count, at the last look */
+	int64_t drift;       /* of the spare workers' own count, at the last look */
 	bool silent;         /* nobody is to wake the master: there are too few, and there cannot be more */
 	uint64_t short_ms;   /* of `silent`: when there last were too few */
 	bool full;           /* clients wait, and there are as many workers as may be */

@@ -142,6 +142,21 @@ def test_a_worker_that_was_killed_is_counted_no_more(brood):
     close(clients)
 
 
+def test_a_worker_that_lies_of_all_the_others(brood):
+    """It may write what it likes to the scoreboard: the master counts again, and pools grow as they did."""
+    module = f'module = "{BUILD}/tests/modules/trouble.so"'
+    keys = "min_workers = 4\nmin_spare = 2\nmax_spare = 4"
+    one = brood(load_pool(keys, handler="module", extra=module) + load_pool(keys, "other"),
+                expect=["worker died"]).start()
+    with connect(one.address("web")) as client:
+        client.sendall(b"garble\n")
+        one.wait_log("worker died")
+    for name in ("web", "other"):
+        clients = [connect(one.address(name)) for _ in range(12)]
+        wait_size(one, 14, name)
+        close(clients)
+
+
 # ---- shrinking ----
 
 def test_the_idle_leave_and_never_a_busy_one(brood):
