@@ -198,6 +198,12 @@ static void slot_warn(const struct pool_policy *pool, struct slot *slot, uint64_
 	slot->leave_by_ms = slot->state == SLOT_RETIRING ? slot->deadline_ms : DEADLINE_NONE;
 }
 
+/* A program has said that it stops, and can have served nobody: the next one would, too, while the first still ends. */
+static bool slot_stops_early(const struct slot *slot, enum slot_event event, enum slot_reason reason, uint64_t now_ms)
+{
+	return event == SLOT_RETIRE && reason == SLOT_REASON_ITSELF && now_ms - slot->asked_ms < POOL_RECYCLE_MS;
+}
+
 bool pool_policy_event(
 	struct pool_policy *pool, uint32_t number, enum slot_event event, enum slot_reason reason, uint64_t now_ms)
 {
@@ -237,7 +243,8 @@ bool pool_policy_event(
 		if (event == SLOT_RETIRE && slot_reason_is_recycling(reason))
 			slot->awaited_ms = deadline_after(now_ms, POOL_PATIENCE_MS);
 		/* A failure from now on, however long the process takes to end: what replaces it has to wait. */
-		if (event == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT)
+		if ((event == SLOT_KILL && reason == SLOT_REASON_START_TIMEOUT) ||
+			slot_stops_early(slot, event, reason, now_ms))
 			pool_failed_once(pool, slot, now_ms);
 		break;
 	default:

@@ -54,7 +54,8 @@
 /* From "leave at once" to SIGKILL, and from SIGKILL until nobody waits any more. */
 #define POOL_QUIT_GRACE_MS 1000
 #define POOL_KILL_GRACE_MS 5000
-/* A program that leaves with status 0 at this age, or later, recycles itself; one that leaves earlier has failed. */
+/* A program that leaves with status 0 at this age, or later, recycles itself; one that leaves, or says that it does,
+ * earlier has failed. */
 #define POOL_RECYCLE_MS 100
 /* So many workers more than the target there may be while a pool rolls, where the rules do not say: so many are
  * replaced at a time. */

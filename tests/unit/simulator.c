@@ -280,6 +280,8 @@ static void give_order(struct sim *sim, uint32_t slot, enum slot_event what, enu
 		sim_note_canary_failed(sim, process, false);
 		sim->tally.start_timeouts++;
 	}
+	if (reason == SLOT_REASON_ITSELF && sim->now_ms - process->asked_ms < POOL_RECYCLE_MS)
+		sim_count_failure(sim, process);
 	sim->tally.lost += what == SLOT_GIVE_UP;
 	sim_process_order(sim, process, order_of(what), reason);
 	if (reason == SLOT_REASON_ITSELF)

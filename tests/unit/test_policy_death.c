@@ -260,13 +260,31 @@ Test(policy_pool, a_program_that_says_that_it_stops_is_no_retired_one)
 
 	pool_begin(2, 1);
 	born_ready(0, 0);
+	pool.now_ms += POOL_RECYCLE_MS;
 	tell(0, SLOT_RETIRE, SLOT_REASON_ITSELF);
 	PLAN("ask 1");
 	pool.now_ms += 1;
 	verdict = died(0, (struct death){ .accepts = true });
 	cr_expect_eq(verdict.kind, DEATH_RECYCLED);
 	cr_expect_eq(verdict.reason, SLOT_REASON_ITSELF);
-	cr_expect(verdict.failure, "nothing says that it can serve at all");
+	cr_expect_not(verdict.failure);
+}
+
+Test(policy_pool, a_program_that_says_too_early_that_it_stops_has_failed)
+{
+	struct death_verdict verdict;
+
+	pool_begin(2, 1);
+	born_ready(0, 0);
+	pool.now_ms += POOL_RECYCLE_MS - 1;
+	tell(0, SLOT_RETIRE, SLOT_REASON_ITSELF);
+	/* Else there were one more of them each time, as long as they take to end. */
+	IDLE_FOR(pool.policy.rules.backoff.min_ms);
+	PLAN("ask 1");
+	/* Its end is that same failure. */
+	verdict = died(0, (struct death){ .code = 1 });
+	cr_expect(verdict.failure);
+	cr_expect_eq(pool.policy.backoff.level, 1);
 }
 
 Test(policy_pool, a_pool_once_proven_stays_proven)
