@@ -46,6 +46,12 @@ void degraded_note_overdue(struct pool *pool, uint32_t slot, uint64_t now_ms)
 		note(pool, slot_reason_name(SLOT_REASON_START_TIMEOUT), "before ready", now_ms);
 }
 
+void degraded_note_stopping(struct pool *pool, uint32_t slot, uint64_t now_ms)
+{
+	if (!worker_is_canary(pool, slot))
+		note(pool, "says that it stops", "as soon as it has started", now_ms);
+}
+
 void degraded_note_unborn(struct pool *pool, uint32_t slot, const char *reason, uint64_t now_ms)
 {
 	if (!worker_is_canary(pool, slot))

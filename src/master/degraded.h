@@ -36,6 +36,8 @@ void degraded_note_death(struct pool *pool, uint32_t slot, const struct death *d
 	const struct death_verdict *verdict, const char *how);
 /* One has not become ready in time, and is killed for it, which may take its time. */
 void degraded_note_overdue(struct pool *pool, uint32_t slot, uint64_t now_ms);
+/* One has said that it stops, too early to be no failure. */
+void degraded_note_stopping(struct pool *pool, uint32_t slot, uint64_t now_ms);
 /* One could not be made. */
 void degraded_note_unborn(struct pool *pool, uint32_t slot, const char *reason, uint64_t now_ms);
 

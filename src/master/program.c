@@ -149,8 +149,13 @@ static void note_extension(struct master *master, struct pool *pool, uint32_t sl
 /* It leaves by itself: no signal is sent, but it is replaced, and its end is timed as if it had been told to. */
 static void note_stopping(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)
 {
-	if (pool_policy_event(&pool->policy, slot, SLOT_RETIRE, SLOT_REASON_ITSELF, now_ms))
-		board_worker_state(pool_board_slot(master, pool, slot), BOARD_LEAVING, clock_monotonic_us());
+	uint32_t volley = pool->policy.backoff.volley;
+
+	if (!pool_policy_event(&pool->policy, slot, SLOT_RETIRE, SLOT_REASON_ITSELF, now_ms))
+		return;
+	board_worker_state(pool_board_slot(master, pool, slot), BOARD_LEAVING, clock_monotonic_us());
+	if (pool->policy.backoff.volley != volley)
+		degraded_note_stopping(pool, slot, now_ms);
 }
 
 static void note_trigger(struct master *master, struct pool *pool, uint32_t slot, uint64_t now_ms)

@@ -116,6 +116,19 @@ sys.stdin.read()
         process.stdin.close()
 
 
+def test_a_program_that_stops_as_soon_as_it_has_started(brood, directory):
+    """And takes its time to end: else there were more and more of them, as fast as they start."""
+    command = script(directory, """
+say("READY=1\\nSTOPPING=1")
+signal.pause()
+""")
+    one = brood(program_pool(command, extra="ready = notify\nstop_timeout = 1s\nbackoff_min = 10s"),
+                expect=["worker died"]).start()
+    row = one.wait_log("pool is degraded")[0]
+    assert row["last"] == "says that it stops, as soon as it has started"
+    assert row["next"].startswith("retry in ")
+
+
 def test_a_crowd_that_a_program_leaves_behind(brood, directory):
     """They end together: the master looks for the rest of them once a turn, and not once a death."""
     crowd = 1500
