@@ -100,8 +100,7 @@ static void check_waiting(struct load *load, const struct pool_config *pool, con
 	if (pool->min_workers > 0)
 		diagnostics_add(&load->diagnostics, line_of(draft, "min_workers"), where,
 			"min_workers = %u: with handler = inetd only 0 is accepted, for workers on demand; workers "
-			"says how "
-			"many wait",
+			"says how many wait",
 			pool->min_workers);
 	if (pool->size == SIZE_WAITING && line_of(draft, "idle_exit") != 0)
 		diagnostics_add(&load->diagnostics, line_of(draft, "idle_exit"), where,
