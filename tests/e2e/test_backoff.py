@@ -395,8 +395,10 @@ def test_a_client_who_crashes_workers_holds_nobody_back(brood):
     assert crash_workers(one, "echo", 4) == ["replaced"] * 4
     one.reload()
     wait_for(lambda: len(one.log("^rolled")) == 1, "rolled")
+    one.wait_workers(1, "echo")  # the old one may have taken a client yet
     assert crash_workers(one, "echo", 4) == ["replaced"] * 4
     upgrade(one)
     wait_for(lambda: len(one.log("^rolled")) == 2, "rolled")
+    one.wait_workers(1, "echo")
     assert crash_workers(one, "echo", 4) == ["replaced"] * 4
     assert not one.log("^pool is degraded$") and seen(one, "echo")["died_serving"] == 12

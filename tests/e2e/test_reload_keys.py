@@ -450,7 +450,7 @@ def check_roll_batch(change):
     old = change.one.workers("echo")
     change.reload(echo_pool(workers=8, extra="idle_timeout = 60s\nroll_batch = 8"), "roll_batch: 0 -> 8")
     change.until(lambda: change.one.log("^rolled") and not set(old) & set(change.one.workers("echo")))
-    assert len([row for row in change.one.slots("echo")]) == 8
+    change.until(lambda: len(change.one.slots("echo")) == 8)
 
 
 DEBUG = "log_level = debug\n"
