@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -148,6 +149,18 @@ static void look_at_children(struct master *master, FILE *list, uint64_t now_ms)
 		look_at_child(master, pid, now_ms);
 }
 
+/* The list of children leaves some out while others end (proc(5)): who was killed is left until he is gone. */
+static void look_at_killed(struct orphan_hunt *hunt)
+{
+	siginfo_t info;
+
+	if (hunt->found || hunt->killed == 0)
+		return;
+	hunt->found = waitid(P_PID, (id_t)hunt->killed, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+	if (!hunt->found)
+		hunt->killed = 0;
+}
+
 static bool is_hunting(const struct master *master, uint64_t now_ms)
 {
 	for (size_t i = 0; i < ORPHAN_HUNTS_MAX; i++)
@@ -181,6 +194,8 @@ void orphans_look(struct master *master, uint64_t now_ms)
 	if (list != NULL) {
 		look_at_children(master, list, now_ms);
 		fclose(list);
+		for (size_t i = 0; i < ORPHAN_HUNTS_MAX; i++)
+			look_at_killed(&master->orphans.hunts[i]);
 		master->orphans.failing = false;
 	} else if (!master->orphans.failing) {
 		log_event(LOG_LEVEL_WARNING, "cannot look for processes that programs leave behind",
@@ -212,10 +227,13 @@ void orphans_worker_died(struct master *master, pid_t worker, uint64_t now_ms)
 		orphans_look(master, now_ms);
 }
 
-bool orphans_are_left(const struct master *master, uint64_t now_ms, uint64_t *ret_wake_ms)
+bool orphans_are_left(struct master *master, uint64_t now_ms, uint64_t *ret_wake_ms)
 {
 	bool left = false;
 
+	/* Once more: now that no worker is left to end meanwhile, none is left out. */
+	orphans_want_look(master);
+	orphans_look(master, now_ms);
 	*ret_wake_ms = DEADLINE_NONE;
 	for (size_t i = 0; i < ORPHAN_HUNTS_MAX; i++) {
 		const struct orphan_hunt *hunt = &master->orphans.hunts[i];

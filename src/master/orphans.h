@@ -48,7 +48,8 @@ void orphans_worker_died(struct master *master, pid_t worker, uint64_t now_ms);
 void orphans_want_look(struct master *master);
 /* Looks where that is wanted. */
 void orphans_look(struct master *master, uint64_t now_ms);
-/* Whether some that were killed have not ended yet. RET_WAKE_MS: when to ask again at the latest. */
-bool orphans_are_left(const struct master *master, uint64_t now_ms, uint64_t *ret_wake_ms);
+/* No worker is left. Whether some of what they have left behind was killed, and has not ended yet. RET_WAKE_MS: when to
+ * ask again at the latest. */
+bool orphans_are_left(struct master *master, uint64_t now_ms, uint64_t *ret_wake_ms);
 
 #endif
