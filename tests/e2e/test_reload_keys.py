@@ -75,6 +75,12 @@ class Change:
     def until(self, seen, what="in force"):
         return wait_for(seen, what)
 
+    def until_replaced(self):
+        """The old workers, which go by what they were started with, may take clients until they are gone."""
+        generation = str(len(self.one.log("^reloaded$")) + 1)
+        self.until(lambda: {str(slot["generation"]) for slot in self.one.board()["slots"] if slot["pid"]} == {generation},
+                   "new workers alone")
+
     def address(self, pool=None):
         return self.one.address(pool)
 
@@ -560,6 +566,7 @@ def check_request_timeout(change):
     pool = f"read_timeout = {LONG}\nidle_timeout = {LONG}\n"
     change.start(http_pool(change.directory, extra=pool), expect=["died", "killed", "request_timeout"])
     change.reload(http_pool(change.directory, extra=pool + "request_timeout = 300ms"), "request_timeout: off -> 300ms")
+    change.until_replaced()
     is_closed_within(change.address(), b"GET / HTTP")
 
 
@@ -607,6 +614,7 @@ def check_read_timeout(change):
     change.start(http_pool(change.directory, extra=f"read_timeout = {LONG}\nidle_timeout = {LONG}"))
     change.reload(http_pool(change.directory, extra=f"read_timeout = 300ms\nidle_timeout = {LONG}"),
                   "read_timeout: 1m -> 300ms")
+    change.until_replaced()
     is_closed_within(change.address(), b"GET / HTTP")
 
 
@@ -622,6 +630,7 @@ def check_idle_timeout(change):
     change.start(echo_pool(extra=f"idle_timeout = {LONG}"))
     change.reload(echo_pool(extra="idle_timeout = 300ms"), "idle_timeout: 1m -> 300ms")
     change.until(lambda: timeout_ms(change.one.pid, SO_RCVTIMEO) == [300])
+    change.until_replaced()
     is_closed_within(change.address(), b"x")
 
 
