@@ -210,6 +210,8 @@ def test_connections_of_one_source_are_counted(brood, directory):
     assert answer == ["127.0.0.1", "1"], "another pool"
     held.pop(0).close()
     one.wait_log("EXIT")
+    # The line comes a moment before the slot is free.
+    wait_for(lambda: sum(slot["state"] == "running" for slot in one.slots("test")) == 3, "its slot is free")
     client, answer = numbered("127.0.0.1")
     held.append(client)
     assert answer == ["127.0.0.1", "3"]
