@@ -28,7 +28,7 @@ static void allow(struct pool *pool, uint32_t most)
 		LOG_TEXT("pool", pool->config->name), LOG_INT("share", most));
 	pool_policy_allow(&pool->policy, most);
 	/* From now on it is looked at, as long as it has one. */
-	pool->sizing.wanted = !sizing_is_fixed(pool);
+	pool->sizing.wanted |= !sizing_is_fixed(pool);
 }
 
 static void allow_all(struct master *master)
